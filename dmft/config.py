@@ -1,0 +1,146 @@
+"""The TOML form of a run: sections [problem], [dynamics], [solver], [simulation]."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from dmft.errors import InputError
+from dmft.problem import Problem
+from dmft.validation import Settings, nearest_key
+
+
+class SolverSettings(Settings):
+    """How accurately the mean-field equations are solved.
+
+    t_max : final time, in units of the flow.
+    n_paths : paths of the effective process per replicate.
+    replicates : independent replicates; the error bars come from their spread.
+    rtol : relative error allowed to the time discretisation.
+    seed : every random number derives from it.
+    target_error : if given, replicates are added until the relative standard error of
+        excess_risk is below it at all times, up to `max_replicates`.
+    """
+
+    t_max: float = Field(100.0, gt=0)
+    n_paths: int = Field(4096, ge=64, le=2**22)
+    replicates: int = Field(4, ge=1, le=10_000)
+    rtol: float = Field(1e-3, ge=1e-8, le=0.1)
+    seed: int = Field(0, ge=0)
+    target_error: float | None = Field(None, gt=0)
+    max_replicates: int = Field(64, ge=1, le=10_000)
+
+
+class SimulationSettings(Settings):
+    """Finite-dimensional ensemble that the mean field is compared with.
+
+    dimension : d, the number of coordinates.
+    seeds : independent draws of data, noise and teacher.
+    seed : every random number derives from it.
+    design : law of the entries of X; 'digits' takes real features of a packaged data set.
+    stratified : teacher at stratified quantiles with exact second moment, noise with exact
+        variance; otherwise drawn i.i.d.
+    rtol : relative error allowed to the integrator.
+    points : number of recorded times, spaced logarithmically up to solver.t_max.
+    """
+
+    dimension: int = Field(2000, ge=2, le=200_000)
+    seeds: int = Field(8, ge=1, le=100_000)
+    seed: int = Field(0, ge=0)
+    design: Literal["gaussian", "rademacher", "sparse", "digits"] = "gaussian"
+    stratified: bool = True
+    rtol: float = Field(1e-4, ge=1e-10, le=0.01)
+    points: int = Field(40, ge=2, le=1000)
+
+
+class Config(Settings):
+    """Everything a run needs; `problem` includes the dynamics."""
+
+    problem: Problem = Problem()
+    solver: SolverSettings = SolverSettings()
+    simulation: SimulationSettings = SimulationSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_dynamics(cls, given: Any) -> Any:
+        """TOML keeps [dynamics] beside [problem]; the object keeps it inside."""
+        if not isinstance(given, dict) or "dynamics" not in given:
+            return given
+        joined = {key: value for key, value in given.items() if key != "dynamics"}
+        joined["problem"] = {**joined.get("problem", {}), "dynamics": given["dynamics"]}
+        return joined
+
+    def to_table(self) -> dict[str, Any]:
+        """The resolved configuration as plain tables, the inverse of `load_config`."""
+        table = self.model_dump(mode="json", exclude_none=True)
+        dynamics = table["problem"].pop("dynamics")
+        return {
+            "problem": table["problem"],
+            "dynamics": dynamics,
+            "solver": table["solver"],
+            "simulation": table["simulation"],
+        }
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a TOML file (or the defaults), then apply `section.key=value` overrides.
+
+    Raises
+    ------
+    InputError : missing or unreadable file, invalid TOML, unknown key, bad value.
+    """
+    table: dict[str, Any] = {} if path is None else _read_toml(Path(path))
+    for override in overrides:
+        _apply(table, override)
+    return parse_config(table)
+
+
+def parse_config(table: dict[str, Any]) -> Config:
+    """Validate a table of sections."""
+    sections = ["problem", "dynamics", "solver", "simulation"]
+    for name, section in table.items():
+        if name not in sections:
+            raise InputError(nearest_key(name, sections), name)
+        if not isinstance(section, dict):
+            raise InputError(f"given {section!r}, must be a section of keys", name)
+    return Config(**table)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such file", str(path)) from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
+    except UnicodeDecodeError:
+        raise InputError("is not a text file, must be TOML in UTF-8", str(path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"is not valid TOML: {error}", str(path)) from None
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or len(parts) < 2 or not all(parts):
+        raise InputError(f"given {override!r}, must be section.key=value", "--set")
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise InputError(f"given {override!r}, but '{part}' is no section", "--set")
+    if parts[-1] == "kind" and table.get("kind") != _value(text):
+        table.clear()  # the keys of another kind do not carry over
+    table[parts[-1]] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """The value in TOML; a bare word is a string."""
+    text = text.strip()
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

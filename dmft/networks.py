@@ -1,0 +1,92 @@
+"""Parametrisations w = phi(G) of the weights and how each moves under gradient flow.
+
+Within a panel that starts at time t_k the state of one coordinate is a pair (p, q) and
+G(tau) = int_0^tau exp(-mu s) g(t_k + s) ds is the accumulated force; every network gives
+w = phi(p, q, G, tau), its derivative in G, and the state at the panel's end.
+
+diagonal, depth 2 : (p, q) = (log|a|, log|b|), mu = 0,
+    a = exp(p - G - lambda tau), b = exp(q + G - lambda tau), w = (a^2 - b^2)/2.
+diagonal, depth L >= 3 : (p, q) = (a^(2-L), b^(2-L)), mu = (L-2) lambda,
+    a^(2-L) = e^(mu tau) (p + (L-2) G), b^(2-L) = e^(mu tau) (q - (L-2) G), w = (a^L - b^L)/L.
+linear : p = w, mu = -lambda, w = e^(-lambda tau) (p - G).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from dmft.errors import InputError
+from dmft.laws import Component, atom
+from dmft.teachers import Law
+from dmft.validation import Settings, default_kind, register_kinds
+
+LINEAR, DEPTH_TWO, DEEP = 0, 1, 2
+
+
+class Diagonal(Settings):
+    """Diagonal network w = u∘v of depth 2, or w = (a^L - b^L)/L of depth L >= 3.
+
+    With a = (u+v)/sqrt2 and b = (u-v)/sqrt2 the standard start is a = b = init_scale, that is
+    u = sqrt2 init_scale and v = 0, so w(0) = 0. `init_u` and `init_v` replace it by any pair of
+    independent laws (a number means that constant).
+    """
+
+    kind: Literal["diagonal"] = "diagonal"
+    depth: int = Field(2, ge=2, le=20)
+    init_scale: float = Field(0.3, gt=0)
+    init_u: float | Law | None = None
+    init_v: float | Law | None = None
+
+    @model_validator(mode="after")
+    def _start(self) -> Diagonal:
+        if (self.init_u is None) != (self.init_v is None):
+            raise InputError("given init_u or init_v alone, must be given both or neither")
+        if self.init_u == 0.0 and self.init_v == 0.0:
+            raise InputError("given init_u = init_v = 0, a start that never moves")
+        return self
+
+    @property
+    def code(self) -> int:
+        return DEPTH_TWO if self.depth == 2 else DEEP
+
+    def growth(self, weight_decay: float) -> float:
+        """The exponent mu of the accumulated force."""
+        return (self.depth - 2) * weight_decay
+
+    def initial_components(self) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
+        """Laws of u(0) and v(0)."""
+        if self.init_u is None or self.init_v is None:
+            return (atom(2.0**0.5 * self.init_scale),), (atom(0.0),)
+        return _components(self.init_u), _components(self.init_v)
+
+
+class Linear(Settings):
+    """The linear model w' = -g - weight_decay w from w(0) = 0: the lazy limit, solvable."""
+
+    kind: Literal["linear"] = "linear"
+
+    @property
+    def code(self) -> int:
+        return LINEAR
+
+    @property
+    def depth(self) -> int:
+        return 1
+
+    def growth(self, weight_decay: float) -> float:
+        """The exponent mu of the accumulated force."""
+        return -weight_decay
+
+    def initial_components(self) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
+        """Unused by this network: its only state is w = 0."""
+        return (atom(0.0),), (atom(0.0),)
+
+
+def _components(law: float | Law) -> tuple[Component, ...]:
+    return (atom(law),) if isinstance(law, float) else law.components()
+
+
+Network = Annotated[Diagonal | Linear, Field(discriminator="kind"), default_kind("diagonal")]
+register_kinds("diagonal", "linear")
