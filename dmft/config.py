@@ -107,7 +107,12 @@ def parse_config(table: dict[str, Any]) -> Config:
             raise InputError(nearest_key(name, sections), name)
         if not isinstance(section, dict):
             raise InputError(f"given {section!r}, must be a section of keys", name)
-    return Config(**table)
+    try:
+        return Config(**table)
+    except InputError as error:
+        # The object keeps the dynamics inside the problem, the file beside it.
+        where = error.location.replace("problem.dynamics", "dynamics", 1)
+        raise InputError(error.message, where) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

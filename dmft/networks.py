@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from dmft.errors import InputError
 from dmft.laws import Component, atom
@@ -23,6 +23,15 @@ from dmft.teachers import Law
 from dmft.validation import Settings, default_kind, register_kinds
 
 LINEAR, DEPTH_TWO, DEEP = 0, 1, 2
+
+
+def _constant(given: object) -> object:
+    """A number stands for the law that always takes this value."""
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return {"kind": "discrete", "values": (given,)} if is_number else given
+
+
+Start = Annotated[Law, BeforeValidator(_constant)]
 
 
 class Diagonal(Settings):
@@ -36,15 +45,13 @@ class Diagonal(Settings):
     kind: Literal["diagonal"] = "diagonal"
     depth: int = Field(2, ge=2, le=20)
     init_scale: float = Field(0.3, gt=0)
-    init_u: float | Law | None = None
-    init_v: float | Law | None = None
+    init_u: Start | None = None
+    init_v: Start | None = None
 
     @model_validator(mode="after")
     def _start(self) -> Diagonal:
         if (self.init_u is None) != (self.init_v is None):
             raise InputError("given init_u or init_v alone, must be given both or neither")
-        if self.init_u == 0.0 and self.init_v == 0.0:
-            raise InputError("given init_u = init_v = 0, a start that never moves")
         return self
 
     @property
@@ -59,7 +66,7 @@ class Diagonal(Settings):
         """Laws of u(0) and v(0)."""
         if self.init_u is None or self.init_v is None:
             return (atom(2.0**0.5 * self.init_scale),), (atom(0.0),)
-        return _components(self.init_u), _components(self.init_v)
+        return self.init_u.components(), self.init_v.components()
 
 
 class Linear(Settings):
@@ -82,10 +89,6 @@ class Linear(Settings):
     def initial_components(self) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
         """Unused by this network: its only state is w = 0."""
         return (atom(0.0),), (atom(0.0),)
-
-
-def _components(law: float | Law) -> tuple[Component, ...]:
-    return (atom(law),) if isinstance(law, float) else law.components()
 
 
 Network = Annotated[Diagonal | Linear, Field(discriminator="kind"), default_kind("diagonal")]

@@ -1,0 +1,114 @@
+"""The joint law of one coordinate (w*, s, a0, b0): the population the mean field averages over.
+
+It is a mixture of strata; within a stratum every quantity is a quantile function of its own
+uniform, so the solver can sample it by low-discrepancy points, a simulation by midpoints and
+a theory by quadrature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from dmft.errors import InputError
+from dmft.laws import Component, as_single
+from dmft.networks import DEEP
+from dmft.problem import Problem
+from dmft.teachers import Empirical, rank_of
+
+_MOST_STRATA = 8
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Draws of the coordinates: teacher values, feature variances and initial a, b.
+
+    All arrays have the same length; w = (a^2 - b^2)/2 at depth 2, (a^L - b^L)/L at depth L.
+    """
+
+    teacher: np.ndarray
+    variance: np.ndarray
+    a0: np.ndarray
+    b0: np.ndarray
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """A component of the population.
+
+    probability : its weight.
+    components : laws of w*, s, u(0), v(0) inside it, in this order.
+    """
+
+    probability: float
+    components: tuple[Component, ...]
+    pairs: Empirical | None = None
+
+    @property
+    def random_dimensions(self) -> int:
+        """How many uniforms one draw takes."""
+        return sum(not component.atom for component in self.components)
+
+    def draw(self, uniforms: np.ndarray) -> Coordinates:
+        """Map uniforms of shape (count, random_dimensions) to coordinates."""
+        columns = iter(uniforms.T)
+        count = len(uniforms)
+        unused = np.full(count, 0.5)
+        values = []
+        used: list[np.ndarray] = []
+        for component in self.components:
+            used.append(unused if component.atom else next(columns))
+            values.append(component.quantile(used[-1]))
+        teacher, variance, u0, v0 = values
+        if self.pairs is not None:
+            variances = self.pairs.sorted_pairs()[1]
+            variance = variances[rank_of(used[0], len(variances))]
+        return Coordinates(teacher, variance, (u0 + v0) / 2**0.5, (u0 - v0) / 2**0.5)
+
+
+def strata(problem: Problem) -> tuple[Stratum, ...]:
+    """The population of a problem as a mixture.
+
+    Raises
+    ------
+    InputError : a start that the network cannot use (deep networks need a0, b0 > 0).
+    """
+    teacher = problem.teacher.components()
+    variance = problem.features.components()
+    starts = problem.network.initial_components()
+    laws = [_few(law) for law in (teacher, variance, *starts)]
+    if np.prod([len(law) for law in laws]) > _MOST_STRATA:
+        laws = [_few(teacher), *((as_single(law),) for law in (variance, *starts))]
+    pairs = problem.teacher if isinstance(problem.teacher, Empirical) else None
+    if pairs is not None and pairs.feature_variances is None:
+        pairs = None
+    mixture = tuple(
+        Stratum(float(np.prod([c.probability for c in combination])), combination, pairs)
+        for combination in product(*laws)
+    )
+    _check_starts(problem, mixture)
+    return mixture
+
+
+def _few(components: tuple[Component, ...]) -> tuple[Component, ...]:
+    return components if len(components) <= _MOST_STRATA else (as_single(components),)
+
+
+def _check_starts(problem: Problem, mixture: tuple[Stratum, ...]) -> None:
+    if problem.network.code != DEEP:
+        return
+    grid = np.linspace(1e-6, 1 - 1e-6, 101)
+    for stratum in mixture:
+        points = np.tile(grid[:, None], (1, stratum.random_dimensions))
+        mirrored = points.copy()
+        mirrored[:, -1:] = 1 - points[:, -1:]
+        for draws in (stratum.draw(points), stratum.draw(mirrored)):
+            least = min(draws.a0.min(), draws.b0.min())
+            if least <= 0:
+                raise InputError(
+                    f"given a start with a0 or b0 = {least:.3g}, a network of depth "
+                    f"{problem.network.depth} needs |init_v| < init_u, so that a0, b0 > 0",
+                    "problem.network",
+                )

@@ -1,0 +1,89 @@
+"""What a solve returns: curves with error bars, two-time kernels, status and work done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dmft.config import SolverSettings
+from dmft.problem import Problem
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Two-time kernels on the nodes of `Solution.time`, shape (time, time).
+
+    Row t, column s. Responses hold their quadrature weight: R[t, s] is the change at t caused by
+    a unit force that acts during the node s, so sums over s need no further weight. Divide column
+    s by `quadrature_weights[s]` for the continuous kernel (past panels only; inside a panel the
+    nodes of the collocation method are coupled). The node t = 0 carries no weight.
+
+    Attributes
+    ----------
+    correlation_error : C_w(t, s) = E[s_j (w - w*)(t) (w - w*)(s)].
+    correlation_residual : C_r(t, s), the covariance of the residual of one sample.
+    response_weights : R_w, response of the weights to a force added to the gradient.
+    response_residual : R_r = (I - R_w)^(-1).
+    overlap : E[w(t) w(s)], without the feature variance.
+    quadrature_weights : shape (time,).
+    """
+
+    correlation_error: np.ndarray
+    correlation_residual: np.ndarray
+    response_weights: np.ndarray
+    response_residual: np.ndarray
+    overlap: np.ndarray
+    quadrature_weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class SamplePaths:
+    """A few paths of the effective process of the first replicate.
+
+    Attributes: teacher (path,), weights w(t) and force g(t) of shape (path, time), and
+    `probability` (path,), the weight each path has in the population.
+    """
+
+    teacher: np.ndarray
+    probability: np.ndarray
+    weights: np.ndarray
+    force: np.ndarray
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Mean-field learning curves of a problem.
+
+    Attributes
+    ----------
+    problem, settings : what was solved, and how.
+    time : nodes, shape (time,), starting at 0, in units of the flow.
+    panel : panel number of each node, shape (time,), -1 for t = 0.
+    train_mse, excess_risk : curves, shape (time,), means over replicates.
+    train_mse_stderr, excess_risk_stderr : their standard errors, or None with one replicate.
+    mean_charge, mean_charge_stderr : E[u^2 - v^2] of a depth-2 network, else None.
+    kernels : two-time kernels, means over replicates.
+    replicate_train_mse, replicate_excess_risk : curves of each replicate, (replicate, time).
+    status : "done", "not-converged" or "interrupted".
+    reason : one line that explains any other status than "done".
+    work : counters of the work done (panels, nodes, sweeps, flops, ...).
+    """
+
+    problem: Problem
+    settings: SolverSettings
+    time: np.ndarray
+    panel: np.ndarray
+    train_mse: np.ndarray
+    excess_risk: np.ndarray
+    train_mse_stderr: np.ndarray | None
+    excess_risk_stderr: np.ndarray | None
+    mean_charge: np.ndarray | None
+    mean_charge_stderr: np.ndarray | None
+    kernels: Kernels
+    replicate_train_mse: np.ndarray
+    replicate_excess_risk: np.ndarray
+    paths: SamplePaths | None = None
+    status: str = "done"
+    reason: str = ""
+    work: dict[str, float] = field(default_factory=dict)
