@@ -1,0 +1,47 @@
+"""What a simulation returns: ensemble curves and kernels with standard errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmft.config import SimulationSettings
+from dmft.problem import Problem
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Finite-dimensional learning curves of an ensemble of runs.
+
+    Curves are means over seeds with standard errors of the mean (zeros are never made up: with
+    one seed the errors are None). Kernels are (time, time), averaged over coordinates or samples
+    and over seeds, with standard errors over seeds.
+
+    Attributes
+    ----------
+    problem, settings : what was simulated, and how.
+    time : recorded times, shape (time,), starting at 0.
+    seed_train_mse, seed_excess_risk : curves of each seed, (seed, time).
+    seed : integer identity of each run, (seed,).
+    correlation_error : (1/d) sum_j s_j (w_j - w*_j)(t) (w_j - w*_j)(s).
+    correlation_residual : (1/n) sum_i r_i(t) r_i(s), r = Xw - y.
+    overlap : (1/d) sum_j w_j(t) w_j(s).
+    """
+
+    problem: Problem
+    settings: SimulationSettings
+    time: np.ndarray
+    train_mse: np.ndarray
+    excess_risk: np.ndarray
+    train_mse_stderr: np.ndarray | None
+    excess_risk_stderr: np.ndarray | None
+    seed: np.ndarray
+    seed_train_mse: np.ndarray
+    seed_excess_risk: np.ndarray
+    correlation_error: np.ndarray
+    correlation_residual: np.ndarray
+    overlap: np.ndarray
+    correlation_error_stderr: np.ndarray | None
+    correlation_residual_stderr: np.ndarray | None
+    overlap_stderr: np.ndarray | None
