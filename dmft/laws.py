@@ -27,11 +27,14 @@ class Component:
     probability : its weight in the mixture, in (0, 1].
     quantile : maps uniforms in (0, 1) to values, monotone; for an atom it is constant.
     atom : True when the component is a single value.
+    mean, std : its exact moments where they are known, so that samples can be made to match.
     """
 
     probability: float
     quantile: Callable[[Array], Array]
     atom: bool = False
+    mean: float | None = None
+    std: float | None = None
 
 
 def atom(value: float, probability: float = 1.0) -> Component:
@@ -49,7 +52,7 @@ def normal(mean: float, std: float, probability: float = 1.0) -> Component:
 
         return mean + std * ndtri(u)
 
-    return Component(probability, quantile)
+    return Component(probability, quantile, mean=mean, std=std)
 
 
 def discrete(values: tuple[float, ...], weights: tuple[float, ...] | None) -> tuple[Component, ...]:

@@ -27,6 +27,8 @@ class Kernels:
     response_residual : R_r = (I - R_w)^(-1).
     overlap : E[w(t) w(s)], without the feature variance.
     quadrature_weights : shape (time,).
+    correlation_error_stderr, correlation_residual_stderr, overlap_stderr : standard errors over
+        replicates, or None with one replicate.
     """
 
     correlation_error: np.ndarray
@@ -35,6 +37,9 @@ class Kernels:
     response_residual: np.ndarray
     overlap: np.ndarray
     quadrature_weights: np.ndarray
+    correlation_error_stderr: np.ndarray | None = None
+    correlation_residual_stderr: np.ndarray | None = None
+    overlap_stderr: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
