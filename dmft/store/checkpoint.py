@@ -1,0 +1,101 @@
+"""Checkpoints: the output of a running solve, from which `dmft resume` continues.
+
+Such a file has the root attributes of every other, the status "running" and a group /checkpoint
+that mirrors the nested state of the solver: arrays are datasets, every other value is an
+attribute in JSON, which keeps integers of any size, exact floats, text and None.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft.config import Config
+from dmft.errors import InputError
+from dmft.store.hdf5 import writing
+from dmft.store.header import parse_header, write_header
+from dmft.store.migrate import opened
+from dmft.store.schema import CHECKPOINT, RUNNING, SOLUTION
+
+if TYPE_CHECKING:
+    import h5py
+
+
+def save_checkpoint(
+    path: str | Path, config: Config, state: Mapping[str, Any], command_line: str | None = None
+) -> None:
+    """Replace `path`, whatever it holds, by a checkpoint; an empty state marks the start.
+
+    Parameters
+    ----------
+    path : the output file of the solve.
+    config : the full configuration, from which the solve can be continued.
+    state : nested dict of text keys; leaves are arrays, int, float, str or None.
+    command_line : stored as the origin of the file; that of this process by default.
+
+    Raises
+    ------
+    DmftError : writing failed, for instance on a full disk; the previous checkpoint is as before.
+    TypeError, ValueError : a state that could not be read back.
+    """
+    with writing(Path(path)) as file:
+        write_header(
+            file,
+            SOLUTION,
+            config,
+            seeds=(config.solver.seed,),
+            command_line=command_line,
+            status=RUNNING,
+            reason="not finished yet",
+        )
+        _write_tree(file.create_group(CHECKPOINT), state)
+
+
+def load_checkpoint(path: str | Path) -> tuple[Config, dict[str, Any]]:
+    """Read a checkpoint back; arrays come back in C order.
+
+    Raises
+    ------
+    InputError : not a checkpoint, or a damaged one.
+    """
+    with opened(Path(path)) as file:
+        header = parse_header(file)
+        if header.schema != SOLUTION:
+            raise InputError(f"holds a '{header.schema}', only a solve can be resumed")
+        if header.status != RUNNING:
+            raise InputError(f"holds a finished solve ({header.status}), nothing to resume")
+        group = file.get(CHECKPOINT)
+        if group is None or not hasattr(group, "keys"):
+            raise InputError(f"group /{CHECKPOINT} is missing, start again with --overwrite")
+        return header.config, _read_tree(group)
+
+
+def _write_tree(group: h5py.Group, state: Mapping[str, Any]) -> None:
+    for key, value in state.items():
+        if not isinstance(key, str) or not key or "/" in key or key == ".":
+            raise ValueError(f"checkpoint key {key!r} cannot name a dataset")
+        if isinstance(value, Mapping):
+            _write_tree(group.create_group(key), value)
+        elif isinstance(value, np.ndarray):
+            group.create_dataset(key, data=value)
+        else:
+            scalar = value.item() if isinstance(value, np.generic) else value
+            if scalar is not None and not isinstance(scalar, bool | int | float | str):
+                raise TypeError(f"checkpoint value '{key}' is a {type(value).__name__}")
+            group.attrs[key] = json.dumps(scalar)
+
+
+def _read_tree(group: h5py.Group) -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    for key, text in group.attrs.items():
+        try:
+            state[key] = json.loads(text)
+        except (TypeError, ValueError):
+            raise InputError(f"attribute '{key}' of {group.name} is damaged") from None
+    for key, value in group.items():
+        state[key] = _read_tree(value) if hasattr(value, "keys") else np.asarray(value[()])
+    return state

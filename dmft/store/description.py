@@ -1,0 +1,42 @@
+"""What any file of this package holds, also of schemas that other modules define."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dmft.store.hdf5 import reading
+from dmft.store.migrate import schema_version
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """Root attributes and the shapes of all datasets, as plain values ready for JSON.
+
+    Keys: the root attributes, with `schema_version` as it is on the disk and `config` and `seeds`
+    parsed, and `datasets`, which maps the path of each dataset to its shape.
+
+    Raises
+    ------
+    InputError : missing, damaged or foreign file, or a newer schema.
+    """
+    import h5py
+
+    with reading(Path(path)) as file:
+        described: dict[str, Any] = {}
+        for name, value in file.attrs.items():
+            value = value.tolist() if hasattr(value, "tolist") else value
+            described[name] = value if isinstance(value, str | int | float | list) else str(value)
+        described["schema_version"] = schema_version(file)
+        for name in ("config", "seeds"):
+            with suppress(TypeError, ValueError):
+                described[name] = json.loads(described.get(name, "null"))
+        datasets: dict[str, list[int]] = {}
+
+        def note(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset):
+                datasets[f"/{name}"] = list(item.shape)
+
+        file.visititems(note)
+        return {**described, "datasets": datasets}

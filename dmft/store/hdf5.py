@@ -1,0 +1,139 @@
+"""Opening HDF5 files and moving arrays in and out of them, with errors of one line."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.errors import InputError
+from dmft.store.output import one_line, replacing
+from dmft.store.schema import SCALES, Variable
+
+if TYPE_CHECKING:
+    import h5py
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading.
+
+    Raises
+    ------
+    InputError : there is no such file, it is not HDF5, or what is read from it is damaged.
+    """
+    import h5py
+
+    if not path.exists():
+        raise InputError("no such file", str(path))
+    if path.is_dir():
+        raise InputError("is a folder, must be an HDF5 file", str(path))
+    try:
+        if not h5py.is_hdf5(path):
+            path.open("rb").close()  # says so if the true reason is a missing permission
+            raise InputError("is not an HDF5 file", str(path))
+        with h5py.File(path, "r") as file:
+            yield file
+    except InputError as error:
+        # What is wrong was found inside; which file it is, is known here.
+        raise error if error.location else InputError(error.message, str(path)) from None
+    except (OSError, RuntimeError, KeyError) as error:
+        # The HDF5 library reports a damaged file by any of the three.
+        raise InputError(f"cannot be read, damaged? ({one_line(error)})", str(path)) from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[h5py.File]:
+    """Write a new file that takes the place of `path` only when it is complete.
+
+    The file is put together in memory: the HDF5 library can crash the process when the disk is
+    full, plain writing of bytes cannot.
+    """
+    import h5py
+
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        yield file
+    with replacing(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
+
+
+def write_variable(file: h5py.File, variable: Variable, values: np.ndarray) -> None:
+    """Write one dataset, labelled, attached to the scales of its dimensions.
+
+    Raises
+    ------
+    InputError : NaN or infinity among the values; nothing that is not a number is stored.
+    """
+    values = np.asarray(values)
+    if not np.isfinite(values).all():
+        raise InputError("holds NaN or infinity, refused", variable.attribute)
+    dataset = file.require_group(_parent(variable.path)).create_dataset(
+        variable.path.rpartition("/")[2], data=values
+    )
+    dataset.attrs["long_name"] = variable.long_name
+    dataset.attrs["units"] = variable.units
+    if SCALES[variable.dimensions[0]] == variable.path:
+        dataset.make_scale(variable.dimensions[0])
+        return
+    for axis, dimension in enumerate(variable.dimensions):
+        _ensure_scale(file, dimension, values.shape[axis])
+        dataset.dims[axis].attach_scale(file[SCALES[dimension]])
+
+
+def _ensure_scale(file: h5py.File, dimension: str, length: int) -> None:
+    """Create the scale if no variable is its scale itself: a copy of time, or a plain count."""
+    path = SCALES[dimension]
+    if path in file:
+        return
+    if dimension == "time_other":
+        values = np.asarray(file["time"])
+        scale = Variable(path, path, (dimension,), "time of the column", "units of the flow")
+    else:
+        values = np.arange(length)
+        scale = Variable(path, path, (dimension,), f"number of the {dimension}")
+    write_variable(file, scale, values)
+
+
+def read_variables(file: h5py.File, variables: Sequence[Variable]) -> dict[str, np.ndarray | None]:
+    """Read datasets by attribute and check that their shapes fit together.
+
+    Raises
+    ------
+    InputError : a dataset is missing, is not numeric or has another shape than the rest.
+    """
+    import h5py
+
+    found: dict[str, np.ndarray | None] = {}
+    lengths: dict[str, int] = {}
+    for variable in variables:
+        if variable.optional and variable.path not in file:
+            found[variable.attribute] = None
+            continue
+        dataset = file.get(variable.path)
+        if not isinstance(dataset, h5py.Dataset):
+            raise InputError(f"dataset /{variable.path} is missing")
+        if dataset.dtype.kind not in "iuf":
+            raise InputError(f"dataset /{variable.path} has type {dataset.dtype}, must be numbers")
+        expected = [lengths.get(dimension) for dimension in variable.dimensions]
+        if "time_other" in variable.dimensions:
+            expected[variable.dimensions.index("time_other")] = lengths["time"]
+        if len(dataset.shape) != len(expected) or any(
+            length not in (None, actual)
+            for length, actual in zip(expected, dataset.shape, strict=True)
+        ):
+            wanted = ", ".join("any" if length is None else str(length) for length in expected)
+            raise InputError(
+                f"dataset /{variable.path} has shape {dataset.shape}, must be ({wanted})"
+            )
+        lengths.update(zip(variable.dimensions, dataset.shape, strict=True))
+        found[variable.attribute] = dataset[()]
+    return found
+
+
+def _parent(path: str) -> str:
+    return "/" + path.rpartition("/")[0]

@@ -1,0 +1,119 @@
+"""Root attributes: what a file is, where it comes from and the configuration behind it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmft.config import Config, parse_config
+from dmft.errors import InputError
+from dmft.store.migrate import opened
+from dmft.store.schema import VERSION
+from dmft.version import package_version
+
+if TYPE_CHECKING:
+    import h5py
+
+
+@dataclass(frozen=True)
+class Header:
+    """Root attributes of a file.
+
+    schema : "dmft-solution" or "dmft-simulation".
+    version : of the schema, after migration.
+    created : ISO 8601 time of writing, UTC.
+    config : the resolved configuration.
+    seeds : the seeds that every random number derives from.
+    status, reason : of the result; "running" for an unfinished solve.
+    """
+
+    schema: str
+    version: str
+    package_version: str
+    created: str
+    host: str
+    command_line: str
+    config: Config
+    seeds: tuple[int, ...]
+    status: str
+    reason: str
+
+
+def read_header(path: str | Path) -> Header:
+    """Read the root attributes of a file, of a finished or a running solve alike.
+
+    Raises
+    ------
+    InputError : not a file of this package, or of a newer version of it.
+    """
+    with opened(Path(path)) as file:
+        return parse_header(file)
+
+
+def write_header(
+    file: h5py.File,
+    schema: str,
+    config: Config,
+    *,
+    seeds: tuple[int, ...],
+    command_line: str | None,
+    status: str,
+    reason: str,
+) -> None:
+    """Write the root attributes; `command_line` defaults to that of this process."""
+    file.attrs["schema"] = schema
+    file.attrs["schema_version"] = VERSION
+    file.attrs["package_version"] = package_version()
+    file.attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+    file.attrs["host"] = platform.node()
+    file.attrs["command_line"] = shlex.join(sys.argv) if command_line is None else command_line
+    file.attrs["config"] = json.dumps(config.to_table())
+    file.attrs["seeds"] = json.dumps(seeds)
+    file.attrs["status"] = status
+    file.attrs["reason"] = reason
+
+
+def parse_header(file: h5py.File) -> Header:
+    """The header of an open file of the current version."""
+    table = _parsed(file, "config", dict)
+    try:
+        config = parse_config(table)
+    except InputError as error:
+        raise InputError(f"attribute 'config' is invalid: {error}") from None
+    return Header(
+        schema=_text(file, "schema"),
+        version=_text(file, "schema_version"),
+        package_version=_text(file, "package_version"),
+        created=_text(file, "created"),
+        host=_text(file, "host"),
+        command_line=_text(file, "command_line"),
+        config=config,
+        seeds=tuple(_parsed(file, "seeds", list)),
+        status=_text(file, "status"),
+        reason=_text(file, "reason"),
+    )
+
+
+def _text(file: h5py.File, name: str) -> str:
+    value = file.attrs.get(name)
+    if not isinstance(value, str):
+        raise InputError(f"attribute '{name}' is missing, must be text")
+    return value
+
+
+def _parsed(file: h5py.File, name: str, kind: type) -> Any:
+    try:
+        value = json.loads(_text(file, name))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"attribute '{name}' is not valid JSON: {error}") from None
+    if not isinstance(value, kind):
+        raise InputError(f"attribute '{name}' is not a JSON {kind.__name__}")
+    return value

@@ -1,0 +1,91 @@
+"""Files appear whole or not at all: checks before the work, atomic replacement after it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dmft.errors import DmftError, InputError
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Find out before any work whether `path` can be written.
+
+    Raises
+    ------
+    InputError : its folder is missing or read-only, it is a folder or a device, or it exists
+        and `overwrite` is false.
+    """
+    where = str(path)
+    folder = path.resolve().parent
+    try:
+        if not folder.is_dir():
+            raise InputError(f"given a folder that does not exist: {folder}", where)
+        if path.is_dir():
+            raise InputError("is a folder, must be a file", where)
+        if path.exists() and not path.is_file():
+            raise InputError("is a device or a pipe, must be a file", where)
+        if path.exists() and not overwrite:
+            raise InputError("exists already, --overwrite (overwrite=True) replaces it", where)
+    except OSError as error:
+        raise InputError(f"cannot be written ({one_line(error)})", where) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"cannot be written, folder {folder} is read-only", where)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the name of a temporary file that replaces `path` when the block succeeds.
+
+    The temporary is in the same folder, so that the replacement is atomic, and is flushed to
+    the disk before it. When the block fails, the temporary is gone and `path` untouched.
+
+    Raises
+    ------
+    DmftError : an OSError on the way, for instance a full disk.
+    """
+    final = path.resolve()  # a link keeps pointing where it did
+    temporary = temporary_name(final)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+        _flush_folder(final.parent)
+    except OSError as error:
+        raise DmftError(f"{path}: could not be written ({one_line(error)})") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def temporary_name(final: Path) -> Path:
+    """A fresh name beside `final`; the suffix stays, for writers that choose a format by it."""
+    return final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp{final.suffix}")
+
+
+def remove_leftovers(final: Path) -> None:
+    """Delete temporaries of `final` left by a killed process; the caller holds its lock."""
+    for entry in final.parent.iterdir():
+        name = entry.name
+        if name.startswith(f".{final.name}.") and name.endswith(f".tmp{final.suffix}"):
+            entry.unlink(missing_ok=True)
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an exception without line breaks."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name survive a power failure; some file systems cannot."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

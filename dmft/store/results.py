@@ -1,0 +1,158 @@
+"""Save and load results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft.config import Config
+from dmft.errors import InputError
+from dmft.simulation.result import Simulation
+from dmft.solution import Kernels, SamplePaths, Solution
+from dmft.store.hdf5 import read_variables, write_variable, writing
+from dmft.store.header import Header, parse_header, write_header
+from dmft.store.migrate import opened
+from dmft.store.output import check_output
+from dmft.store.schema import (
+    PATH_VARIABLES,
+    RUNNING,
+    SIMULATION,
+    SIMULATION_VARIABLES,
+    SOLUTION,
+    SOLUTION_VARIABLES,
+    WORK,
+    Variable,
+)
+
+if TYPE_CHECKING:
+    import h5py
+
+
+def save(
+    path: str | Path,
+    result: Solution | Simulation,
+    *,
+    overwrite: bool = False,
+    command_line: str | None = None,
+    config: Config | None = None,
+) -> None:
+    """Write a result to an HDF5 file, which appears whole or not at all.
+
+    Parameters
+    ----------
+    path : the file.
+    result : what `dmft.solve` or `dmft.simulate` returned.
+    overwrite : replace an existing file.
+    command_line : stored as the origin of the file; that of this process by default.
+    config : where the sections that the result does not know come from.
+
+    Raises
+    ------
+    InputError : `path` cannot be written, or the result holds NaN or infinity.
+    DmftError : writing failed half-way, for instance on a full disk; `path` is as before.
+    """
+    path = Path(path)
+    check_output(path, overwrite=overwrite)
+    config = config or Config()
+    if isinstance(result, Solution):
+        config = config.model_copy(update={"problem": result.problem, "solver": result.settings})
+        variables = SOLUTION_VARIABLES + (PATH_VARIABLES if result.paths else ())
+        schema, seed, status, reason = (
+            SOLUTION, result.settings.seed, result.status, result.reason,
+        )  # fmt: skip
+        work: Mapping[str, float] = result.work
+    else:
+        config = config.model_copy(
+            update={"problem": result.problem, "simulation": result.settings}
+        )
+        variables = SIMULATION_VARIABLES
+        schema, seed, status, reason, work = SIMULATION, result.settings.seed, "done", "", {}
+    with writing(path) as file:
+        write_header(
+            file,
+            schema,
+            config,
+            seeds=(seed,),
+            command_line=command_line,
+            status=status,
+            reason=reason,
+        )
+        _write_variables(file, result, variables)
+        _write_work(file, work)
+
+
+def load(path: str | Path) -> Solution | Simulation:
+    """Read a result; files of older schema versions are migrated in memory.
+
+    Raises
+    ------
+    InputError : missing, damaged or foreign file, a newer schema, or an unfinished solve.
+    """
+    path = Path(path)
+    with opened(path) as file:
+        header = parse_header(file)
+        if header.status == RUNNING:
+            raise InputError(f"is an unfinished solve, continue it with: dmft resume {path}")
+        if header.schema == SOLUTION:
+            return _read_solution(file, header)
+        if header.schema == SIMULATION:
+            return _read_simulation(file, header)
+        raise InputError(f"holds a '{header.schema}', must be a solution or a simulation")
+
+
+def _write_variables(
+    file: h5py.File, result: Solution | Simulation, variables: tuple[Variable, ...]
+) -> None:
+    for variable in variables:
+        values: Any = result
+        for name in variable.attribute.split("."):
+            values = getattr(values, name)
+        if values is None and variable.optional:
+            continue
+        write_variable(file, variable, values)
+
+
+def _write_work(file: h5py.File, work: Mapping[str, float]) -> None:
+    group = file.create_group(WORK)
+    for name, value in work.items():
+        if not np.isfinite(float(value)):
+            raise InputError(f"given {value}, must be a finite number", f"work.{name}")
+        fits = isinstance(value, int) and abs(value) < 2**63
+        group.attrs[name] = value if fits else float(value)
+
+
+def _read_solution(file: h5py.File, header: Header) -> Solution:
+    variables = SOLUTION_VARIABLES + (PATH_VARIABLES if "paths" in file else ())
+    fields = _nested(read_variables(file, variables))
+    fields["kernels"] = Kernels(**fields["kernels"])
+    if "paths" in fields:
+        fields["paths"] = SamplePaths(**fields["paths"])
+    work = file[WORK].attrs if WORK in file else {}
+    return Solution(
+        problem=header.config.problem,
+        settings=header.config.solver,
+        status=header.status,
+        reason=header.reason,
+        work={name: value.item() for name, value in work.items() if hasattr(value, "item")},
+        **fields,
+    )
+
+
+def _read_simulation(file: h5py.File, header: Header) -> Simulation:
+    return Simulation(
+        problem=header.config.problem,
+        settings=header.config.simulation,
+        **_nested(read_variables(file, SIMULATION_VARIABLES)),
+    )
+
+
+def _nested(found: Mapping[str, np.ndarray | None]) -> dict[str, Any]:
+    """Group "kernels.overlap" under "kernels"."""
+    fields: dict[str, Any] = {}
+    for name, values in found.items():
+        outer, _, inner = name.rpartition(".")
+        (fields.setdefault(outer, {}) if outer else fields)[inner] = values
+    return fields

@@ -1,0 +1,144 @@
+"""The layout of the files: which dataset holds what, along which dimensions.
+
+A file is opened by `xarray.open_datatree(path, engine="h5netcdf")` with labelled axes. The two
+axes of a kernel must have different names there, so the columns s of a kernel K(t, s) run along
+a second scale, `time_other`, with the same values as `time`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SOLUTION = "dmft-solution"
+SIMULATION = "dmft-simulation"
+FAMILY = "dmft-"
+
+# A reader accepts every minor version of the majors that it knows.
+MAJOR, MINOR = 2, 0
+VERSION = f"{MAJOR}.{MINOR}"
+
+RUNNING = "running"
+CHECKPOINT = "checkpoint"
+WORK = "work"
+
+# Where the scale of each dimension lives: in the topmost group that uses it.
+SCALES = {
+    "time": "time",
+    "time_other": "kernels/time_other",
+    "replicate": "replicates/replicate",
+    "path": "paths/path",
+    "seed": "seed",
+}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One dataset.
+
+    path : where it is in the file.
+    attribute : where it is in the result, dotted.
+    dimensions : names of its axes.
+    long_name, units : what a reader or a plot calls it.
+    optional : may be absent, the attribute is then None.
+    """
+
+    path: str
+    attribute: str
+    dimensions: tuple[str, ...]
+    long_name: str
+    units: str = "1"
+    optional: bool = False
+
+
+_KERNEL = ("time", "time_other")
+
+
+def _with_error(path: str, long_name: str, dimensions: tuple[str, ...]) -> tuple[Variable, ...]:
+    attribute = path.rpartition("/")[2]
+    return (
+        Variable(path, attribute, dimensions, long_name),
+        Variable(
+            f"{path}_stderr",
+            f"{attribute}_stderr",
+            dimensions,
+            f"standard error of the {long_name}",
+            optional=True,
+        ),
+    )
+
+
+_TIME = Variable("time", "time", ("time",), "time", "units of the flow")
+_CURVES = (
+    *_with_error("train_mse", "training mean squared error", ("time",)),
+    *_with_error("excess_risk", "excess risk", ("time",)),
+)
+
+SOLUTION_VARIABLES = (
+    _TIME,
+    Variable("panel", "panel", ("time",), "panel number of the node, -1 for t = 0"),
+    *_CURVES,
+    Variable(
+        "mean_charge", "mean_charge", ("time",), "mean of u squared - v squared", optional=True
+    ),
+    Variable(
+        "mean_charge_stderr",
+        "mean_charge_stderr",
+        ("time",),
+        "standard error of the mean charge",
+        optional=True,
+    ),
+    *(
+        Variable(f"kernels/{name}", f"kernels.{name}", _KERNEL, long_name)
+        for name, long_name in {
+            "correlation_error": "error correlation C_w(t, s)",
+            "correlation_residual": "residual correlation C_r(t, s)",
+            "response_weights": "weight response R_w(t, s) times quadrature weight of s",
+            "response_residual": "residual response R_r(t, s) times quadrature weight of s",
+            "overlap": "weight overlap E[w(t) w(s)]",
+        }.items()
+    ),
+    Variable(
+        "kernels/quadrature_weights",
+        "kernels.quadrature_weights",
+        ("time_other",),
+        "quadrature weight of the node",
+        "units of the flow",
+    ),
+    Variable(
+        "replicates/train_mse",
+        "replicate_train_mse",
+        ("replicate", "time"),
+        "training mean squared error of each replicate",
+    ),
+    Variable(
+        "replicates/excess_risk",
+        "replicate_excess_risk",
+        ("replicate", "time"),
+        "excess risk of each replicate",
+    ),
+)
+
+PATH_VARIABLES = (
+    Variable("paths/teacher", "paths.teacher", ("path",), "teacher coefficient"),
+    Variable(
+        "paths/probability", "paths.probability", ("path",), "weight of the path in the population"
+    ),
+    Variable("paths/weights", "paths.weights", ("path", "time"), "weight w(t)"),
+    Variable("paths/force", "paths.force", ("path", "time"), "force g(t)"),
+)
+
+SIMULATION_VARIABLES = (
+    _TIME,
+    *_CURVES,
+    Variable("seed", "seed", ("seed",), "identity of the run"),
+    Variable(
+        "seeds/train_mse",
+        "seed_train_mse",
+        ("seed", "time"),
+        "training mean squared error of each run",
+    ),
+    Variable("seeds/excess_risk", "seed_excess_risk", ("seed", "time"), "excess risk of each run"),
+    *_with_error("kernels/correlation_error", "error correlation C_w(t, s)", _KERNEL),
+    *_with_error("kernels/correlation_residual", "residual correlation C_r(t, s)", _KERNEL),
+    *_with_error("kernels/overlap", "weight overlap", _KERNEL),
+)
