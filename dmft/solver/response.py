@@ -1,0 +1,168 @@
+"""Rows of the response kernel of a new panel, given its paths.
+
+With F = 1 + V the tangent of the force, D = d(sqrt(s) w)/dh that of the weights and h a unit force
+at one node, the rows of a new panel obey (matrices over stages, A the weighted integration matrix,
+inv = (1 - R_d)^(-1), C = A inv, P and H of kernels.path_responses):
+    V_new = inv (delta D_new + R_p V_past),   V_nn = inv delta D_nn,
+    dG_new = P (dG_start + sqrt(s) C R_p V_past),   dG_nn = P sqrt(s) A,   D = sqrt(s) Phi' dG,
+    R_d = E[H] A,   R_p = E[sqrt(s) Phi' P dG_start] + E[H C R_p V_past].
+R_d is found by Newton; R_p solves a linear system, block triangular because V is causal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmft.solver.workers import Workers
+
+_NEWTON_TOLERANCE = 1e-13
+_NEWTON_ITERATIONS = 25
+
+
+@dataclass
+class PanelResponse:
+    """Linear response inside a panel: R_d, inv = (1 - R_d)^(-1), C = A inv, and H, P per path."""
+
+    diagonal: np.ndarray
+    inverse: np.ndarray
+    coupling: np.ndarray
+    response: np.ndarray
+    tangent: np.ndarray
+
+
+class Tangents:
+    """Stored tangents of all paths: V, packed, and dG/dh at the start of the next panel."""
+
+    def __init__(self, paths: int, panels: int, stages: int) -> None:
+        self._stages = stages
+        self._panels = 0
+        self._capacity = panels
+        self.packed = np.zeros((paths, self._size(panels)))
+        self.start = np.zeros((paths, panels * stages))
+
+    def _size(self, panels: int) -> int:
+        return self._stages**2 * panels * (panels + 1) // 2
+
+    @property
+    def nodes(self) -> int:
+        """Number of past nodes."""
+        return self._panels * self._stages
+
+    def reserve(self) -> None:
+        """Make room for one more panel."""
+        if self._panels < self._capacity:
+            return
+        self._capacity *= 2
+        packed = np.zeros((len(self.packed), self._size(self._capacity)))
+        packed[:, : self.packed.shape[1]] = self.packed
+        start = np.zeros((len(self.start), self._capacity * self._stages))
+        start[:, : self.start.shape[1]] = self.start
+        self.packed, self.start = packed, start
+
+    def advance(self) -> None:
+        """Count the panel whose rows have been filled in."""
+        self._panels += 1
+
+    def used(self) -> int:
+        """Packed entries filled so far, per path."""
+        return self._size(self._panels)
+
+    def unpack(self, packed: np.ndarray) -> np.ndarray:
+        """Packed rows of shape (any, used) as dense (any, nodes, nodes) arrays."""
+        stages, nodes = self._stages, self.nodes
+        dense = np.zeros((len(packed), nodes, nodes))
+        offset = 0
+        for panel in range(self._panels):
+            width = (panel + 1) * stages
+            block = packed[:, offset : offset + stages * width]
+            dense[:, panel * stages : width, :width] = block.reshape(-1, stages, width)
+            offset += stages * width
+        return dense
+
+
+def diagonal_response(
+    workers: Workers,
+    probability: np.ndarray,
+    root_variance: np.ndarray,
+    slope: np.ndarray,
+    integration: np.ndarray,
+    ratio: float,
+    guess: np.ndarray,
+) -> PanelResponse:
+    """Solve R_d = E[H(R_d)] A by Newton; `slope` is Phi', shape (paths, stages)."""
+    from dmft.solver.kernels import path_responses
+
+    count, k = slope.shape
+    response, tangent = np.empty((count, k, k)), np.empty((count, k, k))
+    diagonal = guess
+    for _ in range(_NEWTON_ITERATIONS):
+        inverse = np.linalg.inv(np.eye(k) - diagonal)
+        coupling = integration @ inverse
+
+        def accumulate(c: slice, coupling: np.ndarray = coupling) -> tuple[np.ndarray, np.ndarray]:
+            return path_responses(
+                probability[c], root_variance[c], slope[c], coupling, ratio,
+                response[c], tangent[c],
+            )  # fmt: skip
+
+        parts = workers.map(accumulate)
+        mean = sum(part[0] for part in parts)
+        square = sum(part[1] for part in parts)
+        residual = mean @ integration - diagonal
+        # dH = delta H (A inv dR inv) H while the paths stay where they are.
+        jacobian = ratio * np.einsum(
+            "iabk,ac,db,kj->ijcd", square, coupling, inverse, integration
+        ).reshape(k * k, k * k)
+        if np.abs(residual).max() < _NEWTON_TOLERANCE:
+            break
+        step = np.linalg.solve(np.eye(k * k) - jacobian, residual.ravel())
+        diagonal = diagonal + step.reshape(k, k)
+    return PanelResponse(diagonal, inverse, coupling, response, tangent)
+
+
+def past_response(
+    workers: Workers,
+    tangents: Tangents,
+    probability: np.ndarray,
+    root_variance: np.ndarray,
+    panel: PanelResponse,
+) -> np.ndarray:
+    """Solve for R_p, shape (stages, past nodes)."""
+    count, k, _ = panel.response.shape
+    nodes, used = tangents.nodes, tangents.used()
+    if nodes == 0:
+        return np.zeros((k, 0))
+    weighted = (probability[:, None, None] * panel.response).reshape(count, k * k)
+    forcing = (probability / root_variance)[:, None] * panel.response.sum(axis=2)
+
+    def moments(c: slice) -> tuple[np.ndarray, np.ndarray]:
+        return (
+            weighted[c].T @ tangents.packed[c, :used],
+            forcing[c].T @ tangents.start[c, :nodes],
+        )
+
+    parts = workers.map(moments)
+    packed = sum(part[0] for part in parts)
+    constant = sum(part[1] for part in parts)
+    past = tangents.unpack(packed).reshape(k, k, nodes, nodes)  # E[H_ia V_qj], indices i a q j
+    operator = np.einsum("iaqj,al->jilq", past, panel.coupling, optimize=True)
+    return _solve_block_triangular(operator, constant)
+
+
+def _solve_block_triangular(operator: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    """Solve U_ij - sum_lq operator[j,i,l,q] U_lq = constant_ij; q runs from j's panel on."""
+    k, nodes = constant.shape
+    solution = np.zeros((k, nodes))
+    for start in range(nodes - k, -1, -k):
+        columns = slice(start, start + k)
+        later = slice(start + k, nodes)
+        right = constant[:, columns] + np.tensordot(
+            operator[columns, :, :, later], solution[:, later], axes=([2, 3], [0, 1])
+        ).T
+        matrix = np.eye(k * k) - operator[columns, :, :, columns].transpose(1, 0, 2, 3).reshape(
+            k * k, k * k
+        )
+        solution[:, columns] = np.linalg.solve(matrix, right.ravel()).reshape(k, k)
+    return solution

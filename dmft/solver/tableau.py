@@ -1,0 +1,77 @@
+"""Radau IIA collocation on one panel: nodes, integration matrix, error weights.
+
+On a panel (t_k, t_k + h) the accumulated force at the stages is
+    G_i = h sum_j A_ij f_j,    A_ij = int_0^{c_i} e^(-mu h x) l_j(x) dx,
+with l_j the Lagrange polynomials of the nodes c. For mu = 0 this is the Radau IIA method: L-stable,
+of order 2p-1 at the panel's end (Hairer & Wanner, Solving ODEs II, section IV.5); mu > 0 is the
+weight that deep networks with weight decay carry (networks.py), integrated exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.polynomial import legendre
+
+STAGES = 3
+_QUADRATURE_POINTS = 24
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """A collocation method of `stages` nodes.
+
+    nodes : c, shape (stages,), increasing, the last one 1.
+    integration : A for the given mu h, shape (stages, stages).
+    start_weight, error_weights : the embedded rule of order `stages` that also uses the force at
+        the panel's start; start_weight f_0 + sum_i error_weights_i f_i is the difference of the
+        two rules, per unit step (Hairer & Wanner, section IV.8).
+    """
+
+    nodes: np.ndarray
+    integration: np.ndarray
+    start_weight: float
+    error_weights: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def radau(growth: float = 0.0, stages: int = STAGES) -> Tableau:
+    """The Radau IIA tableau, its forces weighted by exp(-growth x); growth = mu h."""
+    nodes = _radau_nodes(stages)
+    plain = _integration_matrix(nodes, 0.0)
+    eigenvalues = np.linalg.eigvals(plain)
+    start_weight = float(eigenvalues[np.abs(eigenvalues.imag) < 1e-9].real[0])
+    conditions = np.zeros(stages)
+    conditions[0] = -start_weight
+    error_weights = np.linalg.solve(np.vander(nodes, increasing=True).T, conditions)
+    weighted = _integration_matrix(nodes, growth) if growth else plain
+    return Tableau(nodes, weighted, start_weight, error_weights)
+
+
+def _radau_nodes(stages: int) -> np.ndarray:
+    """Zeros of P_p - P_{p-1}, shifted to (0, 1]."""
+    coefficients = np.zeros(stages + 1)
+    coefficients[-2:] = -1.0, 1.0
+    zeros = np.sort(legendre.legroots(coefficients))
+    zeros[-1] = 1.0
+    return (zeros + 1.0) / 2.0
+
+
+def lagrange(nodes: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Values of the Lagrange polynomials of `nodes` at `points`, shape (points, nodes)."""
+    values = np.ones((len(points), len(nodes)))
+    for j, node in enumerate(nodes):
+        for other in np.delete(nodes, j):
+            values[:, j] *= (points - other) / (node - other)
+    return values
+
+
+def _integration_matrix(nodes: np.ndarray, growth: float) -> np.ndarray:
+    points, weights = legendre.leggauss(_QUADRATURE_POINTS)
+    points, weights = (points + 1.0) / 2.0, weights / 2.0
+    rows = [
+        c * (weights * np.exp(-growth * c * points)) @ lagrange(nodes, c * points) for c in nodes
+    ]
+    return np.array(rows)
