@@ -49,11 +49,14 @@ class NoiseBasis:
         """Number of directions."""
         return len(self.sigma)
 
-    def rows(self, errors: np.ndarray, signs: np.ndarray | None = None) -> NewRows:
+    def rows(
+        self, errors: np.ndarray, signs: np.ndarray | None = None, kept: int | None = None
+    ) -> NewRows:
         """Decompose the rows of new nodes; `errors` is sqrt(s)(w - w*), shape (paths, stages).
 
         New directions are the principal ones of what earlier directions leave. Their sign is free;
-        `signs` (stages, stages), the last `fresh`, keeps it from one sweep to the next.
+        `signs` (stages, stages), the last `fresh`, keeps it from one sweep to the next. `kept`
+        prescribes how many count; by default the tolerance decides.
         """
         scaled = self._root_probability * errors
         label = np.full(errors.shape[1], self._noise_std)
@@ -66,7 +69,8 @@ class NoiseBasis:
             known += part.T
         values, vectors = np.linalg.eigh(scaled.T @ scaled + np.outer(label, label))
         values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-        kept = int(np.sum(values > DIRECTION_TOLERANCE**2 * size))
+        if kept is None:
+            kept = int(np.sum(values > DIRECTION_TOLERANCE**2 * size))
         reference = vectors[-1] if signs is None else np.sum(vectors * signs, axis=0)
         vectors = vectors * np.where(reference < 0, -1.0, 1.0)
         root = np.sqrt(values)

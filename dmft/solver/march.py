@@ -1,0 +1,441 @@
+"""The march of one replicate: panel after panel, each solved self-consistently, then committed.
+
+With F the force on sqrt(s) w and e = sqrt(s)(w - w*), the effective process on all nodes reads
+    F = R_r (delta e + sqrt(delta) rho),    R_r = (1 - R_w)^(-1),    rho = L xi,
+so its rows of a new panel need only their own unknowns and the force of the past:
+    F_new = inv (delta e_new + b),    b = sqrt(delta) L_new xi + R_p F_past.
+A sweep solves every path for given rows (R_d, R_p, L_new), then the rows for these paths.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmft.networks import DEEP, DEPTH_TWO
+from dmft.problem import Problem
+from dmft.solver.noise import NewRows, NoiseBasis
+from dmft.solver.response import PanelResponse, Tangents, diagonal_response, past_response
+from dmft.solver.sampling import Sample
+from dmft.solver.tableau import STAGES, lagrange, radau
+from dmft.solver.workers import Workers
+
+_MOST_SWEEPS = 40
+_BASIS_TOLERANCE = 1e-2  # past weights enter the orthogonalisation when this much of them is new
+_RESIDUAL_FLOOR = 1e-6  # relative to its start, below which the residual's precision is absolute
+_LONGEST_GUESS = 3.0
+_LINEAR_TOLERANCE = 0.02  # of the inner linear solve of a sweep
+
+
+@dataclass(frozen=True)
+class PanelRows:
+    """The unknowns of one panel: everything needed to repeat it exactly.
+
+    step : h. diagonal, past : R_d (stages, stages) and R_p (stages, past nodes).
+    known, fresh, kept : rows of L on earlier and new directions, and how many new ones count.
+    """
+
+    step: float
+    diagonal: np.ndarray
+    past: np.ndarray
+    known: np.ndarray
+    fresh: np.ndarray
+    kept: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Outcome of solving a panel: its rows, sweeps used, estimated time error, last changes."""
+
+    rows: PanelRows
+    sweeps: int
+    time_error: float
+    residual_error: float
+    converged: bool
+
+
+@dataclass
+class _Stages:
+    """Paths on the stages of a panel, all (paths, stages)."""
+
+    accumulated: np.ndarray
+    weights: np.ndarray
+    slope: np.ndarray
+
+
+class March:
+    """State of one replicate after the panels committed so far.
+
+    Attributes
+    ----------
+    time : the end of the last committed panel. times : all nodes, starting at 0.
+    force, error : F and e of every path, shape (paths, nodes without t = 0).
+    basis, factor : noise directions and R_r L on the nodes, shape (nodes, rank), t = 0 first.
+    response : R_w on the nodes without t = 0.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        sample: Sample,
+        pool: ThreadPoolExecutor | None,
+        tolerance: float,
+        panels: int,
+    ) -> None:
+        network = problem.network
+        self._decay = problem.dynamics.weight_decay
+        self._growth = network.growth(self._decay)
+        self._law = (network.code, network.depth, self._decay, self._growth)
+        self._ratio = problem.sampling_ratio
+        self._tolerance = tolerance
+        self._sample = sample
+        self._workers = Workers(sample.count, pool)
+        coordinates = sample.coordinates
+        self.probability = sample.probability
+        self.teacher = coordinates.teacher
+        self.root_variance = np.sqrt(coordinates.variance)
+        self._p, self._q = _initial_state(*self._law[:2], coordinates.a0, coordinates.b0)
+        self._start(problem.noise_std, panels)
+
+    def _start(self, noise_std: float, panels: int) -> None:
+        """Node t = 0: known weights, the first noise direction, the first force."""
+        from dmft.solver.kernels import weights_on_stages
+
+        count = self._sample.count
+        self.initial_weights, slope = np.empty((count, 1)), np.empty((count, 1))
+        zero = np.zeros(1)
+        weights_on_stages(
+            *self._law, self._p, self._q, np.zeros((count, 1)), zero, self.initial_weights, slope
+        )
+        error = self.root_variance[:, None] * (self.initial_weights - self.teacher[:, None])
+        self.initial_error = error
+        for known in (np.ones((count, 1)), self.teacher[:, None], self.root_variance[:, None]):
+            self._sample.learn(known)
+        self._sample.learn(error)
+        self.basis = NoiseBasis(np.sqrt(self.probability), noise_std)
+        rows = self.basis.rows(error)
+        self.noise = self._sample.innovations(1)
+        self._sample.use(self.noise)
+        self.basis.extend(rows)
+        self.factor = rows.fresh.copy()
+        self._force_now = (
+            self._ratio * error + math.sqrt(self._ratio) * self.noise * rows.fresh
+        )[:, 0]
+        self.time = 0.0
+        self.times = np.zeros(1)
+        self.force = np.zeros((count, 0))
+        self.error = np.zeros((count, 0))
+        self.response = np.zeros((0, 0))
+        self._diagonal = np.zeros((STAGES, STAGES))
+        self._tangents = Tangents(count, panels, STAGES)
+        self._last_nodes: np.ndarray | None = None
+        self.first_slope = slope[:, 0]
+        self.work = {
+            "panels": 0.0, "sweeps": 0.0, "path_iterations": 0.0,
+            "tangent_flops": 0.0, "tangent_bytes": 0.0,
+        }  # fmt: skip
+
+    @property
+    def risk(self) -> np.ndarray:
+        """excess_risk on all nodes."""
+        return self.probability @ np.hstack([self.initial_error, self.error]) ** 2
+
+    @property
+    def train_mse(self) -> np.ndarray:
+        """Mean squared residual on all nodes, |row of R_r L|^2: never negative."""
+        return np.sum(self.factor**2, axis=1)
+
+    # ------------------------------------------------------------------ one panel
+
+    def attempt(self, step: float) -> Attempt | None:
+        """Solve the panel of length `step`; None when the paths have no solution there."""
+        tableau = radau(self._growth * step)
+        integration, elapsed = step * tableau.integration, step * tableau.nodes
+        innovations = self._sample.innovations(STAGES)
+        stages = self._guess(integration, elapsed)
+        self._evaluate(stages, elapsed)
+        panel = self._diagonal_response(stages, integration, self._diagonal)
+        past = self._past_response(panel)
+        rows = self.basis.rows(self._error_of(stages))
+        known, fresh, kept = rows.known, rows.fresh, rows.kept
+        error = self._error_of(stages)
+        factor = panel.inverse @ self._factor_input(known, fresh, past)
+        converged = False
+        for sweep in range(1, _MOST_SWEEPS + 1):
+            drive = self._drive(known, fresh, past, innovations)
+            if not self._solve(stages, elapsed, panel.coupling, drive):
+                return None
+            previous, error = error, self._error_of(stages)
+            panel = self._diagonal_response(stages, integration, panel.diagonal)
+            new_past = self._past_response(panel)
+            rows = self.basis.rows(error, fresh)
+            correction = self._noise_correction(
+                panel, rows, np.hstack([known, fresh]), new_past - past, innovations
+            )
+            past, kept = new_past, rows.kept
+            known = known + correction[:, : self.basis.rank]
+            fresh = fresh + correction[:, self.basis.rank :]
+            old_factor, factor = factor, panel.inverse @ self._factor_input(known, fresh, past)
+            if self._settled(error - previous, error, factor - old_factor, factor):
+                converged = True
+                break
+        fresh = fresh.copy()
+        fresh[:, kept:] = 0.0
+        self._count(sweep)
+        force = (self._ratio * error + drive) @ panel.inverse.T
+        time_error, residual_error = self._time_errors(step, stages, force, error)
+        final = PanelRows(step, panel.diagonal, past, known, fresh, kept)
+        return Attempt(final, sweep, time_error, residual_error, converged)
+
+    def commit(self, rows: PanelRows) -> None:
+        """Append the panel with these rows: a pure function of the state and the rows."""
+        tableau = radau(self._growth * rows.step)
+        integration, elapsed = rows.step * tableau.integration, rows.step * tableau.nodes
+        inverse = np.linalg.inv(np.eye(STAGES) - rows.diagonal)
+        coupling = integration @ inverse
+        innovations = self._sample.innovations(STAGES)
+        stages = self._guess(integration, elapsed)
+        drive = self._drive(rows.known, rows.fresh, rows.past, innovations)
+        if not self._solve(stages, elapsed, coupling, drive):
+            raise ArithmeticError("a committed panel has no solution")
+        error = self._error_of(stages)
+        found = self.basis.rows(error, rows.fresh, rows.kept)
+        self._advance_tangents(stages, rows, integration, inverse, coupling)
+        self._advance_kernels(rows, inverse)
+        force = (self._ratio * error + drive) @ inverse.T
+        used = innovations[:, : rows.kept]
+        self.noise = np.hstack([self.noise, used])
+        self.basis.extend(found)
+        self._sample.use(used)
+        self._sample.learn(error, _BASIS_TOLERANCE)
+        self.force, self.error = np.hstack([self.force, force]), np.hstack([self.error, error])
+        self._force_now = force[:, -1]
+        self._diagonal = rows.diagonal
+        self._advance_state(stages.accumulated[:, -1], rows.step)
+        self._last_nodes = self.time + elapsed
+        self.times = np.append(self.times, self._last_nodes)
+        self.time = float(self.times[-1])
+        self.work["panels"] += 1
+
+    # ------------------------------------------------------------------ parts of a sweep
+
+    def _guess(self, integration: np.ndarray, elapsed: np.ndarray) -> _Stages:
+        """Accumulated force from the last panel's force, extrapolated in log time."""
+        shape = (self._sample.count, STAGES)
+        if self._last_nodes is None:
+            force = np.repeat(self._force_now[:, None], STAGES, axis=1)
+        else:
+            values = lagrange(np.log(self._last_nodes), np.log(self.time + elapsed))
+            force = self.force[:, -STAGES:] @ values.T
+        guess = (self.root_variance[:, None] * force) @ integration.T
+        code, depth = self._law[:2]
+        if code == DEPTH_TWO:
+            guess = np.clip(guess, -_LONGEST_GUESS, _LONGEST_GUESS)
+        elif code == DEEP:
+            room = 0.8 / (depth - 2)
+            guess = np.clip(guess, -room * self._p[:, None], room * self._q[:, None])
+        return _Stages(guess, np.empty(shape), np.empty(shape))
+
+    def _evaluate(self, stages: _Stages, elapsed: np.ndarray) -> None:
+        from dmft.solver.kernels import weights_on_stages
+
+        def evaluate(c: slice) -> None:
+            weights_on_stages(
+                *self._law, self._p[c], self._q[c], stages.accumulated[c], elapsed,
+                stages.weights[c], stages.slope[c],
+            )  # fmt: skip
+
+        self._workers.map(evaluate)
+
+    def _solve(
+        self, stages: _Stages, elapsed: np.ndarray, coupling: np.ndarray, drive: np.ndarray
+    ) -> bool:
+        from dmft.solver.kernels import solve_paths
+
+        def solve(c: slice) -> tuple[int, int]:
+            return solve_paths(
+                *self._law, self._p[c], self._q[c], self.root_variance[c], self.teacher[c],
+                elapsed, coupling, self._ratio, drive[c],
+                stages.accumulated[c], stages.weights[c], stages.slope[c],
+            )  # fmt: skip
+
+        parts = self._workers.map(solve)
+        self.work["path_iterations"] += sum(part[0] for part in parts)
+        return sum(part[1] for part in parts) == 0
+
+    def _error_of(self, stages: _Stages) -> np.ndarray:
+        return self.root_variance[:, None] * (stages.weights - self.teacher[:, None])
+
+    def _drive(
+        self, known: np.ndarray, fresh: np.ndarray, past: np.ndarray, innovations: np.ndarray
+    ) -> np.ndarray:
+        noise = self.noise @ known.T + innovations @ fresh.T
+        return math.sqrt(self._ratio) * noise + self.force @ past.T
+
+    def _diagonal_response(
+        self, stages: _Stages, integration: np.ndarray, guess: np.ndarray
+    ) -> PanelResponse:
+        return diagonal_response(
+            self._workers, self.probability, self.root_variance, stages.slope, integration,
+            self._ratio, guess,
+        )  # fmt: skip
+
+    def _past_response(self, panel: PanelResponse) -> np.ndarray:
+        return past_response(
+            self._workers, self._tangents, self.probability, self.root_variance, panel
+        )
+
+    def _factor_input(self, known: np.ndarray, fresh: np.ndarray, past: np.ndarray) -> np.ndarray:
+        """Rows of L + R_p (R_r L)_past over known and new directions."""
+        return np.hstack([known + past @ self.factor[1:], fresh])
+
+    def _noise_correction(
+        self,
+        panel: PanelResponse,
+        rows: NewRows,
+        current: np.ndarray,
+        past_change: np.ndarray,
+        innovations: np.ndarray,
+    ) -> np.ndarray:
+        """Newton step for the rows of L, from the paths' linear response to a change of drive.
+
+        A change dL moves the paths by de = H C sqrt(delta) dL xi, which moves L by its projection
+        on the directions; the change of R_p in the same sweep is accounted for likewise.
+        """
+        from scipy.sparse.linalg import LinearOperator, gmres
+
+        gain = panel.response @ panel.coupling
+        root = np.sqrt(self.probability)[:, None]
+        directions = root * np.hstack([self.basis.paths, rows.directions])
+        noise = math.sqrt(self._ratio) * np.hstack([self.noise, innovations])
+        shape = current.shape
+
+        def projected(drive: np.ndarray) -> np.ndarray:
+            return np.einsum("mij,mj->im", gain, drive) @ directions
+
+        def defect(flat: np.ndarray) -> np.ndarray:
+            change = flat.reshape(shape)
+            return (change - projected(noise @ change.T)).ravel()
+
+        residual = np.hstack([rows.known, rows.fresh]) - current
+        if past_change.size:
+            residual = residual + projected(self.force @ past_change.T)
+        size = residual.size
+        operator = LinearOperator((size, size), matvec=defect, dtype=float)
+        step, _ = gmres(
+            operator, residual.ravel(), rtol=_LINEAR_TOLERANCE, atol=0.0, restart=20, maxiter=1
+        )
+        return step.reshape(shape)
+
+    def _settled(
+        self,
+        error_change: np.ndarray,
+        error: np.ndarray,
+        factor_change: np.ndarray,
+        factor: np.ndarray,
+    ) -> bool:
+        """True when neither the weights nor the residual moved in the last sweep."""
+        moved = math.sqrt(float(np.max(self.probability @ error_change**2)))
+        size = math.sqrt(float(self.probability @ error[:, -1] ** 2))
+        residual = np.linalg.norm(factor, axis=1) + _RESIDUAL_FLOOR * self.factor[0, 0]
+        residual_moved = np.max(np.linalg.norm(factor_change, axis=1) / residual)
+        return moved < self._tolerance * size and residual_moved < 10.0 * self._tolerance
+
+    def _time_errors(
+        self, step: float, stages: _Stages, force: np.ndarray, error: np.ndarray
+    ) -> tuple[float, float]:
+        """Embedded estimates of the time error of the weights and of the force, relative.
+
+        The difference of the two quadrature rules, filtered by (1 - h gamma df/dG)^(-1) for stiff
+        components, displaces each path; the root mean square over paths is compared with that of
+        the error e, and with that of the force.
+        """
+        tableau = radau()
+        slope = self.root_variance * stages.slope[:, -1]
+        difference = tableau.start_weight * self._force_now + force @ tableau.error_weights
+        stiffness = 1.0 - step * tableau.start_weight * self._ratio * self.root_variance * slope
+        moved = slope * self.root_variance * step * difference / stiffness
+        scale = self.probability @ error[:, -1] ** 2
+        time_error = math.sqrt(self.probability @ moved**2 / scale)
+        forces = math.sqrt(self.probability @ force[:, -1] ** 2)
+        floor = 1e-3 * self._ratio * math.sqrt(self.probability @ self.initial_error[:, 0] ** 2)
+        residual_error = self._ratio * math.sqrt(self.probability @ moved**2) / (forces + floor)
+        return time_error, residual_error
+
+    # ------------------------------------------------------------------ after a panel
+
+    def _advance_tangents(
+        self,
+        stages: _Stages,
+        rows: PanelRows,
+        integration: np.ndarray,
+        inverse: np.ndarray,
+        coupling: np.ndarray,
+    ) -> None:
+        from dmft.solver.kernels import advance_tangents, path_responses
+
+        tangents = self._tangents
+        tangents.reserve()
+        count = self._sample.count
+        response = np.empty((count, STAGES, STAGES))
+        tangent = np.empty_like(response)
+        scale = math.exp(self._growth * rows.step)
+
+        def advance(c: slice) -> None:
+            path_responses(
+                self.probability[c], self.root_variance[c], stages.slope[c], coupling,
+                self._ratio, response[c], tangent[c],
+            )  # fmt: skip
+            advance_tangents(
+                tangents.packed[c], tangents.start[c], rows.past, self.root_variance[c],
+                stages.slope[c], tangent[c], coupling, inverse, integration, self._ratio, scale,
+            )  # fmt: skip
+
+        self._workers.map(advance)
+        tangents.advance()
+
+    def _advance_kernels(self, rows: PanelRows, inverse: np.ndarray) -> None:
+        nodes = len(self.response)
+        response = np.zeros((nodes + STAGES, nodes + STAGES))
+        response[:nodes, :nodes] = self.response
+        response[nodes:, :nodes] = rows.past
+        response[nodes:, nodes:] = rows.diagonal
+        self.response = response
+        new = inverse @ self._factor_input(rows.known, rows.fresh[:, : rows.kept], rows.past)
+        padded = np.pad(self.factor, ((0, 0), (0, rows.kept)))
+        self.factor = np.vstack([padded, new])
+
+    def _advance_state(self, accumulated: np.ndarray, step: float) -> None:
+        """Restart every path at the panel's end (see networks.py)."""
+        code, depth = self._law[:2]
+        if code == DEPTH_TWO:
+            self._p = self._p - accumulated - self._decay * step
+            self._q = self._q + accumulated - self._decay * step
+        elif code == DEEP:
+            scale = math.exp(self._growth * step)
+            self._p = scale * (self._p + (depth - 2) * accumulated)
+            self._q = scale * (self._q - (depth - 2) * accumulated)
+        else:
+            self._p = math.exp(-self._decay * step) * (self._p - accumulated)
+
+    def _count(self, sweeps: int) -> None:
+        """Work of one panel: each sweep reads all tangents once, so does the commit."""
+        entries = self._sample.count * self._tangents.used()
+        self.work["sweeps"] += sweeps
+        self.work["tangent_flops"] += 2.0 * entries * (STAGES**2 * (sweeps + 1) + STAGES)
+        self.work["tangent_bytes"] += 8.0 * entries * (sweeps + 2)
+
+
+def _initial_state(
+    code: int, depth: int, a0: np.ndarray, b0: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """State (p, q) of networks.py at t = 0."""
+    if code == DEPTH_TWO:
+        with np.errstate(divide="ignore"):
+            return np.log(np.abs(a0)), np.log(np.abs(b0))
+    if code == DEEP:
+        return a0 ** (2.0 - depth), b0 ** (2.0 - depth)
+    return np.zeros_like(a0), np.zeros_like(b0)
