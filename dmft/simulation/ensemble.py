@@ -1,0 +1,221 @@
+"""Ensembles of finite-dimensional runs: the door of the simulator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dmft.config import SimulationSettings, SolverSettings
+from dmft.errors import InputError
+from dmft.population import strata
+from dmft.problem import Problem
+from dmft.simulation.coordinates import start_of
+from dmft.simulation.data import draw_data, sample_count
+from dmft.simulation.flow import integrate
+from dmft.simulation.result import Simulation
+
+_MEMORY_SHARE = 0.8
+
+
+def simulate(
+    problem: Problem,
+    *,
+    dimension: int = 2000,
+    seeds: int = 8,
+    times: Sequence[float] | np.ndarray | None = None,
+    t_max: float = 100.0,
+    seed: int = 0,
+    design: str = "gaussian",
+    stratified: bool = True,
+    rtol: float = 1e-4,
+    points: int = 40,
+    progress: Callable[[float, str], None] | None = None,
+) -> Simulation:
+    """Integrate the gradient flow of an ensemble of finite-dimensional data sets.
+
+    Each run draws X (n, d) with n = sampling_ratio d rounded, a teacher, a start and noise, and
+    follows the flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2.
+
+    Parameters
+    ----------
+    problem : what is learnt.
+    dimension : d.
+    seeds : number of independent runs; run i is the same whatever their number.
+    times : recorded times in units of the flow, increasing, nonnegative; 0 is put in front if
+        absent. By default 0 and `points` times, evenly spaced in log t, up to `t_max`.
+    seed : every random number derives from it; the same seed gives the same arrays.
+    design : "gaussian", "rademacher", "sparse" or "digits", see `data.standardised_design`.
+    stratified : coordinates at the population's quantiles, exact noise variance; otherwise
+        everything is drawn independently.
+    rtol : relative error allowed to each step of the integrator.
+    progress : called with the fraction done and a line of text.
+
+    Raises
+    ------
+    InputError : a value out of range, times that do not increase, a dimension without samples or
+        beyond the memory.
+    dmft.simulation.flow.IntegrationError : the flow could not be followed.
+
+    Examples
+    --------
+    >>> from dmft import Problem
+    >>> from dmft.simulation import simulate
+    >>> result = simulate(Problem(), dimension=100, seeds=2, times=[1.0, 10.0])
+    >>> result.time
+    array([ 0.,  1., 10.])
+    >>> bool(result.train_mse[-1] < result.train_mse[0])
+    True
+    """
+    given: dict[str, Any] = {
+        "dimension": dimension,
+        "seeds": seeds,
+        "seed": seed,
+        "design": design,
+        "stratified": stratified,
+        "rtol": rtol,
+        "points": points,
+    }
+    settings = SimulationSettings(**given)
+    ends: dict[str, Any] = {"t_max": t_max}
+    t_max = SolverSettings(**ends).t_max
+    time = default_times(problem, settings.points, t_max) if times is None else _checked(times)
+    _check_memory(problem, settings.dimension, len(time))
+    train_mse, excess_risk = np.empty((2, settings.seeds, len(time)))
+    kernels = [_Mean((len(time), len(time))) for _ in range(3)]
+    for i, sequence in enumerate(np.random.SeedSequence(settings.seed).spawn(settings.seeds)):
+        errors, residuals, weights = _run(problem, settings, sequence, time, i, progress)
+        train_mse[i] = np.mean(residuals**2, axis=1)
+        excess_risk[i] = np.mean(errors**2, axis=1)
+        for kernel, rows in zip(kernels, (errors, residuals, weights), strict=True):
+            kernel.add(rows @ rows.T / rows.shape[1])
+    return Simulation(
+        problem=problem,
+        settings=settings,
+        time=time,
+        train_mse=train_mse.mean(axis=0),
+        excess_risk=excess_risk.mean(axis=0),
+        train_mse_stderr=_standard_error(train_mse),
+        excess_risk_stderr=_standard_error(excess_risk),
+        seed=np.arange(settings.seeds),
+        seed_train_mse=train_mse,
+        seed_excess_risk=excess_risk,
+        correlation_error=kernels[0].mean,
+        correlation_residual=kernels[1].mean,
+        overlap=kernels[2].mean,
+        correlation_error_stderr=kernels[0].standard_error(),
+        correlation_residual_stderr=kernels[1].standard_error(),
+        overlap_stderr=kernels[2].standard_error(),
+    )
+
+
+def default_times(problem: Problem, points: int, t_max: float) -> np.ndarray:
+    """0 and `points` times evenly spaced in log t, shape (points + 1,).
+
+    The first is a twentieth of the time unit, or of the time in which a lazy network learns, or
+    t_max/100 if that is earlier.
+    """
+    power = 2 * problem.network.depth - 2
+    rate = 0.0
+    for stratum in strata(problem):
+        middle = stratum.draw(np.full((1, stratum.random_dimensions), 0.5))
+        size = np.abs(middle.a0[0]) ** power + np.abs(middle.b0[0]) ** power
+        rate += stratum.probability * float(size)
+    first = min(0.05 / max(rate, 1.0), t_max / 100.0)
+    grid = np.geomspace(first, t_max, points)
+    grid[-1] = t_max
+    return np.concatenate([[0.0], grid])
+
+
+def _run(
+    problem: Problem,
+    settings: SimulationSettings,
+    sequence: np.random.SeedSequence,
+    time: np.ndarray,
+    index: int,
+    progress: Callable[[float, str], None] | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """sqrt(s)(w - w*) and w of shape (time, d), Xw - y of shape (time, n), of one run."""
+    data = draw_data(problem, settings, sequence)
+    drawn = data.coordinates
+    start = start_of(problem.network, problem.dynamics.weight_decay, drawn.a0, drawn.b0)
+
+    def report(fraction: float) -> None:
+        if progress is not None:
+            text = f"simulation {index + 1} of {settings.seeds}"
+            progress((index + fraction) / settings.seeds, text)
+
+    weights = integrate(
+        data.features,
+        data.labels,
+        start,
+        time,
+        teacher=drawn.teacher,
+        variance=drawn.variance,
+        rtol=settings.rtol,
+        progress=report,
+    ).weights
+    errors = np.sqrt(drawn.variance) * (weights - drawn.teacher)
+    return errors, weights @ data.features.T - data.labels, weights
+
+
+def _checked(times: Sequence[float] | np.ndarray) -> np.ndarray:
+    try:
+        time = np.array(times, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"given {str(times)[:60]!r}, must be a list of numbers", "times") from None
+    if time.ndim != 1 or not len(time):
+        raise InputError(
+            f"given an array of shape {time.shape}, must be a list of at least one time", "times"
+        )
+    if not np.isfinite(time).all():
+        raise InputError(f"given {time[~np.isfinite(time)][0]}, must be finite", "times")
+    if time[0] < 0.0:
+        raise InputError(f"given {time[0]:g}, must not be negative", "times")
+    falls = np.flatnonzero(np.diff(time) <= 0.0)
+    if len(falls):
+        before, after = time[falls[0]], time[falls[0] + 1]
+        raise InputError(f"given {after:g} after {before:g}, must increase", "times")
+    return time if time[0] == 0.0 else np.concatenate([[0.0], time])
+
+
+def _check_memory(problem: Problem, d: int, times: int) -> None:
+    n = sample_count(problem, d)
+    small = min(n, d)
+    # Features, their triangle and a scaled copy; H and its factor; paths; kernels.
+    numbers = n * d * (2 if n > d else 1) + 2 * small * d + 3 * small**2
+    numbers += 3 * times * (n + d) + 8 * times**2
+    limit = _MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 8 * numbers > limit:
+        raise InputError(
+            f"given {d} at sampling ratio {problem.sampling_ratio:g}, needs "
+            f"{8 * numbers / 1e9:.1f} GB, must fit {limit / 1e9:.1f} GB",
+            "dimension",
+        )
+
+
+def _standard_error(curves: np.ndarray) -> np.ndarray | None:
+    count = len(curves)
+    return curves.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else None
+
+
+class _Mean:
+    """Running mean and standard error (Welford), so that no array per run is kept."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.count = 0
+        self.mean = np.zeros(shape)
+        self.squares = np.zeros(shape)
+
+    def add(self, values: np.ndarray) -> None:
+        self.count += 1
+        before = values - self.mean
+        self.mean += before / self.count
+        self.squares += before * (values - self.mean)
+
+    def standard_error(self) -> np.ndarray | None:
+        if self.count < 2:
+            return None
+        return np.sqrt(self.squares / ((self.count - 1) * self.count))
