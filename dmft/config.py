@@ -146,6 +146,7 @@ def _value(text: str) -> Any:
     """The value in TOML; a bare word is a string."""
     text = text.strip()
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return table["value"] if len(table) == 1 else text  # text with a line break holds more

@@ -13,7 +13,7 @@ from dmft.simulation.result import Simulation
 from dmft.solution import Kernels, SamplePaths, Solution
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_solution() -> Callable[..., Solution]:
     def make(nodes: int = 12, replicates: int = 3, **changes: object) -> Solution:
         rng = np.random.default_rng(7)
@@ -41,7 +41,7 @@ def make_solution() -> Callable[..., Solution]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_simulation() -> Callable[..., Simulation]:
     def make(points: int = 9, seeds: int = 3, **changes: object) -> Simulation:
         rng = np.random.default_rng(8)

@@ -17,7 +17,7 @@ from dmft.errors import InputError
 from dmft.population import Coordinates, Stratum, strata
 from dmft.problem import Problem
 
-_SPARSE_DENSITY = 0.1
+_SPARSE_DENSITY = 0.25
 # Components of one digit image; those left out hold 3 % of its variance in rare outliers.
 _DIGIT_COMPONENTS = 40
 
@@ -119,7 +119,7 @@ def standardised_design(kind: str, n: int, d: int, rng: np.random.Generator) -> 
     """Features of shape (n, d) with independent rows of mean 0 and covariance 1.
 
     gaussian, rademacher : independent entries.
-    sparse : independent entries, zero with probability 0.9.
+    sparse : independent entries, zero with probability 3/4, else +2 or -2; excess kurtosis 1.
     digits : a row is a string of handwritten digits, each drawn from scikit-learn's 1797 images
         of 8x8 pixels and replaced by its 40 leading principal components, whitened; the last
         digit is cut where d is no multiple of 40. Features of one image are dependent and not

@@ -129,7 +129,7 @@ class March:
         self.force = np.zeros((count, 0))
         self.error = np.zeros((count, 0))
         self.response = np.zeros((0, 0))
-        self._diagonal = np.zeros((STAGES, STAGES))
+        self._diagonal, self._last_step = np.zeros((STAGES, STAGES)), 1.0
         self._tangents = Tangents(count, panels, STAGES)
         self._last_nodes: np.ndarray | None = None
         self.first_slope = slope[:, 0]
@@ -157,7 +157,8 @@ class March:
         innovations = self._sample.innovations(STAGES)
         stages = self._guess(integration, elapsed)
         self._evaluate(stages, elapsed)
-        panel = self._diagonal_response(stages, integration, self._diagonal)
+        scaled = self._diagonal * (step / self._last_step)
+        panel = self._diagonal_response(stages, integration, scaled)
         past = self._past_response(panel)
         rows = self.basis.rows(self._error_of(stages))
         known, fresh, kept = rows.known, rows.fresh, rows.kept
@@ -213,7 +214,7 @@ class March:
         self._sample.learn(error, _BASIS_TOLERANCE)
         self.force, self.error = np.hstack([self.force, force]), np.hstack([self.error, error])
         self._force_now = force[:, -1]
-        self._diagonal = rows.diagonal
+        self._diagonal, self._last_step = rows.diagonal, rows.step
         self._advance_state(stages.accumulated[:, -1], rows.step)
         self._last_nodes = self.time + elapsed
         self.times = np.append(self.times, self._last_nodes)

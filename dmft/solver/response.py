@@ -11,14 +11,16 @@ R_d is found by Newton; R_p solves a linear system, block triangular because V i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from dmft.solver.workers import Workers
 
-_NEWTON_TOLERANCE = 1e-13
+_NEWTON_TOLERANCE = 1e-12
 _NEWTON_ITERATIONS = 25
+_CONTINUATION = 2.0 ** np.arange(-12.0, 1.0)
 
 
 @dataclass
@@ -91,35 +93,65 @@ def diagonal_response(
     ratio: float,
     guess: np.ndarray,
 ) -> PanelResponse:
-    """Solve R_d = E[H(R_d)] A by Newton; `slope` is Phi', shape (paths, stages)."""
-    from dmft.solver.kernels import path_responses
+    """Solve R_d = E[H(R_d)] A by Newton; `slope` is Phi', shape (paths, stages).
 
+    The equation has several roots. The causal one is connected to R_d = 0 at h = 0, and there
+    1 - R_d has its spectrum in the right half plane. When `guess` leads to another root, the
+    causal one is followed from a short panel to the full one.
+    """
     count, k = slope.shape
     response, tangent = np.empty((count, k, k)), np.empty((count, k, k))
-    diagonal = guess
-    for _ in range(_NEWTON_ITERATIONS):
-        inverse = np.linalg.inv(np.eye(k) - diagonal)
-        coupling = integration @ inverse
 
-        def accumulate(c: slice, coupling: np.ndarray = coupling) -> tuple[np.ndarray, np.ndarray]:
+    def moments(coupling: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        from dmft.solver.kernels import path_responses
+
+        def accumulate(c: slice) -> tuple[np.ndarray, np.ndarray]:
             return path_responses(
                 probability[c], root_variance[c], slope[c], coupling, ratio,
                 response[c], tangent[c],
             )  # fmt: skip
 
         parts = workers.map(accumulate)
-        mean = sum(part[0] for part in parts)
-        square = sum(part[1] for part in parts)
+        return sum(part[0] for part in parts), sum(part[1] for part in parts)
+
+    diagonal = _newton_diagonal(moments, integration, ratio, guess)
+    if diagonal is None:
+        diagonal = np.zeros((k, k))
+        for part in _CONTINUATION:
+            diagonal = _newton_diagonal(moments, part * integration, ratio, diagonal)
+            if diagonal is None:
+                raise ArithmeticError("the response inside a panel has no causal root")
+    inverse = np.linalg.inv(np.eye(k) - diagonal)
+    return PanelResponse(diagonal, inverse, integration @ inverse, response, tangent)
+
+
+def _newton_diagonal(
+    moments: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    integration: np.ndarray,
+    ratio: float,
+    guess: np.ndarray,
+) -> np.ndarray | None:
+    """Newton for R_d from a guess; None when it fails or finds a root that is not causal."""
+    k = len(integration)
+    diagonal = guess
+    for _ in range(_NEWTON_ITERATIONS):
+        inverse = np.linalg.inv(np.eye(k) - diagonal)
+        coupling = integration @ inverse
+        mean, square = moments(coupling)
         residual = mean @ integration - diagonal
+        size = np.abs(residual).max()
+        if not np.isfinite(size):
+            return None
+        if size < _NEWTON_TOLERANCE * (1.0 + np.abs(diagonal).max()):
+            causal = np.linalg.eigvals(diagonal).real.max() < 1.0
+            return diagonal if causal else None
         # dH = delta H (A inv dR inv) H while the paths stay where they are.
         jacobian = ratio * np.einsum(
             "iabk,ac,db,kj->ijcd", square, coupling, inverse, integration
         ).reshape(k * k, k * k)
-        if np.abs(residual).max() < _NEWTON_TOLERANCE:
-            break
         step = np.linalg.solve(np.eye(k * k) - jacobian, residual.ravel())
         diagonal = diagonal + step.reshape(k, k)
-    return PanelResponse(diagonal, inverse, coupling, response, tangent)
+    return None
 
 
 def past_response(

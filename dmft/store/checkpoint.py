@@ -90,6 +90,8 @@ def _write_tree(group: h5py.Group, state: Mapping[str, Any]) -> None:
 
 
 def _read_tree(group: h5py.Group) -> dict[str, Any]:
+    import h5py
+
     state: dict[str, Any] = {}
     for key, text in group.attrs.items():
         try:
@@ -97,5 +99,10 @@ def _read_tree(group: h5py.Group) -> dict[str, Any]:
         except (TypeError, ValueError):
             raise InputError(f"attribute '{key}' of {group.name} is damaged") from None
     for key, value in group.items():
-        state[key] = _read_tree(value) if hasattr(value, "keys") else np.asarray(value[()])
+        if isinstance(value, h5py.Dataset):
+            state[key] = np.asarray(value[()])
+        elif isinstance(value, h5py.Group):
+            state[key] = _read_tree(value)
+        else:
+            raise InputError(f"'{key}' of {group.name} is damaged")
     return state

@@ -41,8 +41,8 @@ def reading(path: Path) -> Iterator[h5py.File]:
     except InputError as error:
         # What is wrong was found inside; which file it is, is known here.
         raise error if error.location else InputError(error.message, str(path)) from None
-    except (OSError, RuntimeError, KeyError) as error:
-        # The HDF5 library reports a damaged file by any of the three.
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        # A damaged file makes h5py raise any of these.
         raise InputError(f"cannot be read, damaged? ({one_line(error)})", str(path)) from None
 
 

@@ -128,19 +128,6 @@ def test_truncated_anywhere(path):
         refusal(path)
 
 
-def test_flipped_bytes_never_raise_anything_else(path):
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for position in rng.integers(0, len(whole), 150):
-        damaged = bytearray(whole)
-        damaged[position] ^= 0xFF
-        path.write_bytes(damaged)
-        try:
-            load(path)  # most bytes are numbers, whose damage cannot be seen
-        except InputError as error:
-            assert str(path) in str(error) and "\n" not in str(error)
-
-
 def refusal(path) -> str:
     with pytest.raises(InputError) as caught:
         load(path)
