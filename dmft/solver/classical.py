@@ -25,7 +25,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-
 from threadpoolctl import threadpool_limits
 
 from dmft.errors import InputError
@@ -250,8 +249,9 @@ class _Process:
             minus = (b0 * np.exp(force - lam * time)) ** 2
             return (plus - minus) / 2, -(plus + minus)
         growth = np.exp(self.network.growth(lam) * time)
-        roots = np.array([a0 ** (2 - depth) + (depth - 2) * force,
-                          b0 ** (2 - depth) - (depth - 2) * force])
+        roots = np.array(
+            [a0 ** (2 - depth) + (depth - 2) * force, b0 ** (2 - depth) - (depth - 2) * force]
+        )
         # A step across the singularity lands on another branch: no number, not a wrong one.
         a, b = (growth * np.where(roots > 0, roots, np.nan)) ** (-1 / (depth - 2))
         slope = -growth * (a ** (2 * depth - 2) + b ** (2 * depth - 2))
@@ -315,7 +315,7 @@ class _Process:
 
 def _relative_change(new: np.ndarray, old: np.ndarray) -> float:
     """Largest difference relative to the largest entry."""
-    return float(np.abs(new - old).max() / np.abs(new).max())
+    return float(np.abs(new - old).max() / max(np.abs(new).max(), np.finfo(float).tiny))
 
 
 def _work(nodes: int, paths: int, iterations: int) -> dict[str, float]:
