@@ -172,7 +172,7 @@ def test_nothing_is_unpickled(tmp_path, make_solution):
 
 
 def _datasets(group):
-    for name, item in group.items():
+    for item in group.values():
         if isinstance(item, h5py.Dataset):
             yield item.name, item
         else:

@@ -1,0 +1,73 @@
+"""Say what a file of dmft holds: origin, settings, status and the shapes of its data."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from dmft.cli import parser as options
+
+SUMMARY = "say what a file holds"
+EXAMPLES = """\
+  dmft info out.h5
+  dmft info out.h5 --json"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE.h5", help="any file written by dmft")
+    options.add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from dmft.cli.output import command, print_json
+    from dmft.config import Config
+    from dmft.store import describe, is_locked
+    from dmft.store.schema import RUNNING
+
+    path = arguments.file
+    found = describe(path)
+    config = found.get("config")
+    changed = _differences(config, Config().to_table()) if isinstance(config, dict) else {}
+    running = found.get("status") == RUNNING
+    active = running and is_locked(path)
+    if arguments.json:
+        print_json({"file": str(path), **found, "changed": changed, "active": active})
+        return 0
+    print(f"file      {path}")
+    print(f"schema    {found['schema']} {found['schema_version']}")
+    print(f"origin    dmft {found.get('package_version', '?')} on {found.get('host', '?')}")
+    print(f"created   {found.get('created', '?')}")
+    print(f"command   {found.get('command_line', '?')}")
+    print(f"seeds     {found.get('seeds', '?')}")
+    print(f"status    {found.get('status', '?')} {_bracketed(found.get('reason', ''))}".rstrip())
+    if active:
+        print("          a process is working on it now")
+    elif running:
+        print("          continue with:", command("dmft", "resume", path))
+    print("settings other than the defaults:" if changed else "settings: all defaults")
+    for key, value in changed.items():
+        print(f"  {key} = {shorten(str(value), 80)}")
+    print("data:")
+    for name, shape in found["datasets"].items():
+        print(f"  {name}  {' x '.join(map(str, shape)) or 'one value'}")
+    return 0
+
+
+def _differences(config: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    usual = dict(_flat(default))
+    return {key: value for key, value in _flat(config) if usual.get(key) != value}
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _bracketed(text: str) -> str:
+    return f"({text})" if text else ""

@@ -1,0 +1,104 @@
+"""The `dmft` command: finds the subcommand, turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+from dmft.cli.parser import Parser, Version
+from dmft.errors import DmftError
+
+# Each is a module dmft.cli.NAME with SUMMARY, EXAMPLES, add_arguments(parser) and
+# run(arguments) -> exit status. They import what computes only when they run.
+COMMANDS = ("solve", "resume", "simulate", "compare", "plot", "info")
+
+_DESCRIPTION = "Dynamical mean-field theory of diagonal linear networks."
+_EPILOG = """\
+examples:
+  dmft solve -o out.h5 --set solver.t_max=20
+  dmft simulate -o sim.h5 --set solver.t_max=20 --set simulation.dimension=1000
+  dmft compare out.h5 sim.h5 --plot comparison.png
+
+exit status: 0 done, 2 bad input, 3 not converged (the result is saved and marked),
+130 interrupted (`dmft resume OUT.h5` continues a solve), 1 anything else.
+`dmft COMMAND --help` explains a command."""
+
+# What a program that dies of SIGPIPE reports; here the reader of the output went away.
+_BROKEN_PIPE = 128 + signal.SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (that of the process by default), return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without "±" still gets its table
+    try:
+        with _warnings_in_one_line(), _terminate_like_interrupt():
+            arguments = _build_parser().parse_args(words)
+            arguments.command_line = shlex.join(["dmft", *words])
+            status: int = arguments.run(arguments)
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:
+        # Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except DmftError as error:
+        print("dmft: error:", " ".join(str(error).split()), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("dmft: error: interrupted", file=sys.stderr)
+        return 130
+
+
+def _build_parser() -> Parser:
+    parser = Parser(prog="dmft", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--version", action=Version)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = import_module(f"dmft.cli.{name}")
+        command = commands.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.__doc__,
+            epilog=f"examples:\n{module.EXAMPLES}",
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        print("dmft: warning:", " ".join(str(message).split()), file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def _terminate_like_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that temporary and lock files go."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

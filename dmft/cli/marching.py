@@ -1,0 +1,147 @@
+"""What `dmft solve` and `dmft resume` share: a solve that survives being stopped or killed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmft.cli.output import command, curve_table, curves, print_json
+from dmft.cli.progress import progress_bar
+from dmft.cli.stopping import stop_requests
+from dmft.config import Config
+from dmft.errors import DmftError, Interrupted
+
+if TYPE_CHECKING:
+    from dmft.solution import Solution
+    from dmft.solver import Progress
+
+NOT_CONVERGED = 3
+
+
+def march(
+    arguments: argparse.Namespace,
+    path: Path,
+    config: Config,
+    *,
+    state: Mapping[str, Any] | None,
+    command_line: str,
+) -> int:
+    """Solve, with checkpoints in the output file, save and print; the caller holds the lock."""
+    from dmft.solver import solve
+    from dmft.store import save, save_checkpoint
+
+    checkpoints = _Checkpoints(path, config, command_line)
+    with _previous_file_kept(path, lambda: state is None and not checkpoints.saved):
+        if state is None:
+            save_checkpoint(path, config, {}, command_line)
+        with stop_requests() as stop, progress_bar(arguments, "solve") as show:
+            try:
+                solution = solve(
+                    config.problem,
+                    **config.solver.model_dump(),
+                    threads=arguments.threads,
+                    progress=None if show is None else _progress(show),
+                    checkpoint=checkpoints,
+                    checkpoint_seconds=arguments.checkpoint_seconds,
+                    resume=state or None,
+                    stop=stop,
+                )
+            except (Interrupted, KeyboardInterrupt):
+                raise _interrupted(arguments, path, checkpoints) from None
+        save(path, solution, overwrite=True, command_line=command_line, config=config)
+    report(arguments, path, solution)
+    return NOT_CONVERGED if solution.status == "not-converged" else 0
+
+
+def report(arguments: argparse.Namespace, path: Path, solution: Solution) -> None:
+    """Print a solution that is in `path`."""
+    if arguments.json:
+        print_json(
+            {
+                "file": str(path),
+                "status": solution.status,
+                "reason": solution.reason,
+                **curves(solution),
+                "work": solution.work,
+            }
+        )
+    elif not arguments.quiet:
+        print(curve_table(solution))
+        print(f"status: {solution.status}" + (f" ({solution.reason})" if solution.reason else ""))
+        print(f"saved in {path}")
+        print("next:", command("dmft", "plot", path, "-o", path.with_suffix(".png")))
+
+
+class _Checkpoints:
+    """The callable that the solver hands its state to.
+
+    A checkpoint that cannot be written is no reason to lose the work so far: it is a warning.
+    """
+
+    def __init__(self, path: Path, config: Config, command_line: str) -> None:
+        self.path, self.config, self.command_line = path, config, command_line
+        self.saved = False
+        self.failure: DmftError | None = None
+
+    def __call__(self, state: Mapping[str, Any]) -> None:
+        from dmft.store import save_checkpoint
+
+        try:
+            save_checkpoint(self.path, self.config, state, self.command_line)
+        except DmftError as error:
+            self.failure = error
+            print(f"dmft: warning: no checkpoint, {error}", file=sys.stderr)
+        else:
+            self.saved, self.failure = True, None
+
+
+def _interrupted(
+    arguments: argparse.Namespace, path: Path, checkpoints: _Checkpoints
+) -> Interrupted:
+    if checkpoints.failure is not None:
+        text = f"interrupted, the last checkpoint could not be saved: {checkpoints.failure}; "
+    else:
+        text = "interrupted, checkpoint saved; "
+    text += f"continue with: {command('dmft', 'resume', path)}"
+    if arguments.json:
+        print_json({"file": str(path), "status": "interrupted", "reason": text})
+    return Interrupted(text)
+
+
+def _progress(show: Callable[[float, str], None]) -> Callable[[Progress], None]:
+    def update(progress: Progress) -> None:
+        fraction = (progress.replicate + progress.time / progress.t_max) / progress.replicates
+        text = f"replicate {progress.replicate + 1}/{progress.replicates} t={progress.time:.3g}"
+        if progress.seconds_left is not None:
+            text += f", {progress.seconds_left:.0f} s left"
+        show(fraction, text)
+
+    return update
+
+
+@contextmanager
+def _previous_file_kept(path: Path, nothing_to_resume: Callable[[], bool]) -> Iterator[None]:
+    """Undo the change of `path` when the block fails before there is anything to resume."""
+    from dmft.store.output import temporary_name
+
+    final = path.resolve()
+    previous = temporary_name(final)
+    with suppress(OSError):  # no such file, or no hard links here
+        os.link(final, previous)
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception:
+        if nothing_to_resume():
+            final.unlink(missing_ok=True)
+            if previous.exists():
+                previous.replace(final)
+        raise
+    finally:
+        previous.unlink(missing_ok=True)

@@ -1,0 +1,106 @@
+"""The argument parser, whose errors are one line, and the options that commands share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dmft.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises its errors as InputError instead of printing its usage."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}, see {self.prog} --help")
+
+
+class Version(argparse.Action):
+    """Print the version; looked up only when asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version and stop")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from dmft.version import package_version
+
+        print(f"dmft {package_version()}")
+        parser.exit()
+
+
+def positive_integer(text: str) -> int:
+    """An option's value that must be an integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"given {text!r}, must be an integer of at least 1")
+    return int(text)
+
+
+def positive_number(text: str) -> float:
+    """An option's value that must be a finite number greater than 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"given {text!r}, must be a number greater than 0")
+    return value
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """CONFIG.toml and --set."""
+    parser.add_argument(
+        "config", nargs="?", type=Path, metavar="CONFIG.toml", help="what to do; default values"
+        " for all that it leaves out",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="section.key=value",
+        help="change one setting, in TOML, bare words as strings; repeatable",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, metavar: str) -> None:
+    """-o and --overwrite."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar)
+    add_overwrite(parser)
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """--overwrite."""
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object, not a table")
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """Options of the commands that compute for long."""
+    add_json(parser)
+    parser.add_argument("--quiet", action="store_true", help="no table, no progress")
+    parser.add_argument("--progress", action="store_true", help="progress even into a file")
+    parser.add_argument(
+        "--threads", type=positive_integer, metavar="N", help="threads to use; default all cores"
+    )
+
+
+def add_checkpoints(parser: argparse.ArgumentParser) -> None:
+    """--checkpoint-seconds."""
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=positive_number,
+        default=60.0,
+        metavar="S",
+        help="save a checkpoint this often (default 60)",
+    )

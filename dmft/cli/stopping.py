@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM as a polite request that a running solve polls."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether a stop was requested.
+
+    A second signal does not wait any longer and raises KeyboardInterrupt.
+    """
+    requested = False
+
+    def request(_number: int, _frame: FrameType | None) -> None:
+        nonlocal requested
+        if requested:
+            raise KeyboardInterrupt
+        requested = True
+        if os.isatty(2):
+            # Not print: the signal may arrive while the stream is being written to.
+            os.write(2, b"\nstopping after this panel; once more to stop without saving it\n")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # only the main thread may handle signals
+        return
+    before = [signal.signal(number, request) for number in _SIGNALS]
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in zip(_SIGNALS, before, strict=True):
+            signal.signal(number, handler)
