@@ -84,12 +84,13 @@ def random_coordinates(problem: Problem, d: int, rng: np.random.Generator) -> Co
 
 
 def stratified_coordinates(problem: Problem, d: int, rng: np.random.Generator) -> Coordinates:
-    """d draws at the midpoint quantiles of every stratum, independently permuted.
+    """d draws with every stratum's share and at midpoint quantiles, independently permuted.
 
-    Strata get their shares of d by largest remainder. Then the continuous teacher values are
-    scaled by one factor so that the second moment of w* is exactly the population's, and the
-    continuous variances so that the mean of s is. Empirical teachers paired with variances are
-    left as they are.
+    Strata get their shares of d by largest remainder; a continuous component takes its midpoints
+    over all the strata it appears in, so that small strata do not all sit at medians. Then the
+    continuous teacher values are scaled by one factor so that the second moment of w* is exactly
+    the population's, and the continuous variances so that the mean of s is. Empirical teachers
+    paired with variances are left as they are.
 
     Raises
     ------
@@ -97,11 +98,7 @@ def stratified_coordinates(problem: Problem, d: int, rng: np.random.Generator) -
     """
     mixture = strata(problem)
     counts = _largest_remainder([stratum.probability for stratum in mixture], d)
-    uniforms = []
-    for stratum, count in zip(mixture, counts, strict=True):
-        midpoints = (np.arange(count) + 0.5) / max(count, 1)
-        columns = [rng.permutation(midpoints) for _ in range(stratum.random_dimensions)]
-        uniforms.append(np.column_stack(columns) if columns else np.empty((count, 0)))
+    uniforms = _pooled_midpoints(mixture, counts, rng)
     draws = _join(mixture, uniforms)
     if mixture[0].pairs is not None:
         return _shuffled(draws, rng)
@@ -172,6 +169,28 @@ def _shuffled(draws: Coordinates, rng: np.random.Generator) -> Coordinates:
     return Coordinates(
         draws.teacher[order], draws.variance[order], draws.a0[order], draws.b0[order]
     )
+
+
+def _pooled_midpoints(
+    mixture: tuple[Stratum, ...], counts: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Uniforms (count, random_dimensions) of every stratum, midpoints within each component."""
+    totals: dict[tuple[int, int], int] = {}
+    keys = [
+        [(place, id(law)) for place, law in enumerate(stratum.components) if not law.atom]
+        for stratum in mixture
+    ]
+    for places, count in zip(keys, counts, strict=True):
+        for key in places:
+            totals[key] = totals.get(key, 0) + int(count)
+    pools = {key: rng.permutation((np.arange(m) + 0.5) / max(m, 1)) for key, m in totals.items()}
+    uniforms = []
+    for places, count in zip(keys, counts, strict=True):
+        points = np.empty((count, len(places)))
+        for column, key in enumerate(places):
+            points[:, column], pools[key] = pools[key][:count], pools[key][count:]
+        uniforms.append(points)
+    return uniforms
 
 
 def _largest_remainder(probabilities: list[float], total: int) -> np.ndarray:

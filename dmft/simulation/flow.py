@@ -6,9 +6,11 @@ S = -dw/dG >= 0, symmetric and never positive: every stage solves (1 + c H) k = 
 factorisation per step. With more samples than coordinates the triangle of X = QR takes the place
 of X, so that this matrix is never larger than min(n, d).
 
-Weights of the order of the initial scale make the flow slow while grown ones make it stiff. An
-explicit method is limited by stability to steps of about 3/|H| (0.1 to 0.3 for unit weights): it
-is as fast until t = 24, but its cost is proportional to t whereas here it grows like log t.
+The flow is slow where weights are of the order of the initial scale and stiff where they have
+grown. Stability limits an explicit method to steps of about 3/|H|, so its cost is proportional to
+t, while here it grows like log t and does not depend on the start. Measured at d = 2000,
+sampling ratio 0.5, one core: RK45 takes 0.7 s until t = 24, 3 s until 100 and 30 s per 1000; this
+method 3.5, 4.8 and 8 s. One method is kept, the one that also reaches t = 1e4 and beyond.
 """
 
 from __future__ import annotations
@@ -149,7 +151,8 @@ class _March:
                     f"the gradient flow took {_MOST_STEPS} steps to reach t = {self.time:.6g}: "
                     f"raise rtol = {self.rtol:g} or record shorter times"
                 )
-            if self.next_step <= _SMALLEST_STEP * self.time or self.next_step < 1e-300:
+            # Written so that a step size of NaN is refused as well.
+            if not self.next_step > max(_SMALLEST_STEP * self.time, 1e-300):
                 raise IntegrationError(
                     f"the gradient flow cannot proceed beyond t = {self.time:.6g}: "
                     f"no step, however small, meets rtol = {self.rtol:g}"
@@ -193,21 +196,18 @@ class _March:
             self._linearise()
         return error
 
-    def _error(self, force: np.ndarray, weights: np.ndarray, there: Coordinates) -> float:
+    def _error(self, miss: np.ndarray, weights: np.ndarray, there: Coordinates) -> float:
         """Error of a step, the largest of its three relative measures, over the tolerance."""
-        change = there.steepness() * force
+        change = there.steepness() * miss
         misfit = np.linalg.norm(self.scale * (weights - self.teacher))
         residual = np.hypot(np.linalg.norm(self._residual(weights)), self.unreachable)
         rounding = np.linalg.norm(self.scale * (np.abs(weights) + there.magnitude()))
-        tolerance_weights = self.rtol * (misfit + _FLOOR * self.size_weights)
-        tolerance_residual = self.rtol * (residual + _FLOOR * self.size_residual)
+        bound_weights = self.rtol * (misfit + _FLOOR * self.size_weights)
+        bound_residual = self.rtol * (residual + _FLOOR * self.size_residual)
         parts = (
-            (self.scale * change, tolerance_weights + _ROUNDING * rounding),
-            (
-                self.features @ change,
-                tolerance_residual + _ROUNDING * (rounding + self.size_residual),
-            ),
-            (there.sensitivity() * force, self.rtol * len(force) ** 0.5),
+            (self.scale * change, bound_weights + _ROUNDING * rounding),
+            (self.features @ change, bound_residual + _ROUNDING * (rounding + self.size_residual)),
+            (there.sensitivity() * miss, self.rtol * len(miss) ** 0.5),
         )
         # A zero error is fine even on a zero scale (no teacher, no noise).
         ratios = [np.linalg.norm(error) / scale if error.any() else 0.0 for error, scale in parts]
