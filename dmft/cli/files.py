@@ -6,13 +6,16 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dmft.cli.output import command
 from dmft.errors import InputError
-from dmft.simulation.result import Simulation
 from dmft.solution import Solution
 from dmft.store import check_output, load, read_header
 from dmft.store.schema import RUNNING
+
+if TYPE_CHECKING:
+    from dmft.simulation.result import Simulation
 
 _FIGURES = (".png", ".pdf", ".svg")
 
@@ -73,7 +76,7 @@ def load_simulation(path: Path) -> Simulation:
     InputError : unreadable, or something else than a simulation.
     """
     result = load(path)
-    if not isinstance(result, Simulation):
+    if isinstance(result, Solution):
         raise InputError("holds a solution, must be a simulation (of `dmft simulate`)", str(path))
     return result
 

@@ -39,21 +39,23 @@ def march(
     with _previous_file_kept(path, lambda: state is None and not checkpoints.saved):
         if state is None:
             save_checkpoint(path, config, {}, command_line)
-        with stop_requests() as stop, progress_bar(arguments, "solve") as show:
+        with stop_requests() as stop:
             try:
-                solution = solve(
-                    config.problem,
-                    **config.solver.model_dump(),
-                    threads=arguments.threads,
-                    progress=None if show is None else _progress(show),
-                    checkpoint=checkpoints,
-                    checkpoint_seconds=arguments.checkpoint_seconds,
-                    resume=state or None,
-                    stop=stop,
-                )
+                with progress_bar(arguments, "solve") as show:
+                    solution = solve(
+                        config.problem,
+                        **config.solver.model_dump(),
+                        threads=arguments.threads,
+                        progress=None if show is None else _progress(show),
+                        checkpoint=checkpoints,
+                        checkpoint_seconds=arguments.checkpoint_seconds,
+                        resume=state or None,
+                        stop=stop,
+                    )
+                # Still inside: a signal that comes now is too late to stop anything.
+                save(path, solution, overwrite=True, command_line=command_line, config=config)
             except (Interrupted, KeyboardInterrupt):
                 raise _interrupted(arguments, path, checkpoints) from None
-        save(path, solution, overwrite=True, command_line=command_line, config=config)
     report(arguments, path, solution)
     return NOT_CONVERGED if solution.status == "not-converged" else 0
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from dmft.config import Config
 from dmft.errors import InputError
-from dmft.simulation.result import Simulation
 from dmft.solution import Kernels, SamplePaths, Solution
 from dmft.store.hdf5 import read_variables, write_variable, writing
 from dmft.store.header import Header, parse_header, write_header
@@ -29,6 +28,8 @@ from dmft.store.schema import (
 
 if TYPE_CHECKING:
     import h5py
+
+    from dmft.simulation.result import Simulation
 
 
 def save(
@@ -142,6 +143,9 @@ def _read_solution(file: h5py.File, header: Header) -> Solution:
 
 
 def _read_simulation(file: h5py.File, header: Header) -> Simulation:
+    # Only now: what simulates takes long to import, and most readers do not need it.
+    from dmft.simulation.result import Simulation
+
     return Simulation(
         problem=header.config.problem,
         settings=header.config.simulation,

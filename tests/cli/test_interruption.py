@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from dmft.cli.main import main
-from dmft.errors import InputError
-from dmft.store import load, load_checkpoint, read_header
+from dmft.errors import DmftError, InputError
+from dmft.store import load, load_checkpoint, read_header, save
 
 ROOT = Path(__file__).parents[2]
 
@@ -225,3 +225,27 @@ def test_reader_gone_before_the_start(inside, fake_solver):
     )
     os.close(writer)
     assert done.stderr == "" and done.returncode == 141
+
+
+def test_signal_while_the_result_is_saved_does_not_lose_it(inside, fake_solver, monkeypatch):
+    def interrupted_save(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(*arguments, **options)
+
+    monkeypatch.setattr("dmft.store.save", interrupted_save)
+    assert main(["solve", "-o", "out.h5", "--quiet"]) == 0
+    assert load("out.h5").status == "done"
+    only(inside, "out.h5")
+
+
+def test_result_that_cannot_be_saved_leaves_the_checkpoint(
+    inside, capsys, fake_solver, monkeypatch
+):
+    def full(*_arguments, **_options):
+        raise DmftError("out.h5: could not be written (No space left on device)")
+
+    monkeypatch.setattr("dmft.store.save", full)
+    assert main(["solve", "-o", "out.h5"]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert load_checkpoint("out.h5")[1]["panel"] == fake_solver.panels
+    only(inside, "out.h5")
