@@ -8,6 +8,7 @@ the fluctuation between seeds that the mean field does not have.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtr
@@ -140,6 +141,7 @@ def standardised_design(kind: str, n: int, d: int, rng: np.random.Generator) -> 
     return np.ascontiguousarray(images[chosen].reshape(n, -1)[:, :d])
 
 
+@lru_cache(maxsize=1)
 def whitened_digits() -> np.ndarray:
     """Leading principal components of scikit-learn's digits, whitened, shape (1797, 40).
 
@@ -155,7 +157,9 @@ def whitened_digits() -> np.ndarray:
         ) from None
     pixels = load_digits().data
     left, _, _ = np.linalg.svd(pixels - pixels.mean(axis=0), full_matrices=False)
-    return left[:, :_DIGIT_COMPONENTS] * np.sqrt(len(pixels))
+    whitened = left[:, :_DIGIT_COMPONENTS] * np.sqrt(len(pixels))
+    whitened.setflags(write=False)
+    return whitened
 
 
 def _join(mixture: tuple[Stratum, ...], uniforms: list[np.ndarray]) -> Coordinates:

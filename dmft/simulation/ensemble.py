@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from dmft.config import SimulationSettings, SolverSettings
 from dmft.errors import InputError
@@ -37,7 +38,8 @@ def simulate(
     """Integrate the gradient flow of an ensemble of finite-dimensional data sets.
 
     Each run draws X (n, d) with n = sampling_ratio d rounded, a teacher, a start and noise, and
-    follows the flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2.
+    follows the flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2. Runs use one BLAS thread,
+    so that the same seed gives the same numbers on any number of cores.
 
     Parameters
     ----------
@@ -86,11 +88,15 @@ def simulate(
     train_mse, excess_risk = np.empty((2, settings.seeds, len(time)))
     kernels = [_Mean((len(time), len(time))) for _ in range(3)]
     for i, sequence in enumerate(np.random.SeedSequence(settings.seed).spawn(settings.seeds)):
-        errors, residuals, weights = _run(problem, settings, sequence, time, i, progress)
+        # The order of BLAS sums, and so the last digits, would depend on the number of threads;
+        # and on a busy machine its spinning threads take a hundred times longer than one.
+        with threadpool_limits(1, user_api="blas"):
+            errors, residuals, weights = _run(problem, settings, sequence, time, i, progress)
+            products = [rows @ rows.T / rows.shape[1] for rows in (errors, residuals, weights)]
         train_mse[i] = np.mean(residuals**2, axis=1)
         excess_risk[i] = np.mean(errors**2, axis=1)
-        for kernel, rows in zip(kernels, (errors, residuals, weights), strict=True):
-            kernel.add(rows @ rows.T / rows.shape[1])
+        for kernel, product in zip(kernels, products, strict=True):
+            kernel.add(product)
     return Simulation(
         problem=problem,
         settings=settings,
@@ -184,8 +190,8 @@ def _checked(times: Sequence[float] | np.ndarray) -> np.ndarray:
 def _check_memory(problem: Problem, d: int, times: int) -> None:
     n = sample_count(problem, d)
     small = min(n, d)
-    # Features, their triangle and a scaled copy; H and its factor; paths; kernels.
-    numbers = n * d * (2 if n > d else 1) + 2 * small * d + 3 * small**2
+    # Features, their QR, triangle and scaled copy; H and its factor; paths; kernels.
+    numbers = n * d * (3 if n > d else 1) + 2 * small * d + 3 * small**2
     numbers += 3 * times * (n + d) + 8 * times**2
     limit = _MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 8 * numbers > limit:

@@ -97,8 +97,8 @@ def integrate(
         while done < len(times) and times[done] <= march.time:
             recorded[done] = march.weights_at(times[done])
             done += 1
-            if progress is not None:
-                progress(done / len(times))
+        if progress is not None:
+            progress(done / len(times))
     if not np.isfinite(recorded).all():
         raise IntegrationError("the gradient flow overflowed: its weights are not finite")
     return Trajectory(recorded, march.steps, march.refused)

@@ -1,5 +1,7 @@
 """Draws of coordinates, designs and noise."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from dmft.simulation.data import (
     sample_count,
     standardised_design,
     stratified_coordinates,
+    whitened_digits,
 )
 
 DESIGNS = ("gaussian", "rademacher", "sparse", "digits")
@@ -138,8 +141,7 @@ def test_too_small_dimensions_are_refused():
 
 
 def test_digits_without_the_package_name_the_extra(monkeypatch):
-    import sys
-
+    whitened_digits.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(InputError, match=r"design: .*dmft\[real\]"):
         standardised_design("digits", 3, 3, np.random.default_rng(0))

@@ -76,7 +76,7 @@ def test_curves_are_the_diagonals_of_the_kernels():
 
 
 def test_initial_values_are_the_populations():
-    result = simulate(Problem(sampling_ratio=2.0), dimension=1000, seeds=4, times=[0.1])
+    result = simulate(Problem(sampling_ratio=2.0), dimension=300, seeds=8, times=[0.0])
     assert result.excess_risk[0] == pytest.approx(1.0, rel=1e-12)
     assert abs(result.train_mse[0] - 1.01) < 4 * result.train_mse_stderr[0]
 
@@ -93,12 +93,12 @@ def test_same_seed_same_arrays_and_runs_do_not_depend_on_their_number():
     assert np.all(other.seed_train_mse != few.seed_train_mse)
 
 
-def test_number_of_threads_changes_only_rounding():
+def test_number_of_threads_changes_nothing():
     found = []
     for threads in (1, 2):
         with threadpool_limits(threads):
             found.append(simulate(Problem(), dimension=300, seeds=1, times=[1.0, 20.0]))
-    np.testing.assert_allclose(found[0].train_mse, found[1].train_mse, rtol=1e-9)
+    np.testing.assert_array_equal(found[0].correlation_residual, found[1].correlation_residual)
 
 
 def test_one_run_has_no_errors():

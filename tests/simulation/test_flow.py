@@ -212,6 +212,23 @@ def test_deep_escape_from_a_tiny_start():
     assert result.steps < 2000
 
 
+@pytest.mark.parametrize("network", [{"init_scale": 1e-200}, {"init_u": 0.3, "init_v": 0.3}])
+def test_vanishing_starts_are_integrated(network):
+    # alpha^2 underflows in the first, b = 0 for good in the second: then w = a^2/2 >= 0.
+    problem = Problem(network=network, sampling_ratio=2.0)
+    data = draw(problem, 40)
+    weights = flow(problem, data, [1e5]).weights[-1]
+    gradient = data.features.T @ (data.features @ weights - data.labels)
+    if "init_u" in network:
+        # Least squares over w >= 0.
+        assert weights.min() >= 0.0 and gradient.min() > -1e-4
+        assert np.abs(weights * gradient).max() < 1e-4
+    else:
+        # |int g| <= log(1/alpha) = 460 while w is not grown, against |g| = 0.1 to 5 at w = 0.
+        assert np.abs(gradient).max() < 2 * 460 / 1e5
+        assert np.count_nonzero(weights) > 3
+
+
 def test_recorded_times_do_not_change_the_path():
     problem = Problem()
     data = draw(problem, 50)
