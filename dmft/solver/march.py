@@ -35,7 +35,7 @@ class PanelRows:
     """The unknowns of one panel: everything needed to repeat it exactly.
 
     step : h. diagonal, past : R_d (stages, stages) and R_p (stages, past nodes).
-    known, fresh, kept : rows of L on earlier and new directions, and how many new ones count.
+    known, fresh : rows of L on earlier and new directions, (stages, rank) and (stages, new).
     """
 
     step: float
@@ -43,7 +43,6 @@ class PanelRows:
     past: np.ndarray
     known: np.ndarray
     fresh: np.ndarray
-    kept: int
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class March:
             self._sample.learn(known)
         self._sample.learn(error)
         self.basis = NoiseBasis(np.sqrt(self.probability), noise_std)
-        rows = self.basis.rows(error)
+        rows = self.basis.rows(error, 0.0)
         self.noise = self._sample.innovations(1)
         self._sample.use(self.noise)
         self.basis.extend(rows)
@@ -148,6 +147,11 @@ class March:
         """Mean squared residual on all nodes, |row of R_r L|^2: never negative."""
         return np.sum(self.factor**2, axis=1)
 
+    @property
+    def _residual(self) -> float:
+        """Root of train_mse at the last node."""
+        return float(np.linalg.norm(self.factor[-1]))
+
     # ------------------------------------------------------------------ one panel
 
     def attempt(self, step: float) -> Attempt | None:
@@ -160,9 +164,10 @@ class March:
         scaled = self._diagonal * (step / self._last_step)
         panel = self._diagonal_response(stages, integration, scaled)
         past = self._past_response(panel)
-        rows = self.basis.rows(self._error_of(stages))
-        known, fresh, kept = rows.known, rows.fresh, rows.kept
         error = self._error_of(stages)
+        rows = self.basis.rows(error, self._residual)
+        known, fresh = rows.known, rows.fresh
+        innovations = innovations[:, : fresh.shape[1]]
         factor = panel.inverse @ self._factor_input(known, fresh, past)
         converged = False
         for sweep in range(1, _MOST_SWEEPS + 1):
@@ -172,23 +177,21 @@ class March:
             previous, error = error, self._error_of(stages)
             panel = self._diagonal_response(stages, integration, panel.diagonal)
             new_past = self._past_response(panel)
-            rows = self.basis.rows(error, fresh)
+            rows = self.basis.rows(error, self._residual, fresh)
             correction = self._noise_correction(
                 panel, rows, np.hstack([known, fresh]), new_past - past, innovations
             )
-            past, kept = new_past, rows.kept
+            past = new_past
             known = known + correction[:, : self.basis.rank]
             fresh = fresh + correction[:, self.basis.rank :]
             old_factor, factor = factor, panel.inverse @ self._factor_input(known, fresh, past)
             if self._settled(error - previous, error, factor - old_factor, factor):
                 converged = True
                 break
-        fresh = fresh.copy()
-        fresh[:, kept:] = 0.0
         self._count(sweep)
         force = (self._ratio * error + drive) @ panel.inverse.T
         time_error, residual_error = self._time_errors(step, stages, force, error)
-        final = PanelRows(step, panel.diagonal, past, known, fresh, kept)
+        final = PanelRows(step, panel.diagonal, past, known, fresh)
         return Attempt(final, sweep, time_error, residual_error, converged)
 
     def commit(self, rows: PanelRows) -> None:
@@ -197,20 +200,19 @@ class March:
         integration, elapsed = rows.step * tableau.integration, rows.step * tableau.nodes
         inverse = np.linalg.inv(np.eye(STAGES) - rows.diagonal)
         coupling = integration @ inverse
-        innovations = self._sample.innovations(STAGES)
+        innovations = self._sample.innovations(STAGES)[:, : rows.fresh.shape[1]]
         stages = self._guess(integration, elapsed)
         drive = self._drive(rows.known, rows.fresh, rows.past, innovations)
         if not self._solve(stages, elapsed, coupling, drive):
             raise ArithmeticError("a committed panel has no solution")
         error = self._error_of(stages)
-        found = self.basis.rows(error, rows.fresh, rows.kept)
+        found = self.basis.rows(error, self._residual, rows.fresh)
         self._advance_tangents(stages, rows, integration, inverse, coupling)
         self._advance_kernels(rows, inverse)
         force = (self._ratio * error + drive) @ inverse.T
-        used = innovations[:, : rows.kept]
-        self.noise = np.hstack([self.noise, used])
+        self.noise = np.hstack([self.noise, innovations])
         self.basis.extend(found)
-        self._sample.use(used)
+        self._sample.use(innovations)
         self._sample.learn(error, _BASIS_TOLERANCE)
         self.force, self.error = np.hstack([self.force, force]), np.hstack([self.error, error])
         self._force_now = force[:, -1]
@@ -405,8 +407,8 @@ class March:
         response[nodes:, :nodes] = rows.past
         response[nodes:, nodes:] = rows.diagonal
         self.response = response
-        new = inverse @ self._factor_input(rows.known, rows.fresh[:, : rows.kept], rows.past)
-        padded = np.pad(self.factor, ((0, 0), (0, rows.kept)))
+        new = inverse @ self._factor_input(rows.known, rows.fresh, rows.past)
+        padded = np.pad(self.factor, ((0, 0), (0, rows.fresh.shape[1])))
         self.factor = np.vstack([padded, new])
 
     def _advance_state(self, accumulated: np.ndarray, step: float) -> None:

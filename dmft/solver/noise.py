@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A new direction weaker than this, relative to the noise at the same time, is dropped.
+# A new direction is dropped when it is weaker than the first, relative to the residual, and when
+# it is weaker than the second, relative to the noise itself. Keeping less costs accuracy in the
+# training error; keeping more feeds the march with directions made of rounding errors.
+RESIDUAL_TOLERANCE = 1e-3
 DIRECTION_TOLERANCE = 1e-7
 
 
@@ -21,16 +24,13 @@ class NewRows:
     """Rows of L for the nodes of one panel, and the directions they add.
 
     known : coefficients on earlier directions, shape (stages, rank).
-    fresh : coefficients on new directions, strongest first, shape (stages, stages); those below
-        the tolerance are zero.
-    kept : how many new directions are above the tolerance.
-    directions : the new rows of Q as columns, paths only, shape (paths, stages).
-    directions_sigma : their component on the label noise, shape (stages,).
+    fresh : coefficients on new directions, shape (stages, new).
+    directions : the new rows of Q as columns, paths only, shape (paths, new).
+    directions_sigma : their component on the label noise, shape (new,).
     """
 
     known: np.ndarray
     fresh: np.ndarray
-    kept: int
     directions: np.ndarray
     directions_sigma: np.ndarray
 
@@ -50,13 +50,16 @@ class NoiseBasis:
         return len(self.sigma)
 
     def rows(
-        self, errors: np.ndarray, signs: np.ndarray | None = None, kept: int | None = None
+        self, errors: np.ndarray, residual: float, like: np.ndarray | None = None
     ) -> NewRows:
         """Decompose the rows of new nodes; `errors` is sqrt(s)(w - w*), shape (paths, stages).
 
-        New directions are the principal ones of what earlier directions leave. Their sign is free;
-        `signs` (stages, stages), the last `fresh`, keeps it from one sweep to the next. `kept`
-        prescribes how many count; by default the tolerance decides.
+        New directions are the principal ones of what earlier directions leave, strongest first;
+        `residual`, the root of train_mse just before, sets how small ones count. A rotation among
+        new directions is another draw of the same noise, which would move the paths from sweep to
+        sweep: given `like` (stages, new), the `fresh` of the last sweep, there are as many
+        directions as it has columns, rotated so that the new `fresh` is as close to it as can be
+        (orthogonal Procrustes).
         """
         scaled = self._root_probability * errors
         label = np.full(errors.shape[1], self._noise_std)
@@ -68,24 +71,22 @@ class NoiseBasis:
             label = label - self.sigma @ part
             known += part.T
         values, vectors = np.linalg.eigh(scaled.T @ scaled + np.outer(label, label))
-        values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-        if kept is None:
-            kept = int(np.sum(values > DIRECTION_TOLERANCE**2 * size))
-        reference = vectors[-1] if signs is None else np.sum(vectors * signs, axis=0)
-        vectors = vectors * np.where(reference < 0, -1.0, 1.0)
-        root = np.sqrt(values)
-        root[kept:] = 0.0
-        inverse = np.zeros_like(root)
-        inverse[:kept] = 1.0 / root[:kept]
-        return NewRows(
-            known,
-            vectors * root,
-            kept,
-            scaled @ (vectors * inverse),
-            (label @ vectors) * inverse,
-        )
+        root = np.sqrt(np.maximum(values[::-1], 0.0))
+        vectors = vectors[:, ::-1]
+        if like is None:
+            least = max(RESIDUAL_TOLERANCE * residual, DIRECTION_TOLERANCE * size**0.5)
+            new = int(np.sum(root > least))
+            rotation = np.diag(np.where(vectors[-1, :new] < 0, -1.0, 1.0))
+        else:
+            new = like.shape[1]
+            left, _, right = np.linalg.svd((vectors[:, :new] * root[:new]).T @ like)
+            rotation = left @ right
+        root, vectors = root[:new], vectors[:, :new]
+        inverse = np.divide(1.0, root, out=np.zeros(new), where=root > 0)
+        unit = (vectors * inverse) @ rotation
+        return NewRows(known, (vectors * root) @ rotation, scaled @ unit, label @ unit)
 
     def extend(self, rows: NewRows) -> None:
         """Keep the new directions of `rows`."""
-        self.paths = np.column_stack([self.paths, rows.directions[:, : rows.kept]])
-        self.sigma = np.append(self.sigma, rows.directions_sigma[: rows.kept])
+        self.paths = np.column_stack([self.paths, rows.directions])
+        self.sigma = np.append(self.sigma, rows.directions_sigma)

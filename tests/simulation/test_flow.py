@@ -8,7 +8,7 @@ from dmft.config import SimulationSettings
 from dmft.problem import Problem
 from dmft.simulation.coordinates import start_of
 from dmft.simulation.data import draw_data
-from dmft.simulation.flow import IntegrationError, integrate
+from dmft.simulation.flow import IntegrationError, _March, integrate
 from dmft.simulation.rosenbrock import GAMMA, STAGES, dense_weights, end_weights
 
 
@@ -131,6 +131,25 @@ def test_diagonal_networks_follow_the_raw_equations(network, decay):
     _, _, exact = raw_flow(problem, data, times)
     error = np.linalg.norm(flow(problem, data, times, rtol=1e-8).weights - exact, axis=1)
     assert error.max() < 1e-6 * np.linalg.norm(data.coordinates.teacher)
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_fixed_steps_converge_at_order_five(depth):
+    # A wrong Jacobian or time derivative would leave the method right but of a lower order.
+    problem = Problem(network={"depth": depth, "init_scale": 0.7}, dynamics={"weight_decay": 0.5})
+    data = draw(problem, 30)
+    drawn = data.coordinates
+    ends = []
+    for steps in (10, 20, 40, 320):
+        start = start_of(problem.network, 0.5, drawn.a0, drawn.b0)
+        march = _March(data.features, data.labels, start, drawn.teacher, drawn.variance, rtol=1e6)
+        for _ in range(steps):
+            march.next_step = 1.0 / steps
+            march.step()
+        ends.append(march.weights)
+    errors = [np.linalg.norm(end - ends[-1]) for end in ends[:-1]]
+    assert march.refused == 0
+    assert np.log2(errors[1] / errors[2]) > 4.5
 
 
 def test_error_falls_with_the_tolerance():
