@@ -92,7 +92,7 @@ class DepthTwoCoordinates:
 
     @property
     def decay(self) -> float:
-        return 1.0 * self.weight_decay
+        return 2.0 * self.weight_decay
 
     def weights(self, force: np.ndarray, elapsed: float) -> np.ndarray:
         drift = self.weight_decay * elapsed
