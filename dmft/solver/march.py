@@ -18,7 +18,13 @@ import numpy as np
 from dmft.networks import DEEP, DEPTH_TWO
 from dmft.problem import Problem
 from dmft.solver.noise import NewRows, NoiseBasis
-from dmft.solver.response import PanelResponse, Tangents, diagonal_response, past_response
+from dmft.solver.response import (
+    NoCausalResponse,
+    PanelResponse,
+    Tangents,
+    diagonal_response,
+    past_response,
+)
 from dmft.solver.sampling import Sample
 from dmft.solver.tableau import STAGES, lagrange, radau
 from dmft.solver.workers import Workers
@@ -28,6 +34,10 @@ _BASIS_TOLERANCE = 1e-2  # past weights enter the orthogonalisation when this mu
 _RESIDUAL_FLOOR = 1e-6  # relative to its start, below which the residual's precision is absolute
 _LONGEST_GUESS = 3.0
 _LINEAR_TOLERANCE = 0.02  # of the inner linear solve of a sweep
+
+
+class NoPath(ArithmeticError):
+    """Some path has no solution on the panel's stages."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +165,13 @@ class March:
     # ------------------------------------------------------------------ one panel
 
     def attempt(self, step: float) -> Attempt | None:
-        """Solve the panel of length `step`; None when the paths have no solution there."""
+        """Solve the panel of length `step`; None when its equations have no solution."""
+        try:
+            return self._attempt(step)
+        except (NoCausalResponse, NoPath):
+            return None
+
+    def _attempt(self, step: float) -> Attempt:
         tableau = radau(self._growth * step)
         integration, elapsed = step * tableau.integration, step * tableau.nodes
         innovations = self._sample.innovations(STAGES)
@@ -172,8 +188,7 @@ class March:
         converged = False
         for sweep in range(1, _MOST_SWEEPS + 1):
             drive = self._drive(known, fresh, past, innovations)
-            if not self._solve(stages, elapsed, panel.coupling, drive):
-                return None
+            self._solve(stages, elapsed, panel.coupling, drive)
             previous, error = error, self._error_of(stages)
             panel = self._diagonal_response(stages, integration, panel.diagonal)
             new_past = self._past_response(panel)
@@ -203,8 +218,7 @@ class March:
         innovations = self._sample.innovations(STAGES)[:, : rows.fresh.shape[1]]
         stages = self._guess(integration, elapsed)
         drive = self._drive(rows.known, rows.fresh, rows.past, innovations)
-        if not self._solve(stages, elapsed, coupling, drive):
-            raise ArithmeticError("a committed panel has no solution")
+        self._solve(stages, elapsed, coupling, drive)
         error = self._error_of(stages)
         found = self.basis.rows(error, self._residual, rows.fresh)
         self._advance_tangents(stages, rows, integration, inverse, coupling)
@@ -255,7 +269,7 @@ class March:
 
     def _solve(
         self, stages: _Stages, elapsed: np.ndarray, coupling: np.ndarray, drive: np.ndarray
-    ) -> bool:
+    ) -> None:
         from dmft.solver.kernels import solve_paths
 
         def solve(c: slice) -> tuple[int, int]:
@@ -267,7 +281,8 @@ class March:
 
         parts = self._workers.map(solve)
         self.work["path_iterations"] += sum(part[0] for part in parts)
-        return sum(part[1] for part in parts) == 0
+        if any(part[1] for part in parts):
+            raise NoPath
 
     def _error_of(self, stages: _Stages) -> np.ndarray:
         return self.root_variance[:, None] * (stages.weights - self.teacher[:, None])

@@ -23,6 +23,10 @@ _NEWTON_ITERATIONS = 25
 _CONTINUATION = 2.0 ** np.arange(-12.0, 1.0)
 
 
+class NoCausalResponse(ArithmeticError):
+    """The response inside a panel has no causal root: the panel is too long for its paths."""
+
+
 @dataclass
 class PanelResponse:
     """Linear response inside a panel: R_d, inv = (1 - R_d)^(-1), C = A inv, and H, P per path."""
@@ -120,7 +124,7 @@ def diagonal_response(
         for part in _CONTINUATION:
             diagonal = _newton_diagonal(moments, part * integration, ratio, diagonal)
             if diagonal is None:
-                raise ArithmeticError("the response inside a panel has no causal root")
+                raise NoCausalResponse
     inverse = np.linalg.inv(np.eye(k) - diagonal)
     return PanelResponse(diagonal, inverse, integration @ inverse, response, tangent)
 
