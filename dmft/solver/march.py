@@ -14,9 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from dmft.networks import DEEP, DEPTH_TWO
 from dmft.problem import Problem
+from dmft.solver.anderson import Anderson
 from dmft.solver.noise import NewRows, NoiseBasis
 from dmft.solver.response import (
     NoCausalResponse,
@@ -53,6 +55,16 @@ class PanelRows:
     past: np.ndarray
     known: np.ndarray
     fresh: np.ndarray
+
+    def flat(self) -> np.ndarray:
+        """All unknowns side by side, one row per stage, as one vector."""
+        return np.hstack([self.diagonal, self.past, self.known, self.fresh]).ravel()
+
+    def like(self, flat: np.ndarray) -> PanelRows:
+        """The rows whose `flat` is given."""
+        widths = [part.shape[1] for part in (self.diagonal, self.past, self.known)]
+        parts = np.split(flat.reshape(len(self.diagonal), -1), np.cumsum(widths), axis=1)
+        return PanelRows(self.step, *parts)
 
 
 @dataclass(frozen=True)
@@ -174,40 +186,36 @@ class March:
     def _attempt(self, step: float) -> Attempt:
         tableau = radau(self._growth * step)
         integration, elapsed = step * tableau.integration, step * tableau.nodes
-        innovations = self._sample.innovations(STAGES)
         stages = self._guess(integration, elapsed)
         self._evaluate(stages, elapsed)
+        error = self._error_of(stages)
         scaled = self._diagonal * (step / self._last_step)
         panel = self._diagonal_response(stages, integration, scaled)
-        past = self._past_response(panel)
-        error = self._error_of(stages)
-        rows = self.basis.rows(error, self._residual)
-        known, fresh = rows.known, rows.fresh
-        innovations = innovations[:, : fresh.shape[1]]
-        factor = panel.inverse @ self._factor_input(known, fresh, past)
+        found = self.basis.rows(error, self._residual)
+        rows = PanelRows(
+            step, panel.diagonal, self._past_response(panel), found.known, found.fresh
+        )
+        innovations = self._sample.innovations(STAGES)[:, : rows.fresh.shape[1]]
+        factor = panel.inverse @ self._factor_input(rows)
+        acceleration = Anderson(self._metric(error, rows))
         converged = False
         for sweep in range(1, _MOST_SWEEPS + 1):
-            drive = self._drive(known, fresh, past, innovations)
-            self._solve(stages, elapsed, panel.coupling, drive)
+            inverse = np.linalg.inv(np.eye(STAGES) - rows.diagonal)
+            drive = self._drive(rows, innovations)
+            self._solve(stages, elapsed, integration @ inverse, drive)
             previous, error = error, self._error_of(stages)
-            panel = self._diagonal_response(stages, integration, panel.diagonal)
-            new_past = self._past_response(panel)
-            rows = self.basis.rows(error, self._residual, fresh)
-            correction = self._noise_correction(
-                panel, rows, np.hstack([known, fresh]), new_past - past, innovations
-            )
-            past = new_past
-            known = known + correction[:, : self.basis.rank]
-            fresh = fresh + correction[:, self.basis.rank :]
-            old_factor, factor = factor, panel.inverse @ self._factor_input(known, fresh, past)
+            panel = self._diagonal_response(stages, integration, rows.diagonal)
+            found = self.basis.rows(error, self._residual, rows.fresh)
+            better = self._better_rows(panel, found, rows, innovations)
+            rows = rows.like(acceleration.mix(rows.flat(), better.flat()))
+            old_factor, factor = factor, panel.inverse @ self._factor_input(better)
             if self._settled(error - previous, error, factor - old_factor, factor):
-                converged = True
+                rows, converged = better, True
                 break
         self._count(sweep)
         force = (self._ratio * error + drive) @ panel.inverse.T
         time_error, residual_error = self._time_errors(step, stages, force, error)
-        final = PanelRows(step, panel.diagonal, past, known, fresh)
-        return Attempt(final, sweep, time_error, residual_error, converged)
+        return Attempt(rows, sweep, time_error, residual_error, converged)
 
     def commit(self, rows: PanelRows) -> None:
         """Append the panel with these rows: a pure function of the state and the rows."""
@@ -217,7 +225,7 @@ class March:
         coupling = integration @ inverse
         innovations = self._sample.innovations(STAGES)[:, : rows.fresh.shape[1]]
         stages = self._guess(integration, elapsed)
-        drive = self._drive(rows.known, rows.fresh, rows.past, innovations)
+        drive = self._drive(rows, innovations)
         self._solve(stages, elapsed, coupling, drive)
         error = self._error_of(stages)
         found = self.basis.rows(error, self._residual, rows.fresh)
@@ -287,11 +295,9 @@ class March:
     def _error_of(self, stages: _Stages) -> np.ndarray:
         return self.root_variance[:, None] * (stages.weights - self.teacher[:, None])
 
-    def _drive(
-        self, known: np.ndarray, fresh: np.ndarray, past: np.ndarray, innovations: np.ndarray
-    ) -> np.ndarray:
-        noise = self.noise @ known.T + innovations @ fresh.T
-        return math.sqrt(self._ratio) * noise + self.force @ past.T
+    def _drive(self, rows: PanelRows, innovations: np.ndarray) -> np.ndarray:
+        noise = self.noise @ rows.known.T + innovations @ rows.fresh.T
+        return math.sqrt(self._ratio) * noise + self.force @ rows.past.T
 
     def _diagonal_response(
         self, stages: _Stages, integration: np.ndarray, guess: np.ndarray
@@ -306,19 +312,27 @@ class March:
             self._workers, self._tangents, self.probability, self.root_variance, panel
         )
 
-    def _factor_input(self, known: np.ndarray, fresh: np.ndarray, past: np.ndarray) -> np.ndarray:
+    def _factor_input(self, rows: PanelRows) -> np.ndarray:
         """Rows of L + R_p (R_r L)_past over known and new directions."""
-        return np.hstack([known + past @ self.factor[1:], fresh])
+        return np.hstack([rows.known + rows.past @ self.factor[1:], rows.fresh])
 
-    def _noise_correction(
-        self,
-        panel: PanelResponse,
-        rows: NewRows,
-        current: np.ndarray,
-        past_change: np.ndarray,
-        innovations: np.ndarray,
-    ) -> np.ndarray:
-        """Newton step for the rows of L, from the paths' linear response to a change of drive.
+    def _metric(self, error: np.ndarray, rows: PanelRows) -> np.ndarray:
+        """Maps a change of the rows, one stage after the other, to its effect on the force.
+
+        R_d acts on the new force, whose scale is that of the last one, R_p on the past force
+        (through a root of its second moment) and L on unit noise.
+        """
+        force = np.sqrt(self.probability)[:, None] * self.force
+        past = np.linalg.qr(force, mode="r") if force.shape[1] else np.zeros((0, 0))
+        scale = math.sqrt(self.probability @ self._force_now**2)
+        noise = math.sqrt(self._ratio) * np.eye(rows.known.shape[1] + rows.fresh.shape[1])
+        stage = block_diag(scale * np.eye(STAGES), past, noise)
+        return block_diag(*[stage] * STAGES)
+
+    def _better_rows(
+        self, panel: PanelResponse, found: NewRows, rows: PanelRows, innovations: np.ndarray
+    ) -> PanelRows:
+        """Rows for the present paths: responses as they are, noise by one Newton step.
 
         A change dL moves the paths by de = H C sqrt(delta) dL xi, which moves L by its projection
         on the directions; the change of R_p in the same sweep is accounted for likewise.
@@ -327,9 +341,11 @@ class March:
 
         gain = panel.response @ panel.coupling
         root = np.sqrt(self.probability)[:, None]
-        directions = root * np.hstack([self.basis.paths, rows.directions])
+        directions = root * np.hstack([self.basis.paths, found.directions])
         noise = math.sqrt(self._ratio) * np.hstack([self.noise, innovations])
+        current = np.hstack([rows.known, rows.fresh])
         shape = current.shape
+        past = self._past_response(panel)
 
         def projected(drive: np.ndarray) -> np.ndarray:
             return np.einsum("mij,mj->im", gain, drive) @ directions
@@ -338,15 +354,16 @@ class March:
             change = flat.reshape(shape)
             return (change - projected(noise @ change.T)).ravel()
 
-        residual = np.hstack([rows.known, rows.fresh]) - current
-        if past_change.size:
-            residual = residual + projected(self.force @ past_change.T)
+        residual = np.hstack([found.known, found.fresh]) - current
+        if past.size:
+            residual = residual + projected(self.force @ (past - rows.past).T)
         size = residual.size
         operator = LinearOperator((size, size), matvec=defect, dtype=float)
         step, _ = gmres(
             operator, residual.ravel(), rtol=_LINEAR_TOLERANCE, atol=0.0, restart=20, maxiter=1
         )
-        return step.reshape(shape)
+        known, fresh = np.split(current + step.reshape(shape), [self.basis.rank], axis=1)
+        return PanelRows(rows.step, panel.diagonal, past, known, fresh)
 
     def _settled(
         self,
@@ -422,7 +439,7 @@ class March:
         response[nodes:, :nodes] = rows.past
         response[nodes:, nodes:] = rows.diagonal
         self.response = response
-        new = inverse @ self._factor_input(rows.known, rows.fresh, rows.past)
+        new = inverse @ self._factor_input(rows)
         padded = np.pad(self.factor, ((0, 0), (0, rows.fresh.shape[1])))
         self.factor = np.vstack([padded, new])
 
