@@ -30,3 +30,9 @@ class Interrupted(DmftError):
     """The user or the scheduler asked the program to stop; what was computed is saved."""
 
     exit_code = 130
+
+
+class NotConverged(DmftError):
+    """A computation could not reach anything worth returning."""
+
+    exit_code = 3

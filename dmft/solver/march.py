@@ -27,7 +27,7 @@ from dmft.solver.response import (
     diagonal_response,
     past_response,
 )
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import WEIGHTS_SHARE, Sample
 from dmft.solver.tableau import STAGES, lagrange, radau
 from dmft.solver.workers import Workers
 
@@ -96,6 +96,7 @@ class March:
     force, error : F and e of every path, shape (paths, nodes without t = 0).
     basis, factor : noise directions and R_r L on the nodes, shape (nodes, rank), t = 0 first.
     response : R_w on the nodes without t = 0.
+    rows : the unknowns of every committed panel; committing them again repeats the march.
     """
 
     def __init__(
@@ -114,7 +115,8 @@ class March:
         self._tolerance = tolerance
         self._sample = sample
         self._workers = Workers(sample.count, pool)
-        coordinates = sample.coordinates
+        coordinates = self.coordinates = sample.coordinates
+        self.strata = sample.strata
         self.probability = sample.probability
         self.teacher = coordinates.teacher
         self.root_variance = np.sqrt(coordinates.variance)
@@ -145,6 +147,7 @@ class March:
         self._force_now = (
             self._ratio * error + math.sqrt(self._ratio) * self.noise * rows.fresh
         )[:, 0]
+        self.first_force = self._force_now
         self.time = 0.0
         self.times = np.zeros(1)
         self.force = np.zeros((count, 0))
@@ -154,6 +157,7 @@ class March:
         self._tangents = Tangents(count, panels, STAGES)
         self._last_nodes: np.ndarray | None = None
         self.first_slope = slope[:, 0]
+        self.rows: list[PanelRows] = []
         self.work = {
             "panels": 0.0, "sweeps": 0.0, "path_iterations": 0.0,
             "tangent_flops": 0.0, "tangent_bytes": 0.0,
@@ -162,7 +166,19 @@ class March:
     @property
     def risk(self) -> np.ndarray:
         """excess_risk on all nodes."""
-        return self.probability @ np.hstack([self.initial_error, self.error]) ** 2
+        return self.probability @ self.all_errors() ** 2
+
+    def all_errors(self) -> np.ndarray:
+        """e of every path on all nodes, t = 0 first."""
+        return np.hstack([self.initial_error, self.error])
+
+    def all_weights(self) -> np.ndarray:
+        """w of every path on all nodes, t = 0 first."""
+        return self.teacher[:, None] + self.all_errors() / self.root_variance[:, None]
+
+    def all_forces(self) -> np.ndarray:
+        """g of every path on all nodes, t = 0 first."""
+        return self.root_variance[:, None] * np.hstack([self.first_force[:, None], self.force])
 
     @property
     def train_mse(self) -> np.ndarray:
@@ -235,7 +251,7 @@ class March:
         self.noise = np.hstack([self.noise, innovations])
         self.basis.extend(found)
         self._sample.use(innovations)
-        self._sample.learn(error, _BASIS_TOLERANCE)
+        self._sample.learn(error, _BASIS_TOLERANCE, WEIGHTS_SHARE)
         self.force, self.error = np.hstack([self.force, force]), np.hstack([self.error, error])
         self._force_now = force[:, -1]
         self._diagonal, self._last_step = rows.diagonal, rows.step
@@ -244,6 +260,7 @@ class March:
         self.times = np.append(self.times, self._last_nodes)
         self.time = float(self.times[-1])
         self.work["panels"] += 1
+        self.rows.append(rows)
 
     # ------------------------------------------------------------------ parts of a sweep
 

@@ -20,7 +20,9 @@ from dmft.problem import Problem
 SOBOL_DIMENSIONS = 64
 _EXACT = 1e-8  # relative size of what orthogonalisation leaves that still counts as new
 _OPEN = 2.0**-32  # Sobol points have 30 binary digits and may be 0
-_LARGEST_SHARE_OF_BASIS = 1.0 / 3.0
+# How much of a stratum's size its basis may take: the noise needs room to be random.
+NOISE_SHARE = 0.5
+WEIGHTS_SHARE = 0.25
 
 
 class Sample:
@@ -31,6 +33,7 @@ class Sample:
     count : number of paths.
     coordinates : w*, s, a0, b0 of each path.
     probability : weight of each path, summing to 1, shape (count,).
+    strata : the slice of paths of each stratum.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class Sample:
         sizes = [len(part) for part in np.array_split(np.empty(count), len(mixture))]
         edges = np.concatenate([[0], np.cumsum(sizes)])
         self.count = count
-        self._slices = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self.strata = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
         self._generators = [np.random.default_rng(child) for child in seed.spawn(len(mixture))]
         self.probability = np.concatenate(
             [np.full(n, s.probability / n) for n, s in zip(sizes, mixture, strict=True)]
@@ -62,15 +65,17 @@ class Sample:
         self._used = 0
         self._known = [np.empty((n, 0)) for n in sizes]
 
-    def learn(self, columns: np.ndarray, tolerance: float = _EXACT) -> None:
+    def learn(
+        self, columns: np.ndarray, tolerance: float = _EXACT, share: float = NOISE_SHARE
+    ) -> None:
         """Add functions of the paths, shape (count, columns), to what new noise must not see.
 
-        Columns of which less than `tolerance` is new are left out, and so is everything beyond a
-        third of a stratum's size: the noise needs room.
+        Columns of which less than `tolerance` is new are left out, and so is everything beyond
+        `share` of a stratum's size.
         """
-        for index, chosen in enumerate(self._slices):
+        for index, chosen in enumerate(self.strata):
             basis = self._known[index]
-            limit = int(_LARGEST_SHARE_OF_BASIS * len(basis))
+            limit = int(share * len(basis))
             for column in columns[chosen].T:
                 size = np.linalg.norm(column)
                 rest = _remove(basis, column)
@@ -88,11 +93,11 @@ class Sample:
         while self._used + directions > self._noise.shape[1]:
             more = [
                 generator.standard_normal((chosen.stop - chosen.start, SOBOL_DIMENSIONS))
-                for generator, chosen in zip(self._generators, self._slices, strict=True)
+                for generator, chosen in zip(self._generators, self.strata, strict=True)
             ]
             self._noise = np.hstack([self._noise, np.concatenate(more)])
         noise = self._noise[:, self._used : self._used + directions].copy()
-        for basis, chosen in zip(self._known, self._slices, strict=True):
+        for basis, chosen in zip(self._known, self.strata, strict=True):
             fresh = _remove(basis, noise[chosen])
             covariance = fresh.T @ fresh / len(fresh)
             noise[chosen] = np.linalg.solve(np.linalg.cholesky(covariance), fresh.T).T

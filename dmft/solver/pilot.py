@@ -1,0 +1,107 @@
+"""The pilot: a small solve that decides what all replicates share.
+
+It chooses the panels, adaptively, and finds which combinations of noise directions move the
+weights most. Replicates then march on the same panels, so that they can be averaged, and give the
+best low-discrepancy dimensions to the directions that matter (sampling.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmft.problem import Problem
+from dmft.solver.march import Attempt, March
+from dmft.solver.sampling import SOBOL_DIMENSIONS
+from dmft.solver.tableau import STAGES
+
+PILOT_PATHS = 1024
+_SAFETY = 0.9
+_ORDER = 4.0  # the embedded estimate falls like the fourth power of the panel's length
+_LARGEST_GROWTH, _SMALLEST_GROWTH = 4.0, 0.2
+_AFTER_FAILURE = 0.3
+_ACCEPTED = 2.0
+_RESIDUAL_SHARE = 0.1  # the residual may have ten times the relative time error of the weights
+_SHORTEST = 1e-9  # relative to the time reached
+_MOST_PANELS = 1000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Panels and noise rotation of all replicates.
+
+    edges : panel boundaries from 0 to the time reached, shape (panels + 1,).
+    rotation : orthogonal, acts on the first noise dimensions of a sample.
+    reason : why the last edge is before t_max, or "".
+    """
+
+    edges: np.ndarray
+    rotation: np.ndarray
+    reason: str = ""
+
+    def split(self, panel: int) -> Plan:
+        """The plan with one panel cut in two."""
+        middle = 0.5 * (self.edges[panel] + self.edges[panel + 1])
+        return Plan(np.insert(self.edges, panel + 1, middle), self.rotation, self.reason)
+
+
+class StepControl:
+    """Chooses panel lengths from the embedded error estimates.
+
+    Attributes: `step`, the length to try next, and `reason`, why the march had to end early.
+    """
+
+    def __init__(self, problem: Problem, march: March, rtol: float) -> None:
+        self._rtol = rtol
+        self.reason = ""
+        # The fastest rate at the start: largest data eigenvalue times the slope of the weights.
+        edge = (1.0 + problem.sampling_ratio**0.5) ** 2
+        steepest = np.max(march.root_variance**2 * np.abs(march.first_slope))
+        self.step = 0.05 / (edge * max(1.0, float(steepest)))
+
+    def judge(self, attempt: Attempt | None) -> bool:
+        """Whether to keep an attempt of length `step`; sets the length of the next one."""
+        if attempt is None or not attempt.converged:
+            self.step *= _AFTER_FAILURE
+            return False
+        error = max(attempt.time_error, _RESIDUAL_SHARE * attempt.residual_error)
+        ratio = (self._rtol / max(error, 1e-300)) ** (1.0 / _ORDER)
+        self.step *= min(_LARGEST_GROWTH, max(_SMALLEST_GROWTH, _SAFETY * ratio))
+        return error <= _ACCEPTED * self._rtol
+
+
+def adaptive_panels(march: March, control: StepControl, t_max: float) -> Iterator[Attempt]:
+    """March to t_max with adaptive panels, yielding after each; `control.reason` tells a failure."""
+    while march.time < t_max * (1.0 - 1e-12):
+        control.step = min(control.step, t_max - march.time)
+        attempt = march.attempt(control.step)
+        if control.judge(attempt) and attempt is not None:
+            march.commit(attempt.rows)
+            yield attempt
+            if len(march.rows) >= _MOST_PANELS:
+                control.reason = f"stopped at t = {march.time:.6g} after {_MOST_PANELS} panels"
+                return
+        elif control.step < _SHORTEST * max(march.time, 1e-6):
+            control.reason = f"no panel converged beyond t = {march.time:.6g}, however short"
+            return
+
+
+def make_plan(problem: Problem, march: March, control: StepControl, t_max: float) -> Plan:
+    """What a finished pilot has found."""
+    ends = march.times[STAGES::STAGES].copy()
+    if not control.reason:
+        ends[-1] = t_max
+    return Plan(np.insert(ends, 0, 0.0), noise_rotation(problem, march), control.reason)
+
+
+def noise_rotation(problem: Problem, march: March) -> np.ndarray:
+    """Rotate noise directions into those that move the weights most, relative to their error.
+
+    The mean response of sqrt(s) w(t) to direction k is sqrt(delta) (R_w R_r L)_tk. Its right
+    singular vectors, over log-spaced times, order the directions by their effect.
+    """
+    response = problem.sampling_ratio**0.5 * march.response @ march.factor[1:]
+    scaled = response[:, :SOBOL_DIMENSIONS] / np.sqrt(march.risk[1:, None] + 1e-300)
+    return np.linalg.svd(scaled, full_matrices=True)[2]

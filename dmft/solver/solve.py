@@ -1,0 +1,315 @@
+"""The entry to the solver: a pilot, then independent replicates, then a Solution."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dmft.config import SolverSettings
+from dmft.errors import InputError, Interrupted, NotConverged
+from dmft.problem import Problem
+from dmft.solution import Solution
+from dmft.solver.march import Attempt, March, PanelRows
+from dmft.solver.pilot import PILOT_PATHS, Plan, StepControl, adaptive_panels, make_plan
+from dmft.solver.replicates import Replicates
+from dmft.solver.sampling import Sample
+from dmft.solver.tableau import STAGES
+from dmft.solver.workers import thread_pool
+
+_SWEEP_TOLERANCE = 0.1  # of rtol: how far the self-consistent sweeps of a panel converge
+_FIRST_CAPACITY = 32  # panels the pilot's storage starts with
+_MOST_SPLITS = 8  # panels of the plan that may be cut in two when a replicate needs it
+_MEMORY_SHARE = 0.8
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a solve has come.
+
+    replicate counts from 0; time and t_max in units of the flow; error is the estimated relative
+    time error of the last panel, sweeps the sweeps it took.
+    """
+
+    replicate: int
+    replicates: int
+    time: float
+    t_max: float
+    error: float
+    sweeps: int
+    seconds_left: float | None
+
+
+def solve(
+    problem: Problem,
+    *,
+    t_max: float = 100.0,
+    n_paths: int = 4096,
+    replicates: int = 4,
+    rtol: float = 1e-3,
+    seed: int = 0,
+    target_error: float | None = None,
+    max_replicates: int = 64,
+    threads: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    checkpoint: Callable[[State], None] | None = None,
+    checkpoint_seconds: float = 60.0,
+    resume: State | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Solution:
+    """Solve the dynamical mean-field equations of a problem.
+
+    The equations of docs/method.md are marched in time on adaptive Radau panels; a pilot chooses
+    the panels, `replicates` independent samples of the effective process give means and standard
+    errors. The same seed gives the same arrays whatever the number of threads.
+
+    Parameters
+    ----------
+    problem : what to solve.
+    t_max : final time, in units of the flow of 1/2 |Xw - y|^2.
+    n_paths : paths of the effective process in each replicate; errors fall about like 1/n_paths.
+    replicates : independent replicates, at least 2 for error bars.
+    rtol : relative error allowed to the time discretisation, of excess_risk.
+    seed : every random number derives from it.
+    target_error : if given, replicates are added until the relative standard error of excess_risk
+        is below it at all times, at most `max_replicates`.
+    threads : worker threads; all processors by default.
+    progress : called after each panel.
+    checkpoint : called with the state of the solve about every `checkpoint_seconds` and before
+        an interruption; the state is a tree of arrays, numbers and text.
+    resume : such a state; the solve continues to the identical result.
+    stop : polled after each panel; when it returns True the solve raises Interrupted.
+
+    Returns
+    -------
+    Solution, with status "not-converged" and a reason if the accuracy or t_max was not reached.
+
+    Raises
+    ------
+    InputError : a setting outside its range, or more memory needed than there is.
+    Interrupted : `stop` asked for it.
+    NotConverged : not even the first panel could be solved.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> solution = dmft.solve(dmft.Problem(), t_max=1.0, n_paths=256, replicates=2)
+    >>> solution.status
+    'done'
+    """
+    settings = SolverSettings(
+        t_max=t_max, n_paths=n_paths, replicates=replicates, rtol=rtol, seed=seed,
+        target_error=target_error, max_replicates=max_replicates,
+    )  # fmt: skip
+    if threads is not None and threads < 1:
+        raise InputError(f"given {threads}, must be at least 1", "threads")
+    with thread_pool(threads) as pool:
+        run = _Run(problem, settings, pool, progress, checkpoint, checkpoint_seconds, stop)
+        return run.finish(resume)
+
+
+class _Run:
+    """One solve: its settings, its callbacks and what has been computed so far."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        settings: SolverSettings,
+        pool: ThreadPoolExecutor | None,
+        progress: Callable[[Progress], None] | None,
+        checkpoint: Callable[[State], None] | None,
+        checkpoint_seconds: float,
+        stop: Callable[[], bool] | None,
+    ) -> None:
+        self._problem = problem
+        self._settings = settings
+        self._pool = pool
+        self._progress = progress
+        self._checkpoint = checkpoint
+        self._interval = checkpoint_seconds
+        self._stop = stop
+        self._saved_at = time.monotonic()
+        self._clock = (time.monotonic(), 0.0)  # start of the replicates, fraction done then
+        self._plan: Plan | None = None
+        self._splits = 0
+        self._done = Replicates(problem)
+        self._march: March | None = None
+        self._control: StepControl | None = None
+
+    def finish(self, resume: State | None) -> Solution:
+        """Run to the end, from the beginning or from a saved state."""
+        pending = self._restore(resume) if resume else None
+        if self._plan is None:
+            self._plan = self._run_pilot(pending)
+            pending = None
+        plan = self._plan
+        self._clock = (time.monotonic(), self._fraction(0.0))
+        while self._done.count < self._wanted():
+            failed = self._run_replicate(plan, pending)
+            pending = None
+            if failed is not None:
+                plan = self._plan = self._other_plan(plan, failed)
+        return self._done.solution(self._settings, plan, *self._verdict(plan.reason))
+
+    def _wanted(self) -> int:
+        """Replicates to compute, as far as is known now."""
+        settings = self._settings
+        if settings.target_error is None or self._done.count < settings.replicates:
+            return settings.replicates
+        if self._done.relative_error() <= settings.target_error:
+            return self._done.count
+        return max(settings.replicates, min(self._done.count + 1, settings.max_replicates))
+
+    def _verdict(self, reason: str) -> tuple[str, str]:
+        target = self._settings.target_error
+        if not reason and target is not None and self._done.relative_error() > target:
+            reason = (
+                f"relative standard error {self._done.relative_error():.2g} after "
+                f"{self._done.count} replicates, above target_error {target:g}"
+            )
+        return ("not-converged", reason) if reason else ("done", "")
+
+    # ------------------------------------------------------------------ pilot and replicates
+
+    def _run_pilot(self, pending: State | None) -> Plan:
+        march = self._start_march(PILOT_PATHS, 0, None, _FIRST_CAPACITY)
+        control = self._control = StepControl(self._problem, march, self._settings.rtol)
+        if pending:
+            self._replay(march, pending)
+            control.step = pending["next_step"]
+        t_max = self._settings.t_max
+        for attempt in adaptive_panels(march, control, t_max):
+            self._after_panel(attempt, t_max)
+        self._done.add_work(march)
+        self._march = self._control = None
+        return make_plan(self._problem, march, control, t_max)
+
+    def _run_replicate(self, plan: Plan, pending: State | None) -> int | None:
+        """March one replicate over the plan; the number of the panel that failed, if one did."""
+        panels = len(plan.edges) - 1
+        count = self._settings.n_paths
+        self._check_memory(count, panels)
+        march = self._start_march(count, self._done.count + 1, plan.rotation, panels)
+        if pending:
+            self._replay(march, pending)
+        for panel in range(len(march.rows), panels):
+            attempt = march.attempt(plan.edges[panel + 1] - plan.edges[panel])
+            if attempt is None or not attempt.converged:
+                self._done.add_work(march)
+                self._march = None
+                return panel
+            march.commit(attempt.rows)
+            self._after_panel(attempt, float(plan.edges[-1]))
+        self._done.add(march)
+        self._march = None
+        return None
+
+    def _other_plan(self, plan: Plan, panel: int) -> Plan:
+        """After a replicate failed on a panel: cut it in two, or give up the time beyond it.
+
+        All replicates share the panels, so they start again.
+        """
+        work, self._done = self._done.work, Replicates(self._problem)
+        self._done.work = work
+        if self._splits < _MOST_SPLITS:
+            self._splits += 1
+            return plan.split(panel)
+        if panel == 0:
+            raise NotConverged("the first panel did not converge, nothing was reached")
+        reason = f"the sweeps did not converge beyond t = {plan.edges[panel]:.6g}"
+        return Plan(plan.edges[: panel + 1], plan.rotation, reason)
+
+    def _start_march(
+        self, count: int, index: int, rotation: np.ndarray | None, panels: int
+    ) -> March:
+        """A new march; index 0 is the pilot, replicates count from 1."""
+        seed = np.random.SeedSequence(self._settings.seed, spawn_key=(index,))
+        sample = Sample(self._problem, count, seed, rotation)
+        tolerance = _SWEEP_TOLERANCE * self._settings.rtol
+        self._march = March(self._problem, sample, self._pool, tolerance, panels)
+        return self._march
+
+    def _check_memory(self, count: int, panels: int) -> None:
+        if not hasattr(os, "sysconf"):
+            return
+        needed = 8.0 * count * (STAGES**2 * panels * (panels + 1) / 2 + 8 * STAGES * panels)
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if needed > _MEMORY_SHARE * available:
+            raise InputError(
+                f"given {count}, which needs {needed / 2**30:.1f} GiB for {panels} panels; this "
+                f"machine has {available / 2**30:.1f} GiB: take fewer paths and more replicates",
+                "solver.n_paths",
+            )
+
+    # ------------------------------------------------------------------ progress and checkpoints
+
+    def _after_panel(self, attempt: Attempt, t_max: float) -> None:
+        assert self._march is not None
+        now = time.monotonic()
+        if self._progress is not None and self._plan is not None:
+            done = self._fraction(self._march.time / t_max)
+            started, before = self._clock
+            rate = (done - before) / (now - started) if now > started else 0.0
+            self._progress(
+                Progress(
+                    self._done.count,
+                    self._wanted(),
+                    self._march.time,
+                    t_max,
+                    attempt.time_error,
+                    attempt.sweeps,
+                    (1.0 - done) / rate if rate > 0 else None,
+                )
+            )
+        stopping = self._stop is not None and self._stop()
+        if self._checkpoint is not None and (stopping or now - self._saved_at >= self._interval):
+            self._checkpoint(self._state())
+            self._saved_at = time.monotonic()
+        if stopping:
+            raise Interrupted("stopped on request")
+
+    def _fraction(self, of_replicate: float) -> float:
+        return (self._done.count + of_replicate) / max(1, self._wanted())
+
+    def _state(self) -> State:
+        """Everything needed to continue to the identical result."""
+        state: State = {"splits": self._splits, "replicates": self._done.state()}
+        if self._plan is not None:
+            state["plan"] = {
+                "edges": self._plan.edges,
+                "rotation": self._plan.rotation,
+                "reason": self._plan.reason,
+            }
+        if self._march is not None:
+            state["march"] = {
+                "work": dict(self._march.work),
+                "panels": {str(i): asdict(rows) for i, rows in enumerate(self._march.rows)},
+            }
+            if self._control is not None:
+                state["march"]["next_step"] = self._control.step
+        return state
+
+    def _restore(self, state: State) -> State | None:
+        """Take up a saved state; what remains is the march that was under way."""
+        try:
+            self._splits = state["splits"]
+            self._done = Replicates.from_state(self._problem, state["replicates"])
+            if "plan" in state:
+                self._plan = Plan(**state["plan"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"given a state without {error}, cannot resume", "resume") from None
+        return state.get("march")
+
+    def _replay(self, march: March, pending: State) -> None:
+        """Commit the saved panels again: a small part of the work of solving them."""
+        panels = pending["panels"]
+        for index in range(len(panels)):
+            march.commit(PanelRows(**panels[str(index)]))
+        march.work = dict(pending["work"])
