@@ -1,0 +1,158 @@
+"""Interpolation between nodes: exact on cubics, of fourth order, close to the linear curves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dmft.errors import InputError
+from dmft.interpolation import (
+    curve_at,
+    curve_error_at,
+    interpolation_matrix,
+    kernel_at,
+    kernel_error_at,
+)
+from dmft.problem import Problem
+from dmft.solver.tableau import radau
+from dmft.theory.linear import correlation_error, learning_curves
+
+
+def nodes(edges):
+    """Nodes and panel numbers of Radau panels between the edges, t = 0 in front."""
+    edges = np.asarray(edges, dtype=float)
+    inside = edges[:-1, None] + np.diff(edges)[:, None] * radau().nodes
+    inside[:, -1] = edges[1:]
+    panel = np.repeat(np.arange(len(edges) - 1), 3)
+    return np.append(0.0, inside), np.append(-1, panel)
+
+
+UNEVEN = nodes([0, 0.1, 0.5, 0.7, 3])
+AT = np.array([0, 0.01, 0.1, 0.100001, 0.5, 1.3, 2.9, 3])
+
+
+def cubic(t):
+    return 2 - t + 0.5 * t**2 - 0.3 * t**3
+
+
+def test_cubics_are_exact_and_each_panel_uses_its_own_start_and_nodes():
+    time, panel = UNEVEN
+    matrix = interpolation_matrix(time, panel, AT)
+    assert matrix.shape == (len(AT), len(time))
+    np.testing.assert_allclose(matrix @ cubic(time), cubic(AT), rtol=1e-12)
+    assert np.abs(matrix @ time**4 - AT**4).max() > 1e-3  # a quartic is not
+    used = [set(np.flatnonzero(row)) for row in matrix]
+    assert used[0] == {0} and used[1] == {0, 1, 2, 3} and used[2] == {3} and used[4] == {6}
+    assert used[3] == {3, 4, 5, 6} and used[6] == {9, 10, 11, 12} and used[7] == {12}
+
+
+def test_order_of_the_times_does_not_matter():
+    time, panel = UNEVEN
+    order = np.random.default_rng(0).permutation(len(AT))
+    matrix = interpolation_matrix(time, panel, AT)
+    np.testing.assert_array_equal(interpolation_matrix(time, panel, AT[order]), matrix[order])
+
+
+def test_fourth_order():
+    at = np.linspace(0, 2, 4001)
+    errors = []
+    for panels in (4, 8, 16, 32):
+        time, panel = nodes(np.linspace(0, 2, panels + 1))
+        errors.append(np.abs(curve_at(time, panel, np.sin(3 * time), at) - np.sin(3 * at)).max())
+    orders = np.log2(np.divide(errors[:-1], errors[1:]))
+    assert orders[-1] == pytest.approx(4, abs=0.15)
+    assert errors[-1] < 2e-6
+
+
+def test_kernel_is_the_tensor_product():
+    time, panel = UNEVEN
+    other = [0.3, 2.2]
+
+    def exact(rows, columns):
+        return np.outer(cubic(rows), columns**2) + np.outer(rows, np.ones(len(columns)))
+
+    kernel = exact(time, time)
+    np.testing.assert_allclose(kernel_at(time, panel, kernel, AT), exact(AT, AT), atol=1e-11)
+    found = kernel_at(time, panel, kernel, AT, other)
+    np.testing.assert_allclose(found, exact(AT, np.array(other)), atol=1e-11)
+
+
+def test_several_curves_at_once():
+    time, panel = UNEVEN
+    curves = np.array([cubic(time), np.exp(-time)])
+    for positive in (False, True):
+        found = curve_at(time, panel, np.abs(curves), AT, positive=positive)
+        single = [curve_at(time, panel, np.abs(c), AT, positive=positive) for c in curves]
+        np.testing.assert_allclose(found, single, rtol=1e-14)
+
+
+def test_positive_curves_fall_by_decades_within_a_panel():
+    time, panel = nodes([0, 1, 30])
+    at = np.linspace(0, 30, 50)
+    found = curve_at(time, panel, np.exp(-time), at, positive=True)
+    np.testing.assert_allclose(found, np.exp(-at), rtol=1e-10)
+    assert curve_at(time, panel, np.exp(-time), at).min() < 0  # without the logarithm
+
+
+def test_positive_curves_may_reach_zero():
+    time, panel = nodes([0, 1, 2, 3])
+    curve = np.where(time < 1.5, np.exp(-time), 0.0)
+    at = np.linspace(0, 3, 40)
+    found = curve_at(time, panel, curve, at, positive=True)
+    assert np.isfinite(found).all() and (found >= 0).all()
+    np.testing.assert_allclose(found[at < 1], np.exp(-at[at < 1]), rtol=1e-12)
+    assert (found[at > 2] == 0).all()
+
+
+def test_closed_form_of_the_linear_model():
+    problem = Problem(sampling_ratio=0.5, noise_std=0.3, network={"kind": "linear"})
+    time, panel = nodes(np.append(0, np.geomspace(0.05, 100, 25)))
+    at = np.append(0, np.geomspace(0.01, 100, 80))
+    exact, known = learning_curves(problem, at), learning_curves(problem, time)
+    for name in ("train_mse", "excess_risk"):
+        found = curve_at(time, panel, getattr(known, name), at, positive=True)
+        np.testing.assert_allclose(found, getattr(exact, name), rtol=2e-4)
+    kernel = kernel_at(time, panel, correlation_error(problem, time), at)
+    np.testing.assert_allclose(kernel, correlation_error(problem, at), atol=2e-4)
+    np.testing.assert_allclose(np.diag(kernel), exact.excess_risk, rtol=5e-4)
+
+
+def test_errors_are_linear_and_stay_positive():
+    time, _ = UNEVEN
+    error = np.random.default_rng(1).random(len(time))
+    np.testing.assert_allclose(curve_error_at(time, error, AT), np.interp(AT, time, error))
+    square = np.outer(error, error)
+    found = kernel_error_at(time, square, AT)
+    np.testing.assert_allclose(found, np.outer(*[np.interp(AT, time, error)] * 2))
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ([1.0, 3.001], "given 3.001, must be from 0 to 3"),
+        (-1e-9, "given -1e-09"),
+        ([np.nan], "given nan"),
+        (np.inf, "given inf"),
+        ("late", "must be numbers"),
+        ([[1.0]], "must be a list"),
+    ],
+)
+def test_times_outside(at, words):
+    time, panel = UNEVEN
+    calls = [
+        lambda: interpolation_matrix(time, panel, at),
+        lambda: curve_at(time, panel, time, at),
+        lambda: kernel_at(time, panel, np.eye(13), at),
+        lambda: kernel_at(time, panel, np.eye(13), [0.0], at),
+        lambda: curve_error_at(time, time, at),
+        lambda: kernel_error_at(time, np.eye(13), at),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match=words) as error:
+            call()
+        assert "\n" not in str(error.value)
+
+
+def test_rounding_beyond_the_end_is_forgiven():
+    time, panel = UNEVEN
+    assert curve_at(time, panel, cubic(time), 3 * (1 + 1e-15))[0] == pytest.approx(cubic(3.0))
