@@ -72,25 +72,27 @@ def curve_at(
     return np.where(without, np.maximum(plain, 0.0), np.exp(np.where(without, 0.0, logarithm)))
 
 
-def kernel_at(
-    time: np.ndarray,
-    panel: np.ndarray,
-    kernel: np.ndarray,
-    at: ArrayLike,
-    columns_at: ArrayLike | None = None,
-) -> np.ndarray:
-    """A correlation kernel (time, time) at pairs of times, shape (len(at), len(columns_at)).
+def kernel_at(time: np.ndarray, panel: np.ndarray, kernel: np.ndarray, at: ArrayLike) -> np.ndarray:
+    """A correlation kernel (time, time) at all pairs of times, shape (len(at), len(at)).
 
-    `columns_at` is `at` by default. Meant for functions of two times that are smooth across the
-    diagonal; responses are causal and hold quadrature weights, which do not interpolate.
+    By the tensor product of the panels' polynomials, applied to the correlations
+    K(t, s) / sqrt(K(t, t) K(s, s)) with the diagonal interpolated as a positive curve, so that
+    kernels keep their relative accuracy where they decay; where some K(t, t) is zero (w(0) = 0),
+    to the kernel itself. Meant for kernels that are smooth across the diagonal: responses are
+    causal and hold quadrature weights, which do not interpolate.
 
     Raises
     ------
     InputError : a time outside [0, time[-1]].
     """
-    rows = interpolation_matrix(time, panel, at)
-    columns = rows if columns_at is None else interpolation_matrix(time, panel, columns_at)
-    return rows @ kernel @ columns.T
+    matrix = interpolation_matrix(time, panel, at)
+    diagonal = np.diag(kernel)
+    if not (diagonal > 0.0).all():
+        return matrix @ kernel @ matrix.T
+    deviation = np.sqrt(diagonal)
+    correlation = matrix @ (kernel / np.outer(deviation, deviation)) @ matrix.T
+    deviation = curve_at(time, panel, deviation, at, positive=True)
+    return correlation * np.outer(deviation, deviation)
 
 
 def curve_error_at(time: np.ndarray, error: np.ndarray, at: ArrayLike) -> np.ndarray:
