@@ -1,5 +1,5 @@
 """The self-consistent solver: one solve is a pilot and replicates that march panel by panel."""
 
-from dmft.solver.solve import Progress, solve
+from dmft.solver.run import Progress, solve
 
 __all__ = ["Progress", "solve"]
