@@ -124,8 +124,8 @@ def test_long_time_limits():
 
 
 def test_critical_ratio_grows_and_decays_like_powers():
-    """At delta = 1 the density 1/(pi sqrt x) gives the risk sigma^2 int (1-e^-u)^2 u^-1.5 du sqrt(t)/pi,
-    an integral equal to 2 sqrt(pi) (2 - sqrt 2)."""
+    """At delta = 1 the density is 1/(pi sqrt x), which gives the risk sigma^2 I sqrt(t)/pi with
+    I = int (1-e^-u)^2 u^-1.5 du = 2 sqrt(pi) (2 - sqrt 2)."""
     time = np.array([1e8, 1e10])
     curves = learning_curves(linear_problem(1.0), time)
     risk = 0.25 * 2 * (2 - 2**0.5) * np.sqrt(time / np.pi)
