@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -59,6 +59,11 @@ class PanelRows:
     def flat(self) -> np.ndarray:
         """All unknowns side by side, one row per stage, as one vector."""
         return np.hstack([self.diagonal, self.past, self.known, self.fresh]).ravel()
+
+    def widened(self, directions: int) -> PanelRows:
+        """The same rows on more new directions."""
+        missing = directions - self.fresh.shape[1]
+        return replace(self, fresh=np.pad(self.fresh, ((0, 0), (0, missing))))
 
     def like(self, flat: np.ndarray) -> PanelRows:
         """The rows whose `flat` is given."""
@@ -211,7 +216,7 @@ class March:
         rows = PanelRows(
             step, panel.diagonal, self._past_response(panel), found.known, found.fresh
         )
-        innovations = self._sample.innovations(STAGES)[:, : rows.fresh.shape[1]]
+        innovations = self._sample.innovations(STAGES)
         factor = panel.inverse @ self._factor_input(rows)
         acceleration = Anderson(self._metric(error, rows))
         converged = False
@@ -222,10 +227,14 @@ class March:
             previous, error = error, self._error_of(stages)
             panel = self._diagonal_response(stages, integration, rows.diagonal)
             found = self.basis.rows(error, self._residual, rows.fresh)
+            if found.fresh.shape[1] > rows.fresh.shape[1]:
+                rows = rows.widened(found.fresh.shape[1])
+                acceleration = Anderson(self._metric(error, rows))
             better = self._better_rows(panel, found, rows, innovations)
             rows = rows.like(acceleration.mix(rows.flat(), better.flat()))
-            old_factor, factor = factor, panel.inverse @ self._factor_input(better)
-            if self._settled(error - previous, error, factor - old_factor, factor):
+            last_factor, factor = factor, panel.inverse @ self._factor_input(better)
+            factor_change = factor - _as_wide(last_factor, factor)
+            if self._settled(error - previous, error, factor_change, factor):
                 rows, converged = better, True
                 break
         self._count(sweep)
@@ -239,18 +248,19 @@ class March:
         integration, elapsed = rows.step * tableau.integration, rows.step * tableau.nodes
         inverse = np.linalg.inv(np.eye(STAGES) - rows.diagonal)
         coupling = integration @ inverse
-        innovations = self._sample.innovations(STAGES)[:, : rows.fresh.shape[1]]
+        innovations = self._sample.innovations(STAGES)
         stages = self._guess(integration, elapsed)
         drive = self._drive(rows, innovations)
         self._solve(stages, elapsed, coupling, drive)
         error = self._error_of(stages)
-        found = self.basis.rows(error, self._residual, rows.fresh)
+        found = self.basis.rows(error, self._residual, rows.fresh, grow=False)
         self._advance_tangents(stages, rows, integration, inverse, coupling)
         self._advance_kernels(rows, inverse)
         force = (self._ratio * error + drive) @ inverse.T
-        self.noise = np.hstack([self.noise, innovations])
+        used = innovations[:, : rows.fresh.shape[1]]
+        self.noise = np.hstack([self.noise, used])
         self.basis.extend(found)
-        self._sample.use(innovations)
+        self._sample.use(used)
         self._sample.learn(error, _BASIS_TOLERANCE, WEIGHTS_SHARE)
         self.force, self.error = np.hstack([self.force, force]), np.hstack([self.error, error])
         self._force_now = force[:, -1]
@@ -313,7 +323,8 @@ class March:
         return self.root_variance[:, None] * (stages.weights - self.teacher[:, None])
 
     def _drive(self, rows: PanelRows, innovations: np.ndarray) -> np.ndarray:
-        noise = self.noise @ rows.known.T + innovations @ rows.fresh.T
+        used = innovations[:, : rows.fresh.shape[1]]
+        noise = self.noise @ rows.known.T + used @ rows.fresh.T
         return math.sqrt(self._ratio) * noise + self.force @ rows.past.T
 
     def _diagonal_response(
@@ -359,7 +370,7 @@ class March:
         gain = panel.response @ panel.coupling
         root = np.sqrt(self.probability)[:, None]
         directions = root * np.hstack([self.basis.paths, found.directions])
-        noise = math.sqrt(self._ratio) * np.hstack([self.noise, innovations])
+        noise = math.sqrt(self._ratio) * np.hstack([self.noise, innovations[:, : found.fresh.shape[1]]])
         current = np.hstack([rows.known, rows.fresh])
         shape = current.shape
         past = self._past_response(panel)
@@ -491,3 +502,8 @@ def _initial_state(
     if code == DEEP:
         return a0 ** (2.0 - depth), b0 ** (2.0 - depth)
     return np.zeros_like(a0), np.zeros_like(b0)
+
+
+def _as_wide(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Rows padded with zeros to the width of `other`."""
+    return np.pad(rows, ((0, 0), (0, other.shape[1] - rows.shape[1])))

@@ -50,16 +50,20 @@ class NoiseBasis:
         return len(self.sigma)
 
     def rows(
-        self, errors: np.ndarray, residual: float, like: np.ndarray | None = None
+        self,
+        errors: np.ndarray,
+        residual: float,
+        like: np.ndarray | None = None,
+        grow: bool = True,
     ) -> NewRows:
         """Decompose the rows of new nodes; `errors` is sqrt(s)(w - w*), shape (paths, stages).
 
         New directions are the principal ones of what earlier directions leave, strongest first;
         `residual`, the root of train_mse just before, sets how small ones count. A rotation among
         new directions is another draw of the same noise, which would move the paths from sweep to
-        sweep: given `like` (stages, new), the `fresh` of the last sweep, there are as many
+        sweep: given `like` (stages, any), the `fresh` of the last sweep, there are at least as many
         directions as it has columns, rotated so that the new `fresh` is as close to it as can be
-        (orthogonal Procrustes).
+        (orthogonal Procrustes). With `grow` false there are exactly as many.
         """
         scaled = self._root_probability * errors
         label = np.full(errors.shape[1], self._noise_std)
@@ -73,13 +77,14 @@ class NoiseBasis:
         values, vectors = np.linalg.eigh(scaled.T @ scaled + np.outer(label, label))
         root = np.sqrt(np.maximum(values[::-1], 0.0))
         vectors = vectors[:, ::-1]
+        least = max(RESIDUAL_TOLERANCE * residual, DIRECTION_TOLERANCE * size**0.5)
+        new = int(np.sum(root > least)) if grow else 0
         if like is None:
-            least = max(RESIDUAL_TOLERANCE * residual, DIRECTION_TOLERANCE * size**0.5)
-            new = int(np.sum(root > least))
             rotation = np.diag(np.where(vectors[-1, :new] < 0, -1.0, 1.0))
         else:
-            new = like.shape[1]
-            left, _, right = np.linalg.svd((vectors[:, :new] * root[:new]).T @ like)
+            new = max(new, like.shape[1])
+            padded = np.pad(like, ((0, 0), (0, new - like.shape[1])))
+            left, _, right = np.linalg.svd((vectors[:, :new] * root[:new]).T @ padded)
             rotation = left @ right
         root, vectors = root[:new], vectors[:, :new]
         inverse = np.divide(1.0, root, out=np.zeros(new), where=root > 0)

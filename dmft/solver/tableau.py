@@ -38,7 +38,10 @@ class Tableau:
 
 @lru_cache(maxsize=64)
 def radau(growth: float = 0.0, stages: int = STAGES) -> Tableau:
-    """The Radau IIA tableau, its forces weighted by exp(-growth x); growth = mu h."""
+    """The Radau IIA tableau, its forces weighted by exp(-growth x); growth = mu h.
+
+    `stages` is odd: the embedded rule rests on the real eigenvalue of the integration matrix.
+    """
     nodes = _radau_nodes(stages)
     plain = _integration_matrix(nodes, 0.0)
     eigenvalues = np.linalg.eigvals(plain)

@@ -1,0 +1,143 @@
+"""Compiled kernels against plain NumPy twins."""
+
+import numpy as np
+import pytest
+
+from dmft.solver import kernels
+from dmft.solver.tableau import radau
+
+K = 3
+
+
+def phi(code, depth, decay, growth, p, q, accumulated, elapsed):
+    """NumPy twin of kernels.weight, without the derivative."""
+    if code == 0:
+        return np.exp(-decay * elapsed) * (p - accumulated)
+    if code == 1:
+        a, b = np.exp(p - accumulated - decay * elapsed), np.exp(q + accumulated - decay * elapsed)
+        return (a**2 - b**2) / 2
+    scale = np.exp(growth * elapsed)
+    a = (scale * (p + (depth - 2) * accumulated)) ** (-1 / (depth - 2))
+    b = (scale * (q - (depth - 2) * accumulated)) ** (-1 / (depth - 2))
+    return (a**depth - b**depth) / depth
+
+
+NETWORKS = [(0, 1, 0.1, -0.1), (1, 2, 0.05, 0.0), (2, 3, 0.0, 0.0), (2, 5, 0.02, 0.06)]
+
+
+def some_paths(code, count=40, seed=0):
+    generator = np.random.default_rng(seed)
+    if code == 2:
+        p, q = generator.uniform(2, 4, (2, count))
+    else:
+        p, q = generator.normal(-0.5, 0.3, (2, count))
+    return p, q, generator
+
+
+@pytest.mark.parametrize(("code", "depth", "decay", "growth"), NETWORKS)
+def test_weights_and_their_slope(code, depth, decay, growth):
+    p, q, generator = some_paths(code)
+    accumulated = generator.uniform(-0.2, 0.2, (len(p), K))
+    elapsed = np.array([0.1, 0.5, 1.0])
+    w, slope = np.empty_like(accumulated), np.empty_like(accumulated)
+    kernels.weights_on_stages(code, depth, decay, growth, p, q, accumulated, elapsed, w, slope)
+    twin = phi(code, depth, decay, growth, p[:, None], q[:, None], accumulated, elapsed)
+    assert np.allclose(w, twin, rtol=1e-13, atol=1e-15)
+    step = 1e-6
+    ahead, behind = (
+        phi(code, depth, decay, growth, p[:, None], q[:, None], accumulated + s, elapsed)
+        for s in (step, -step)
+    )
+    assert np.allclose(slope, (ahead - behind) / (2 * step), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("code", "depth", "decay", "growth"), NETWORKS)
+def test_paths_solve_their_equations(code, depth, decay, growth):
+    p, q, generator = some_paths(code, seed=1)
+    count, ratio, step = len(p), 0.7, 0.8
+    root = generator.uniform(0.5, 1.5, count)
+    teacher = generator.normal(size=count)
+    drive = 0.3 * generator.normal(size=(count, K))
+    tableau = radau(growth * step)
+    coupling = step * tableau.integration @ np.linalg.inv(np.eye(K) + 0.1 * generator.random((K, K)))
+    accumulated = np.zeros((count, K))
+    w, slope = np.empty((count, K)), np.empty((count, K))
+    _, failed = kernels.solve_paths(
+        code, depth, decay, growth, p, q, root, teacher, step * tableau.nodes, coupling, ratio,
+        drive, accumulated, w, slope,
+    )  # fmt: skip
+    assert failed == 0
+    force = ratio * root[:, None] * (w - teacher[:, None]) + drive
+    assert np.allclose(accumulated, root[:, None] * (force @ coupling.T), atol=1e-10)
+
+
+def test_a_path_without_solution_is_counted():
+    huge = np.full(1, 1e308)
+    w = np.empty((1, K))
+    _, failed = kernels.solve_paths(
+        1, 2, 0.0, 0.0, np.zeros(1), np.zeros(1), np.ones(1), huge, np.ones(K),
+        1e10 * np.eye(K), 1.0, np.zeros((1, K)), np.zeros((1, K)), w, w.copy(),
+    )  # fmt: skip
+    assert failed == 1
+
+
+def test_path_responses_against_matrix_inverses():
+    generator = np.random.default_rng(2)
+    count, ratio = 30, 1.3
+    probability = generator.random(count)
+    root = generator.uniform(0.5, 1.5, count)
+    slope = -generator.random((count, K))
+    coupling = generator.random((K, K))
+    response, tangent = np.empty((count, K, K)), np.empty((count, K, K))
+    mean, square = kernels.path_responses(
+        probability, root, slope, coupling, ratio, response, tangent
+    )
+    for m in range(count):
+        inverse = np.linalg.inv(np.eye(K) - ratio * root[m] ** 2 * coupling @ np.diag(slope[m]))
+        assert np.allclose(tangent[m], inverse)
+        assert np.allclose(response[m], root[m] ** 2 * np.diag(slope[m]) @ inverse)
+    assert np.allclose(mean, np.einsum("m,mij->ij", probability, response))
+    assert np.allclose(square, np.einsum("m,mia,mbj->iabj", probability, response, response))
+
+
+def test_tangents_are_derivatives_of_the_whole_march():
+    """Two panels of one path by packed recursion against the dense matrix formula."""
+    generator = np.random.default_rng(3)
+    count, panels, ratio = 4, 3, 0.6
+    nodes = K * panels
+    root = generator.uniform(0.5, 1.5, count)
+    slopes = -generator.random((count, nodes))
+    steps = [0.3, 0.5, 0.4]
+    response = np.tril(0.2 * generator.normal(size=(nodes, nodes)))
+    for k in range(panels):  # full diagonal blocks
+        block = slice(K * k, K * k + K)
+        response[block, block] = -0.2 * generator.random((K, K))
+    packed = np.zeros((count, K * K * panels * (panels + 1) // 2))
+    start = np.zeros((count, nodes))
+    integral = np.zeros((nodes, nodes))
+    for k, step in enumerate(steps):
+        integration = step * radau().integration
+        integral[K * k :, K * k : K * k + K] = integration[-1]
+        block = slice(K * k, K * k + K)
+        integral[block, block] = integration
+        inverse = np.linalg.inv(np.eye(K) - response[block, block])
+        coupling = integration @ inverse
+        h, tangent = np.empty((count, K, K)), np.empty((count, K, K))
+        slope = slopes[:, block]
+        kernels.path_responses(np.ones(count), root, slope, coupling, ratio, h, tangent)
+        kernels.advance_tangents(
+            packed, start, response[block, : K * k].copy(), root, slope, tangent, coupling,
+            inverse, integration, ratio, 1.0,
+        )  # fmt: skip
+    residual_response = np.linalg.inv(np.eye(nodes) - response)
+    for m in range(count):
+        # F = h + delta R_r D, D = sqrt(s) Phi' dG, dG = sqrt(s) (integral of F).
+        drift = ratio * residual_response @ np.diag(root[m] ** 2 * slopes[m]) @ integral
+        force = np.linalg.inv(np.eye(nodes) - drift)
+        assert np.allclose(start[m], root[m] * (integral @ force)[-1])
+        offset = 0
+        for k in range(panels):
+            width = K * (k + 1)
+            rows = packed[m, offset : offset + K * width].reshape(K, width)
+            assert np.allclose(rows, (force - np.eye(nodes))[K * k : width, :width])
+            offset += K * width

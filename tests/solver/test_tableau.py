@@ -1,0 +1,55 @@
+"""Radau IIA: algebraic conditions, weights by another quadrature, interpolation."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from dmft.solver.tableau import lagrange, radau
+
+
+@pytest.mark.parametrize("stages", [1, 3, 5])
+def test_collocation_conditions_and_order(stages):
+    tableau = radau(stages=stages)
+    c, a = tableau.nodes, tableau.integration
+    for power in range(1, stages + 1):
+        assert np.allclose(a @ c ** (power - 1), c**power / power, atol=1e-13)
+    # The last row is a quadrature exact to degree 2p-2, and no further.
+    for power in range(1, 2 * stages):
+        assert a[-1] @ c ** (power - 1) == pytest.approx(1 / power, abs=1e-13)
+    assert abs(a[-1] @ c ** (2 * stages - 1) - 1 / (2 * stages)) > 1e-6
+
+
+def stability_function(z):
+    a = radau().integration
+    return 1 + z * a[-1] @ np.linalg.solve(np.eye(3) - z * a, np.ones(3))
+
+
+def test_method_is_l_stable():
+    for z in (-1e6, -10.0, 50j, -0.1 + 30j):
+        assert abs(stability_function(z)) < 1
+    assert abs(stability_function(-1e6)) < 1e-5
+    # Inside the disc it follows the exponential to order five.
+    assert abs(stability_function(-0.1) - np.exp(-0.1)) < 1e-9
+
+
+@pytest.mark.parametrize("growth", [-2.0, 0.3, 8.0])
+def test_weighted_integration_against_adaptive_quadrature(growth):
+    tableau = radau(growth)
+    for i, end in enumerate(tableau.nodes):
+        for j in range(3):
+            value, _ = quad(
+                lambda x, j=j: np.exp(-growth * x) * lagrange(tableau.nodes, np.array([x]))[0, j],
+                0, end, epsabs=1e-13,
+            )  # fmt: skip
+            assert tableau.integration[i, j] == pytest.approx(value, abs=1e-12)
+
+
+def test_embedded_rule_has_order_three():
+    tableau = radau()
+    for power in range(4):
+        defect = tableau.error_weights @ tableau.nodes**power
+        defect += tableau.start_weight if power == 0 else 0.0
+        if power < 3:
+            assert abs(defect) < 1e-13
+        else:
+            assert abs(defect) > 1e-3
