@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dmft.config import SolverSettings
+from dmft.errors import InputError
 from dmft.problem import Problem
+
+Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -92,3 +96,43 @@ class Solution:
     status: str = "done"
     reason: str = ""
     work: dict[str, float] = field(default_factory=dict)
+
+    def curve_at(self, name: str, times: ArrayLike) -> np.ndarray:
+        """A curve between its nodes, by the collocation polynomial of each panel.
+
+        Parameters
+        ----------
+        name : "train_mse", "excess_risk", one of these with "_stderr", or "mean_charge".
+        times : in [0, time[-1]], units of the flow.
+
+        Raises
+        ------
+        InputError : an unknown curve, one that this solution does not have, or a time outside.
+        """
+        from dmft.interpolation import curve_at
+
+        curves = ["train_mse", "excess_risk", "mean_charge"]
+        curves += [f"{curve}_stderr" for curve in curves]
+        if name not in curves or getattr(self, name) is None:
+            there = [curve for curve in curves if getattr(self, curve) is not None]
+            raise InputError(f"given '{name}', allowed: {', '.join(there)}", "name")
+        positive = name in ("train_mse", "excess_risk")
+        return curve_at(self.time, self.panel, getattr(self, name), times, positive=positive)
+
+    def interval(self, name: str = "excess_risk", level: float = 0.9) -> tuple[Array, Array]:
+        """Confidence interval of a curve at its nodes: Student t over the replicates.
+
+        Raises
+        ------
+        InputError : a level outside (0, 1), or a solution of one replicate.
+        """
+        from scipy.stats import t
+
+        if not 0 < level < 1:
+            raise InputError(f"given {level}, must be between 0 and 1", "level")
+        error = getattr(self, f"{name}_stderr", None)
+        if error is None:
+            raise InputError("one replicate has no error bar, solve with replicates >= 2", name)
+        half = t.ppf(0.5 + level / 2, len(self.replicate_excess_risk) - 1) * error
+        mean = getattr(self, name)
+        return mean - half, mean + half

@@ -182,3 +182,17 @@ def test_state_survives_a_plain_copy_of_its_tree():
     assert all(
         isinstance(leaf, np.ndarray | int | float | str) for s in states for leaf in leaves(s)
     )
+
+
+def test_curves_between_nodes_and_intervals(small):
+    middle = 0.5 * (small.time[4] + small.time[5])
+    value = small.curve_at("excess_risk", [middle])
+    assert small.excess_risk[5] < value[0] < small.excess_risk[4]
+    assert np.allclose(small.curve_at("train_mse", small.time), small.train_mse)
+    low, high = small.interval(level=0.9)
+    # One degree of freedom: the 95 % quantile of Student t is 6.3138.
+    assert np.allclose(high - low, 2 * 6.3137515 * small.excess_risk_stderr)
+    with pytest.raises(InputError, match="name: given 'risk', allowed: train_mse"):
+        small.curve_at("risk", [1.0])
+    with pytest.raises(InputError, match="level: given 2"):
+        small.interval(level=2)
