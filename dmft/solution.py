@@ -109,13 +109,15 @@ class Solution:
         ------
         InputError : an unknown curve, one that this solution does not have, or a time outside.
         """
-        from dmft.interpolation import curve_at
+        from dmft.interpolation import curve_at, curve_error_at
 
         curves = ["train_mse", "excess_risk", "mean_charge"]
         curves += [f"{curve}_stderr" for curve in curves]
         if name not in curves or getattr(self, name) is None:
             there = [curve for curve in curves if getattr(self, curve) is not None]
             raise InputError(f"given '{name}', allowed: {', '.join(there)}", "name")
+        if name.endswith("_stderr"):
+            return curve_error_at(self.time, getattr(self, name), times)
         positive = name in ("train_mse", "excess_risk")
         return curve_at(self.time, self.panel, getattr(self, name), times, positive=positive)
 
