@@ -1,4 +1,7 @@
-"""Anderson acceleration of a fixed-point iteration x -> g(x) (Walker & Ni, SIAM J. Numer. Anal. 2011)."""
+"""Anderson acceleration of a fixed-point iteration x -> g(x).
+
+Source: Walker & Ni, SIAM J. Numer. Anal. 49 (2011).
+"""
 
 from __future__ import annotations
 

@@ -1,75 +1,35 @@
-"""The march of one replicate: panel after panel, each solved self-consistently, then committed.
+"""The march of one replicate: every new panel is solved self-consistently, then committed.
 
-With F the force on sqrt(s) w and e = sqrt(s)(w - w*), the effective process on all nodes reads
-    F = R_r (delta e + sqrt(delta) rho),    R_r = (1 - R_w)^(-1),    rho = L xi,
-so its rows of a new panel need only their own unknowns and the force of the past:
-    F_new = inv (delta e_new + b),    b = sqrt(delta) L_new xi + R_p F_past.
-A sweep solves every path for given rows (R_d, R_p, L_new), then the rows for these paths.
+A sweep solves every path for given rows (R_d, R_p, L_new) of the panel, then finds the rows for
+these paths: responses as they come out, noise by a Newton step, all of it under Anderson
+acceleration. Usually three or four sweeps settle a panel.
 """
 
 from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import block_diag
 
-from dmft.networks import DEEP, DEPTH_TWO
 from dmft.problem import Problem
 from dmft.solver.anderson import Anderson
-from dmft.solver.noise import NewRows, NoiseBasis
+from dmft.solver.noise import NewRows
 from dmft.solver.response import (
     NoCausalResponse,
     PanelResponse,
-    Tangents,
     diagonal_response,
     past_response,
 )
-from dmft.solver.sampling import WEIGHTS_SHARE, Sample
-from dmft.solver.tableau import STAGES, lagrange, radau
-from dmft.solver.workers import Workers
+from dmft.solver.sampling import Sample
+from dmft.solver.state import NoPath, PanelRows, Stages, State
+from dmft.solver.tableau import STAGES, radau
 
 _MOST_SWEEPS = 40
-_BASIS_TOLERANCE = 1e-2  # past weights enter the orthogonalisation when this much of them is new
 _RESIDUAL_FLOOR = 1e-6  # relative to its start, below which the residual's precision is absolute
-_LONGEST_GUESS = 3.0
 _LINEAR_TOLERANCE = 0.02  # of the inner linear solve of a sweep
-
-
-class NoPath(ArithmeticError):
-    """Some path has no solution on the panel's stages."""
-
-
-@dataclass(frozen=True)
-class PanelRows:
-    """The unknowns of one panel: everything needed to repeat it exactly.
-
-    step : h. diagonal, past : R_d (stages, stages) and R_p (stages, past nodes).
-    known, fresh : rows of L on earlier and new directions, (stages, rank) and (stages, new).
-    """
-
-    step: float
-    diagonal: np.ndarray
-    past: np.ndarray
-    known: np.ndarray
-    fresh: np.ndarray
-
-    def flat(self) -> np.ndarray:
-        """All unknowns side by side, one row per stage, as one vector."""
-        return np.hstack([self.diagonal, self.past, self.known, self.fresh]).ravel()
-
-    def widened(self, directions: int) -> PanelRows:
-        """The same rows on more new directions."""
-        missing = directions - self.fresh.shape[1]
-        return replace(self, fresh=np.pad(self.fresh, ((0, 0), (0, missing))))
-
-    def like(self, flat: np.ndarray) -> PanelRows:
-        """The rows whose `flat` is given."""
-        widths = [part.shape[1] for part in (self.diagonal, self.past, self.known)]
-        parts = np.split(flat.reshape(len(self.diagonal), -1), np.cumsum(widths), axis=1)
-        return PanelRows(self.step, *parts)
 
 
 @dataclass(frozen=True)
@@ -83,25 +43,10 @@ class Attempt:
     converged: bool
 
 
-@dataclass
-class _Stages:
-    """Paths on the stages of a panel, all (paths, stages)."""
+class March(State):
+    """A replicate that can attempt its next panel.
 
-    accumulated: np.ndarray
-    weights: np.ndarray
-    slope: np.ndarray
-
-
-class March:
-    """State of one replicate after the panels committed so far.
-
-    Attributes
-    ----------
-    time : the end of the last committed panel. times : all nodes, starting at 0.
-    force, error : F and e of every path, shape (paths, nodes without t = 0).
-    basis, factor : noise directions and R_r L on the nodes, shape (nodes, rank), t = 0 first.
-    response : R_w on the nodes without t = 0.
-    rows : the unknowns of every committed panel; committing them again repeats the march.
+    tolerance : relative change of weights in a sweep below which a panel counts as settled.
     """
 
     def __init__(
@@ -112,97 +57,17 @@ class March:
         tolerance: float,
         panels: int,
     ) -> None:
-        network = problem.network
-        self._decay = problem.dynamics.weight_decay
-        self._growth = network.growth(self._decay)
-        self._law = (network.code, network.depth, self._decay, self._growth)
-        self._ratio = problem.sampling_ratio
+        super().__init__(problem, sample, pool, panels)
         self._tolerance = tolerance
-        self._sample = sample
-        self._workers = Workers(sample.count, pool)
-        coordinates = self.coordinates = sample.coordinates
-        self.strata = sample.strata
-        self.probability = sample.probability
-        self.teacher = coordinates.teacher
-        self.root_variance = np.sqrt(coordinates.variance)
-        self._p, self._q = _initial_state(*self._law[:2], coordinates.a0, coordinates.b0)
-        self._start(problem.noise_std, panels)
-
-    def _start(self, noise_std: float, panels: int) -> None:
-        """Node t = 0: known weights, the first noise direction, the first force."""
-        from dmft.solver.kernels import weights_on_stages
-
-        count = self._sample.count
-        self.initial_weights, slope = np.empty((count, 1)), np.empty((count, 1))
-        zero = np.zeros(1)
-        weights_on_stages(
-            *self._law, self._p, self._q, np.zeros((count, 1)), zero, self.initial_weights, slope
-        )
-        error = self.root_variance[:, None] * (self.initial_weights - self.teacher[:, None])
-        self.initial_error = error
-        for known in (np.ones((count, 1)), self.teacher[:, None], self.root_variance[:, None]):
-            self._sample.learn(known)
-        self._sample.learn(error)
-        self.basis = NoiseBasis(np.sqrt(self.probability), noise_std)
-        rows = self.basis.rows(error, 0.0)
-        self.noise = self._sample.innovations(1)
-        self._sample.use(self.noise)
-        self.basis.extend(rows)
-        self.factor = rows.fresh.copy()
-        self._force_now = (
-            self._ratio * error + math.sqrt(self._ratio) * self.noise * rows.fresh
-        )[:, 0]
-        self.first_force = self._force_now
-        self.time = 0.0
-        self.times = np.zeros(1)
-        self.force = np.zeros((count, 0))
-        self.error = np.zeros((count, 0))
-        self.response = np.zeros((0, 0))
-        self._diagonal, self._last_step = np.zeros((STAGES, STAGES)), 1.0
-        self._tangents = Tangents(count, panels, STAGES)
-        self._last_nodes: np.ndarray | None = None
-        self.first_slope = slope[:, 0]
-        self.rows: list[PanelRows] = []
-        self.work = {
-            "panels": 0.0, "sweeps": 0.0, "path_iterations": 0.0,
-            "tangent_flops": 0.0, "tangent_bytes": 0.0,
-        }  # fmt: skip
-
-    @property
-    def risk(self) -> np.ndarray:
-        """excess_risk on all nodes."""
-        return self.probability @ self.all_errors() ** 2
-
-    def all_errors(self) -> np.ndarray:
-        """e of every path on all nodes, t = 0 first."""
-        return np.hstack([self.initial_error, self.error])
-
-    def all_weights(self) -> np.ndarray:
-        """w of every path on all nodes, t = 0 first."""
-        return self.teacher[:, None] + self.all_errors() / self.root_variance[:, None]
-
-    def all_forces(self) -> np.ndarray:
-        """g of every path on all nodes, t = 0 first."""
-        return self.root_variance[:, None] * np.hstack([self.first_force[:, None], self.force])
-
-    @property
-    def train_mse(self) -> np.ndarray:
-        """Mean squared residual on all nodes, |row of R_r L|^2: never negative."""
-        return np.sum(self.factor**2, axis=1)
-
-    @property
-    def _residual(self) -> float:
-        """Root of train_mse at the last node."""
-        return float(np.linalg.norm(self.factor[-1]))
-
-    # ------------------------------------------------------------------ one panel
 
     def attempt(self, step: float) -> Attempt | None:
         """Solve the panel of length `step`; None when its equations have no solution."""
         try:
-            return self._attempt(step)
-        except (NoCausalResponse, NoPath):
+            attempt = self._attempt(step)
+        except (NoCausalResponse, NoPath, np.linalg.LinAlgError):
             return None
+        finite = all(np.isfinite(part).all() for part in (attempt.rows.flat(), attempt.time_error))
+        return attempt if finite else None
 
     def _attempt(self, step: float) -> Attempt:
         tableau = radau(self._growth * step)
@@ -213,14 +78,13 @@ class March:
         scaled = self._diagonal * (step / self._last_step)
         panel = self._diagonal_response(stages, integration, scaled)
         found = self.basis.rows(error, self._residual)
-        rows = PanelRows(
-            step, panel.diagonal, self._past_response(panel), found.known, found.fresh
-        )
+        rows = PanelRows(step, panel.diagonal, self._past_response(panel), found.known, found.fresh)
         innovations = self._sample.innovations(STAGES)
         factor = panel.inverse @ self._factor_input(rows)
         acceleration = Anderson(self._metric(error, rows))
-        converged = False
-        for sweep in range(1, _MOST_SWEEPS + 1):
+        converged, sweep = False, 0
+        while sweep < _MOST_SWEEPS and not converged:
+            sweep += 1
             inverse = np.linalg.inv(np.eye(STAGES) - rows.diagonal)
             drive = self._drive(rows, innovations)
             self._solve(stages, elapsed, integration @ inverse, drive)
@@ -234,101 +98,16 @@ class March:
             rows = rows.like(acceleration.mix(rows.flat(), better.flat()))
             last_factor, factor = factor, panel.inverse @ self._factor_input(better)
             factor_change = factor - _as_wide(last_factor, factor)
-            if self._settled(error - previous, error, factor_change, factor):
-                rows, converged = better, True
-                break
+            converged = self._settled(error - previous, error, factor_change, factor)
+            if converged:
+                rows = better
         self._count(sweep)
         force = (self._ratio * error + drive) @ panel.inverse.T
         time_error, residual_error = self._time_errors(step, stages, force, error)
         return Attempt(rows, sweep, time_error, residual_error, converged)
 
-    def commit(self, rows: PanelRows) -> None:
-        """Append the panel with these rows: a pure function of the state and the rows."""
-        tableau = radau(self._growth * rows.step)
-        integration, elapsed = rows.step * tableau.integration, rows.step * tableau.nodes
-        inverse = np.linalg.inv(np.eye(STAGES) - rows.diagonal)
-        coupling = integration @ inverse
-        innovations = self._sample.innovations(STAGES)
-        stages = self._guess(integration, elapsed)
-        drive = self._drive(rows, innovations)
-        self._solve(stages, elapsed, coupling, drive)
-        error = self._error_of(stages)
-        found = self.basis.rows(error, self._residual, rows.fresh, grow=False)
-        self._advance_tangents(stages, rows, integration, inverse, coupling)
-        self._advance_kernels(rows, inverse)
-        force = (self._ratio * error + drive) @ inverse.T
-        used = innovations[:, : rows.fresh.shape[1]]
-        self.noise = np.hstack([self.noise, used])
-        self.basis.extend(found)
-        self._sample.use(used)
-        self._sample.learn(error, _BASIS_TOLERANCE, WEIGHTS_SHARE)
-        self.force, self.error = np.hstack([self.force, force]), np.hstack([self.error, error])
-        self._force_now = force[:, -1]
-        self._diagonal, self._last_step = rows.diagonal, rows.step
-        self._advance_state(stages.accumulated[:, -1], rows.step)
-        self._last_nodes = self.time + elapsed
-        self.times = np.append(self.times, self._last_nodes)
-        self.time = float(self.times[-1])
-        self.work["panels"] += 1
-        self.rows.append(rows)
-
-    # ------------------------------------------------------------------ parts of a sweep
-
-    def _guess(self, integration: np.ndarray, elapsed: np.ndarray) -> _Stages:
-        """Accumulated force from the last panel's force, extrapolated in log time."""
-        shape = (self._sample.count, STAGES)
-        if self._last_nodes is None:
-            force = np.repeat(self._force_now[:, None], STAGES, axis=1)
-        else:
-            values = lagrange(np.log(self._last_nodes), np.log(self.time + elapsed))
-            force = self.force[:, -STAGES:] @ values.T
-        guess = (self.root_variance[:, None] * force) @ integration.T
-        code, depth = self._law[:2]
-        if code == DEPTH_TWO:
-            guess = np.clip(guess, -_LONGEST_GUESS, _LONGEST_GUESS)
-        elif code == DEEP:
-            room = 0.8 / (depth - 2)
-            guess = np.clip(guess, -room * self._p[:, None], room * self._q[:, None])
-        return _Stages(guess, np.empty(shape), np.empty(shape))
-
-    def _evaluate(self, stages: _Stages, elapsed: np.ndarray) -> None:
-        from dmft.solver.kernels import weights_on_stages
-
-        def evaluate(c: slice) -> None:
-            weights_on_stages(
-                *self._law, self._p[c], self._q[c], stages.accumulated[c], elapsed,
-                stages.weights[c], stages.slope[c],
-            )  # fmt: skip
-
-        self._workers.map(evaluate)
-
-    def _solve(
-        self, stages: _Stages, elapsed: np.ndarray, coupling: np.ndarray, drive: np.ndarray
-    ) -> None:
-        from dmft.solver.kernels import solve_paths
-
-        def solve(c: slice) -> tuple[int, int]:
-            return solve_paths(
-                *self._law, self._p[c], self._q[c], self.root_variance[c], self.teacher[c],
-                elapsed, coupling, self._ratio, drive[c],
-                stages.accumulated[c], stages.weights[c], stages.slope[c],
-            )  # fmt: skip
-
-        parts = self._workers.map(solve)
-        self.work["path_iterations"] += sum(part[0] for part in parts)
-        if any(part[1] for part in parts):
-            raise NoPath
-
-    def _error_of(self, stages: _Stages) -> np.ndarray:
-        return self.root_variance[:, None] * (stages.weights - self.teacher[:, None])
-
-    def _drive(self, rows: PanelRows, innovations: np.ndarray) -> np.ndarray:
-        used = innovations[:, : rows.fresh.shape[1]]
-        noise = self.noise @ rows.known.T + used @ rows.fresh.T
-        return math.sqrt(self._ratio) * noise + self.force @ rows.past.T
-
     def _diagonal_response(
-        self, stages: _Stages, integration: np.ndarray, guess: np.ndarray
+        self, stages: Stages, integration: np.ndarray, guess: np.ndarray
     ) -> PanelResponse:
         return diagonal_response(
             self._workers, self.probability, self.root_variance, stages.slope, integration,
@@ -339,10 +118,6 @@ class March:
         return past_response(
             self._workers, self._tangents, self.probability, self.root_variance, panel
         )
-
-    def _factor_input(self, rows: PanelRows) -> np.ndarray:
-        """Rows of L + R_p (R_r L)_past over known and new directions."""
-        return np.hstack([rows.known + rows.past @ self.factor[1:], rows.fresh])
 
     def _metric(self, error: np.ndarray, rows: PanelRows) -> np.ndarray:
         """Maps a change of the rows, one stage after the other, to its effect on the force.
@@ -370,7 +145,9 @@ class March:
         gain = panel.response @ panel.coupling
         root = np.sqrt(self.probability)[:, None]
         directions = root * np.hstack([self.basis.paths, found.directions])
-        noise = math.sqrt(self._ratio) * np.hstack([self.noise, innovations[:, : found.fresh.shape[1]]])
+        noise = math.sqrt(self._ratio) * np.hstack(
+            [self.noise, innovations[:, : found.fresh.shape[1]]]
+        )
         current = np.hstack([rows.known, rows.fresh])
         shape = current.shape
         past = self._past_response(panel)
@@ -408,7 +185,7 @@ class March:
         return moved < self._tolerance * size and residual_moved < 10.0 * self._tolerance
 
     def _time_errors(
-        self, step: float, stages: _Stages, force: np.ndarray, error: np.ndarray
+        self, step: float, stages: Stages, force: np.ndarray, error: np.ndarray
     ) -> tuple[float, float]:
         """Embedded estimates of the time error of the weights and of the force, relative.
 
@@ -428,80 +205,12 @@ class March:
         residual_error = self._ratio * math.sqrt(self.probability @ moved**2) / (forces + floor)
         return time_error, residual_error
 
-    # ------------------------------------------------------------------ after a panel
-
-    def _advance_tangents(
-        self,
-        stages: _Stages,
-        rows: PanelRows,
-        integration: np.ndarray,
-        inverse: np.ndarray,
-        coupling: np.ndarray,
-    ) -> None:
-        from dmft.solver.kernels import advance_tangents, path_responses
-
-        tangents = self._tangents
-        tangents.reserve()
-        count = self._sample.count
-        response = np.empty((count, STAGES, STAGES))
-        tangent = np.empty_like(response)
-        scale = math.exp(self._growth * rows.step)
-
-        def advance(c: slice) -> None:
-            path_responses(
-                self.probability[c], self.root_variance[c], stages.slope[c], coupling,
-                self._ratio, response[c], tangent[c],
-            )  # fmt: skip
-            advance_tangents(
-                tangents.packed[c], tangents.start[c], rows.past, self.root_variance[c],
-                stages.slope[c], tangent[c], coupling, inverse, integration, self._ratio, scale,
-            )  # fmt: skip
-
-        self._workers.map(advance)
-        tangents.advance()
-
-    def _advance_kernels(self, rows: PanelRows, inverse: np.ndarray) -> None:
-        nodes = len(self.response)
-        response = np.zeros((nodes + STAGES, nodes + STAGES))
-        response[:nodes, :nodes] = self.response
-        response[nodes:, :nodes] = rows.past
-        response[nodes:, nodes:] = rows.diagonal
-        self.response = response
-        new = inverse @ self._factor_input(rows)
-        padded = np.pad(self.factor, ((0, 0), (0, rows.fresh.shape[1])))
-        self.factor = np.vstack([padded, new])
-
-    def _advance_state(self, accumulated: np.ndarray, step: float) -> None:
-        """Restart every path at the panel's end (see networks.py)."""
-        code, depth = self._law[:2]
-        if code == DEPTH_TWO:
-            self._p = self._p - accumulated - self._decay * step
-            self._q = self._q + accumulated - self._decay * step
-        elif code == DEEP:
-            scale = math.exp(self._growth * step)
-            self._p = scale * (self._p + (depth - 2) * accumulated)
-            self._q = scale * (self._q - (depth - 2) * accumulated)
-        else:
-            self._p = math.exp(-self._decay * step) * (self._p - accumulated)
-
     def _count(self, sweeps: int) -> None:
         """Work of one panel: each sweep reads all tangents once, so does the commit."""
         entries = self._sample.count * self._tangents.used()
         self.work["sweeps"] += sweeps
         self.work["tangent_flops"] += 2.0 * entries * (STAGES**2 * (sweeps + 1) + STAGES)
         self.work["tangent_bytes"] += 8.0 * entries * (sweeps + 2)
-
-
-def _initial_state(
-    code: int, depth: int, a0: np.ndarray, b0: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """State (p, q) of networks.py at t = 0."""
-    if code == DEPTH_TWO:
-        with np.errstate(divide="ignore"):
-            return np.log(np.abs(a0)), np.log(np.abs(b0))
-    if code == DEEP:
-        return a0 ** (2.0 - depth), b0 ** (2.0 - depth)
-    return np.zeros_like(a0), np.zeros_like(b0)
 
 
 def _as_wide(rows: np.ndarray, other: np.ndarray) -> np.ndarray:

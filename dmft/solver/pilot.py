@@ -73,7 +73,7 @@ class StepControl:
 
 
 def adaptive_panels(march: March, control: StepControl, t_max: float) -> Iterator[Attempt]:
-    """March to t_max with adaptive panels, yielding after each; `control.reason` tells a failure."""
+    """March to t_max, yielding after each adaptive panel; `control.reason` tells a failure."""
     while march.time < t_max * (1.0 - 1e-12):
         control.step = min(control.step, t_max - march.time)
         attempt = march.attempt(control.step)

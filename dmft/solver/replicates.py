@@ -90,9 +90,7 @@ class Replicates:
             replicates._paths = SamplePaths(**tree["paths"])
         return replicates
 
-    def solution(
-        self, settings: SolverSettings, plan: Plan, status: str, reason: str
-    ) -> Solution:
+    def solution(self, settings: SolverSettings, plan: Plan, status: str, reason: str) -> Solution:
         """Means and standard errors over the replicates."""
         train, risk, charge = (np.array(self.curves[name]) for name in self.curves)
         several = self.count > 1

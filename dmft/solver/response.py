@@ -115,8 +115,8 @@ def diagonal_response(
                 response[c], tangent[c],
             )  # fmt: skip
 
-        parts = workers.map(accumulate)
-        return sum(part[0] for part in parts), sum(part[1] for part in parts)
+        mean, square = workers.sums(accumulate)
+        return mean, square
 
     diagonal = _newton_diagonal(moments, integration, ratio, guess)
     if diagonal is None:
@@ -179,9 +179,7 @@ def past_response(
             forcing[c].T @ tangents.start[c, :nodes],
         )
 
-    parts = workers.map(moments)
-    packed = sum(part[0] for part in parts)
-    constant = sum(part[1] for part in parts)
+    packed, constant = workers.sums(moments)
     past = tangents.unpack(packed).reshape(k, k, nodes, nodes)  # E[H_ia V_qj], indices i a q j
     operator = np.einsum("iaqj,al->jilq", past, panel.coupling, optimize=True)
     return _solve_block_triangular(operator, constant)
@@ -194,9 +192,12 @@ def _solve_block_triangular(operator: np.ndarray, constant: np.ndarray) -> np.nd
     for start in range(nodes - k, -1, -k):
         columns = slice(start, start + k)
         later = slice(start + k, nodes)
-        right = constant[:, columns] + np.tensordot(
-            operator[columns, :, :, later], solution[:, later], axes=([2, 3], [0, 1])
-        ).T
+        right = (
+            constant[:, columns]
+            + np.tensordot(
+                operator[columns, :, :, later], solution[:, later], axes=([2, 3], [0, 1])
+            ).T
+        )
         matrix = np.eye(k * k) - operator[columns, :, :, columns].transpose(1, 0, 2, 3).reshape(
             k * k, k * k
         )

@@ -15,10 +15,11 @@ from dmft.config import SolverSettings
 from dmft.errors import InputError, Interrupted, NotConverged
 from dmft.problem import Problem
 from dmft.solution import Solution
-from dmft.solver.march import Attempt, March, PanelRows
+from dmft.solver.march import Attempt, March
 from dmft.solver.pilot import PILOT_PATHS, Plan, StepControl, adaptive_panels, make_plan
 from dmft.solver.replicates import Replicates
 from dmft.solver.sampling import Sample
+from dmft.solver.state import PanelRows
 from dmft.solver.tableau import STAGES
 from dmft.solver.workers import thread_pool
 

@@ -11,6 +11,8 @@ plain Monte Carlo at late times:
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from dmft.laws import Component
@@ -48,7 +50,7 @@ class Sample:
         sizes = [len(part) for part in np.array_split(np.empty(count), len(mixture))]
         edges = np.concatenate([[0], np.cumsum(sizes)])
         self.count = count
-        self.strata = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self.strata = [slice(a, b) for a, b in pairwise(edges)]
         self._generators = [np.random.default_rng(child) for child in seed.spawn(len(mixture))]
         self.probability = np.concatenate(
             [np.full(n, s.probability / n) for n, s in zip(sizes, mixture, strict=True)]

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+import numpy as np
+
 Result = TypeVar("Result")
 _CHUNK = 512
 
@@ -28,6 +30,10 @@ class Workers:
         if self._pool is None:
             return [function(chunk) for chunk in self.chunks]
         return list(self._pool.map(function, self.chunks))
+
+    def sums(self, function: Callable[[slice], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+        """The sum over chunks of each array that `function` returns."""
+        return tuple(np.sum(parts, axis=0) for parts in zip(*self.map(function), strict=True))
 
 
 @contextmanager

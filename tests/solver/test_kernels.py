@@ -59,7 +59,9 @@ def test_paths_solve_their_equations(code, depth, decay, growth):
     teacher = generator.normal(size=count)
     drive = 0.3 * generator.normal(size=(count, K))
     tableau = radau(growth * step)
-    coupling = step * tableau.integration @ np.linalg.inv(np.eye(K) + 0.1 * generator.random((K, K)))
+    coupling = (
+        step * tableau.integration @ np.linalg.inv(np.eye(K) + 0.1 * generator.random((K, K)))
+    )
     accumulated = np.zeros((count, K))
     w, slope = np.empty((count, K)), np.empty((count, K))
     _, failed = kernels.solve_paths(
