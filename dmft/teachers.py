@@ -84,9 +84,7 @@ class Empirical(Settings):
     def components(self) -> tuple[Component, ...]:
         values, _ = self.sorted_pairs()
         mean, std = float(values.mean()), float(values.std())
-        return (
-            Component(1.0, lambda u: values[rank_of(u, len(values))], mean=mean, std=std),
-        )
+        return (Component(1.0, lambda u: values[rank_of(u, len(values))], mean=mean, std=std),)
 
     def sorted_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Values in increasing order and the feature variances that go with them."""

@@ -92,7 +92,9 @@ class Replicates:
 
     def solution(self, settings: SolverSettings, plan: Plan, status: str, reason: str) -> Solution:
         """Means and standard errors over the replicates."""
-        train, risk, charge = (np.array(self.curves[name]) for name in self.curves)
+        train, risk, charge = (
+            np.array(self.curves[name]) for name in ("train_mse", "excess_risk", "mean_charge")
+        )
         several = self.count > 1
         network, dynamics = self._problem.network, self._problem.dynamics
         charges_move = network.code == DEPTH_TWO and dynamics.weight_decay > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,6 +29,7 @@ _MOST_SPLITS = 8  # panels of the plan that may be cut in two when a replicate n
 _MEMORY_SHARE = 0.8
 
 State = dict[str, Any]
+Saved = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def solve(
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Callable[[State], None] | None = None,
     checkpoint_seconds: float = 60.0,
-    resume: State | None = None,
+    resume: Saved | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Solution:
     """Solve the dynamical mean-field equations of a problem.
@@ -144,7 +145,7 @@ class _Run:
         self._march: March | None = None
         self._control: StepControl | None = None
 
-    def finish(self, resume: State | None) -> Solution:
+    def finish(self, resume: Saved | None) -> Solution:
         """Run to the end, from the beginning or from a saved state."""
         pending = self._restore(resume) if resume else None
         if self._plan is None:
@@ -297,7 +298,7 @@ class _Run:
                 state["march"]["next_step"] = self._control.step
         return state
 
-    def _restore(self, state: State) -> State | None:
+    def _restore(self, state: Saved) -> State | None:
         """Take up a saved state; what remains is the march that was under way."""
         try:
             self._splits = state["splits"]

@@ -213,7 +213,9 @@ class State:
         guess = (self.root_variance[:, None] * force) @ integration.T
         code, depth = self._law[:2]
         if code == DEPTH_TWO:
-            guess = np.clip(guess, -_LONGEST_GUESS, _LONGEST_GUESS)
+            # On the support of a stationary state |G| grows like the weight decay.
+            limit = _LONGEST_GUESS + self._decay * elapsed
+            guess = np.clip(guess, -limit, limit)
         elif code == DEEP:
             room = 0.8 / (depth - 2)
             guess = np.clip(guess, -room * self._p[:, None], room * self._q[:, None])
@@ -310,8 +312,9 @@ class State:
             self._q = self._q + accumulated - self._decay * step
         elif code == DEEP:
             scale = math.exp(self._growth * step)
-            self._p = scale * (self._p + (depth - 2) * accumulated)
-            self._q = scale * (self._q - (depth - 2) * accumulated)
+            with np.errstate(over="ignore"):  # infinite state: weights that have decayed to zero
+                self._p = scale * (self._p + (depth - 2) * accumulated)
+                self._q = scale * (self._q - (depth - 2) * accumulated)
         else:
             self._p = math.exp(-self._decay * step) * (self._p - accumulated)
 
