@@ -1,0 +1,104 @@
+"""The commands and programs of the documentation run, and print what the pages say.
+
+A page is executed from top to bottom in one temporary folder. Fenced blocks mean:
+
+    toml      saved under the file name in backquotes that stands last before the block
+    console   lines that begin with $ are commands, what follows is their output
+    python    executed; all blocks of a page share their variables
+    text      output of the python block before it
+
+Output is compared line by line with every number replaced by #, each shown line must be among the
+printed ones; a line of three dots stands for lines left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dmft.cli.main import main
+
+DOCS = Path(__file__).parents[2] / "docs"
+_BLOCK = re.compile(r"^```(toml|console|python|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_NUMBER = re.compile(r"[-+]?\d[\d.]*(e[-+]?\d+)?")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pages")
+
+
+# The pages build on each other: file-format.md reads what the tutorial has written.
+@pytest.mark.parametrize("page", ["tutorial.md", "file-format.md"])
+def test_page_runs(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    text = (DOCS / page).read_text(encoding="utf-8")
+    variables: dict[str, object] = {}
+    printed = ""
+    for block in _BLOCK.finditer(text):
+        kind, body = block.groups()
+        if kind == "toml":
+            name = re.findall(r"`([\w.-]+\.toml)`", text[: block.start()])[-1]
+            Path(name).write_text(body, encoding="utf-8")
+        elif kind == "console":
+            for command, expected in _commands(body):
+                _check(expected, _run_command(command), f"{page}: {command}")
+        elif kind == "python":
+            line = text.count("\n", 0, block.start()) + 1
+            code = compile("\n" * line + body, str(DOCS / page), "exec")
+            with contextlib.redirect_stdout(io.StringIO()) as stream:
+                exec(code, variables)
+            printed = stream.getvalue()
+        else:
+            _check(body, printed, f"{page}: text block")
+
+
+def test_every_dataset_and_attribute_is_documented(folder: Path) -> None:
+    """What the files of the pages hold must be named in file-format.md, in backquotes."""
+    import h5py
+
+    page = (DOCS / "file-format.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w./]+)`", page))
+    for path in folder.glob("*.h5"):
+        with h5py.File(path) as file:
+            present = set(file.attrs)
+            file.visit(lambda name, present=present: present.add(f"/{name}"))
+        assert not present - named, path.name
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in DOCS.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def _commands(body: str) -> Iterator[tuple[str, str]]:
+    for part in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
+        command, _, expected = part.partition("\n")
+        yield command, expected
+
+
+def _run_command(command: str) -> str:
+    program, *arguments = shlex.split(command)
+    assert program == "dmft"
+    with contextlib.redirect_stdout(io.StringIO()) as stream:
+        assert main(arguments) == 0, command
+    return stream.getvalue()
+
+
+def _check(expected: str, printed: str, what: str) -> None:
+    actual = {_masked(line) for line in printed.splitlines()}
+    for line in expected.splitlines():
+        if line.strip() not in ("", "...") and _masked(line) not in actual:
+            raise AssertionError(f"{what} does not print {line!r} but\n{printed}")
+
+
+def _masked(line: str) -> str:
+    return " ".join(_NUMBER.sub("#", line).split())
