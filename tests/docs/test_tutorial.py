@@ -29,16 +29,25 @@ _BLOCK = re.compile(r"^```(toml|console|python|text)\n(.*?)^```$", re.DOTALL | r
 _NUMBER = re.compile(r"[-+]?\d[\d.]*(e[-+]?\d+)?")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pages")
-
-
 # The pages build on each other: file-format.md reads what the tutorial has written.
-@pytest.mark.parametrize("page", ["tutorial.md", "file-format.md"])
-def test_page_runs(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
+PAGES = ("tutorial.md", "file-format.md")
+
+
+def test_pages_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    for page in PAGES:
+        _run_page(page)
+    _check_that_files_are_documented(tmp_path)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in DOCS.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def _run_page(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     variables: dict[str, object] = {}
     printed = ""
@@ -60,7 +69,7 @@ def test_page_runs(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
             _check(body, printed, f"{page}: text block")
 
 
-def test_every_dataset_and_attribute_is_documented(folder: Path) -> None:
+def _check_that_files_are_documented(folder: Path) -> None:
     """What the files of the pages hold must be named in file-format.md, in backquotes."""
     import h5py
 
@@ -71,12 +80,6 @@ def test_every_dataset_and_attribute_is_documented(folder: Path) -> None:
             present = set(file.attrs)
             file.visit(lambda name, present=present: present.add(f"/{name}"))
         assert not present - named, path.name
-
-
-def test_links_between_pages_lead_somewhere() -> None:
-    for page in DOCS.glob("*.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def _commands(body: str) -> Iterator[tuple[str, str]]:
