@@ -74,7 +74,7 @@ class Solution:
     mean_charge, mean_charge_stderr : E[u^2 - v^2] of a depth-2 network, else None.
     kernels : two-time kernels, means over replicates.
     replicate_train_mse, replicate_excess_risk : curves of each replicate, (replicate, time).
-    status : "done", "not-converged" or "interrupted".
+    status : "done" or "not-converged".
     reason : one line that explains any other status than "done".
     work : counters of the work done (panels, nodes, sweeps, flops, ...).
     """

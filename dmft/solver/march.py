@@ -8,13 +8,11 @@ acceleration. Usually three or four sweeps settle a panel.
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import block_diag
 
-from dmft.problem import Problem
 from dmft.solver.anderson import Anderson
 from dmft.solver.noise import NewRows
 from dmft.solver.response import (
@@ -23,7 +21,6 @@ from dmft.solver.response import (
     diagonal_response,
     past_response,
 )
-from dmft.solver.sampling import Sample
 from dmft.solver.state import NoPath, PanelRows, Stages, State
 from dmft.solver.tableau import STAGES, radau
 
@@ -44,21 +41,7 @@ class Attempt:
 
 
 class March(State):
-    """A replicate that can attempt its next panel.
-
-    tolerance : relative change of weights in a sweep below which a panel counts as settled.
-    """
-
-    def __init__(
-        self,
-        problem: Problem,
-        sample: Sample,
-        pool: ThreadPoolExecutor | None,
-        tolerance: float,
-        panels: int,
-    ) -> None:
-        super().__init__(problem, sample, pool, panels)
-        self._tolerance = tolerance
+    """A replicate that can attempt its next panel."""
 
     def attempt(self, step: float) -> Attempt | None:
         """Solve the panel of length `step`; None when its equations have no solution."""

@@ -12,11 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A new direction is dropped when it is weaker than the first, relative to the residual, and when
-# it is weaker than the second, relative to the noise itself. Keeping less costs accuracy in the
-# training error; keeping more feeds the march with directions made of rounding errors.
-RESIDUAL_TOLERANCE = 1e-3
-DIRECTION_TOLERANCE = 1e-7
+DIRECTION_TOLERANCE = 1e-7  # relative to the noise, below which directions are rounding errors
 
 
 @dataclass(frozen=True)
@@ -36,9 +32,17 @@ class NewRows:
 
 
 class NoiseBasis:
-    """The directions Q found so far, as columns over the paths and the label noise."""
+    """The directions Q found so far, as columns over the paths and the label noise.
 
-    def __init__(self, root_probability: np.ndarray, noise_std: float) -> None:
+    A new direction is dropped when it is weaker than `residual_tolerance`, relative to the
+    residual. A dropped direction enters at the start of the next panel as a jump, so the tolerance
+    has to stay below that of the time error.
+    """
+
+    def __init__(
+        self, root_probability: np.ndarray, noise_std: float, residual_tolerance: float
+    ) -> None:
+        self._residual_tolerance = residual_tolerance
         self._root_probability = root_probability[:, None]
         self._noise_std = noise_std
         self.paths = np.empty((len(root_probability), 0))
@@ -77,7 +81,7 @@ class NoiseBasis:
         values, vectors = np.linalg.eigh(scaled.T @ scaled + np.outer(label, label))
         root = np.sqrt(np.maximum(values[::-1], 0.0))
         vectors = vectors[:, ::-1]
-        least = max(RESIDUAL_TOLERANCE * residual, DIRECTION_TOLERANCE * size**0.5)
+        least = max(self._residual_tolerance * residual, DIRECTION_TOLERANCE * size**0.5)
         new = int(np.sum(root > least)) if grow else 0
         if like is None:
             rotation = np.diag(np.where(vectors[-1, :new] < 0, -1.0, 1.0))

@@ -98,7 +98,7 @@ class Replicates:
         several = self.count > 1
         network, dynamics = self._problem.network, self._problem.dynamics
         charges_move = network.code == DEPTH_TWO and dynamics.weight_decay > 0
-        time, panel, weights = nodes(self._problem, plan)
+        time, panel, weights = nodes(plan)
         return Solution(
             problem=self._problem,
             settings=settings,
@@ -133,12 +133,11 @@ class Replicates:
 _PATH_FIELDS = ("teacher", "probability", "weights", "force")
 
 
-def nodes(problem: Problem, plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def nodes(plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Times, panel numbers and quadrature weights of all nodes, t = 0 first."""
     time, panel, weight = [np.zeros(1)], [np.full(1, -1)], [np.zeros(1)]
-    growth = problem.network.growth(problem.dynamics.weight_decay)
+    tableau = radau()  # a unit force is a unit force also where the accumulated one is weighted
     for index, (start, end) in enumerate(zip(plan.edges[:-1], plan.edges[1:], strict=True)):
-        tableau = radau(growth * (end - start))
         time.append(start + (end - start) * tableau.nodes)
         panel.append(np.full(STAGES, index))
         weight.append((end - start) * tableau.integration[-1])

@@ -23,7 +23,7 @@ from dmft.solver.state import PanelRows
 from dmft.solver.tableau import STAGES
 from dmft.solver.workers import thread_pool
 
-_SWEEP_TOLERANCE = 0.1  # of rtol: how far the self-consistent sweeps of a panel converge
+_SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
 _FIRST_CAPACITY = 32  # panels the pilot's storage starts with
 _MOST_SPLITS = 8  # panels of the plan that may be cut in two when a replicate needs it
 _MEMORY_SHARE = 0.8
@@ -76,9 +76,11 @@ def solve(
     ----------
     problem : what to solve.
     t_max : final time, in units of the flow of 1/2 |Xw - y|^2.
-    n_paths : paths of the effective process in each replicate; errors fall about like 1/n_paths.
+    n_paths : paths of the effective process in each replicate; the sampling error falls like a
+        power of it, measured between 0.8 (late times) and 1.1 (early) on the default problem.
     replicates : independent replicates, at least 2 for error bars.
-    rtol : relative error allowed to the time discretisation, of excess_risk.
+    rtol : relative error allowed to the time discretisation of the weights, hence of excess_risk.
+        A train_mse that vanishes exponentially keeps fewer digits.
     seed : every random number derives from it.
     target_error : if given, replicates are added until the relative standard error of excess_risk
         is below it at all times, at most `max_replicates`.
@@ -235,7 +237,7 @@ class _Run:
         seed = np.random.SeedSequence(self._settings.seed, spawn_key=(index,))
         sample = Sample(self._problem, count, seed, rotation)
         tolerance = _SWEEP_TOLERANCE * self._settings.rtol
-        self._march = March(self._problem, sample, self._pool, tolerance, panels)
+        self._march = March(self._problem, sample, self._pool, panels, tolerance)
         return self._march
 
     def _check_memory(self, count: int, panels: int) -> None:

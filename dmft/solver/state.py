@@ -87,6 +87,7 @@ class State:
         sample: Sample,
         pool: ThreadPoolExecutor | None,
         panels: int,
+        tolerance: float,
     ) -> None:
         network = problem.network
         self._decay = problem.dynamics.weight_decay
@@ -101,6 +102,7 @@ class State:
         self.teacher = coordinates.teacher
         self.root_variance = np.sqrt(coordinates.variance)
         self._p, self._q = _initial_state(*self._law[:2], coordinates.a0, coordinates.b0)
+        self._tolerance = tolerance
         self._start(problem.noise_std, panels)
 
     def _start(self, noise_std: float, panels: int) -> None:
@@ -118,7 +120,7 @@ class State:
         for known in (np.ones((count, 1)), self.teacher[:, None], self.root_variance[:, None]):
             self._sample.learn(known)
         self._sample.learn(error)
-        self.basis = NoiseBasis(np.sqrt(self.probability), noise_std)
+        self.basis = NoiseBasis(np.sqrt(self.probability), noise_std, self._tolerance)
         rows = self.basis.rows(error, 0.0)
         self.noise = self._sample.innovations(1)
         self._sample.use(self.noise)

@@ -5,7 +5,6 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from dmft.problem import Problem
-from dmft.solver import noise
 from dmft.solver.march import March
 from dmft.solver.response import diagonal_response
 from dmft.solver.sampling import Sample
@@ -16,7 +15,7 @@ from dmft.theory.linear import learning_curves
 
 def march_uniformly(problem, t_max, panels, paths=128, tolerance=1e-9):
     march = March(
-        problem, Sample(problem, paths, np.random.SeedSequence(0)), None, tolerance, panels
+        problem, Sample(problem, paths, np.random.SeedSequence(0)), None, panels, tolerance
     )
     for _ in range(panels):
         attempt = march.attempt(t_max / panels)
@@ -26,8 +25,7 @@ def march_uniformly(problem, t_max, panels, paths=128, tolerance=1e-9):
 
 
 @pytest.mark.parametrize("ratio", [0.5, 2.0])
-def test_order_five_at_panel_ends_on_the_linear_network(ratio, monkeypatch):
-    monkeypatch.setattr(noise, "RESIDUAL_TOLERANCE", 1e-8)  # keep every direction
+def test_order_five_at_panel_ends_on_the_linear_network(ratio):
     problem = Problem(
         sampling_ratio=ratio,
         noise_std=0.3,
@@ -109,7 +107,7 @@ def test_only_the_causal_root_of_the_panel_response_is_taken():
 def test_committing_the_same_rows_repeats_the_march_bit_for_bit():
     problem = Problem(noise_std=0.2)
     march = march_uniformly(problem, 2.0, 4, tolerance=1e-4)
-    again = March(problem, Sample(problem, 128, np.random.SeedSequence(0)), None, 1e-4, 4)
+    again = March(problem, Sample(problem, 128, np.random.SeedSequence(0)), None, 4, 1e-4)
     for rows in march.rows:
         again.commit(rows)
     assert np.array_equal(again.risk, march.risk)
@@ -119,6 +117,6 @@ def test_committing_the_same_rows_repeats_the_march_bit_for_bit():
 
 def test_an_impossible_panel_is_a_failed_attempt():
     problem = Problem(network={"depth": 5, "init_scale": 2.0})
-    march = March(problem, Sample(problem, 64, np.random.SeedSequence(0)), None, 1e-4, 2)
+    march = March(problem, Sample(problem, 64, np.random.SeedSequence(0)), None, 2, 1e-4)
     attempt = march.attempt(1e12)
     assert attempt is None or not attempt.converged or attempt.time_error > 0.1

@@ -21,7 +21,7 @@ def test_factor_reproduces_the_covariance_where_cholesky_fails():
     times = np.linspace(0.0, 3.0, 60)
     errors = smooth_errors(count, times)
     probability = np.full(count, 1 / count)
-    basis = NoiseBasis(np.sqrt(probability), noise_std)
+    basis = NoiseBasis(np.sqrt(probability), noise_std, 1e-3)
     factor = np.zeros((60, 0))
     for start in range(0, 60, 3):
         rows = basis.rows(errors[:, start : start + 3], residual=1e-3)
@@ -41,7 +41,7 @@ def test_factor_reproduces_the_covariance_where_cholesky_fails():
 def test_new_directions_keep_their_gauge():
     count = 200
     generator = np.random.default_rng(1)
-    basis = NoiseBasis(np.full(count, count**-0.5), 0.3)
+    basis = NoiseBasis(np.full(count, count**-0.5), 0.3, 1e-3)
     errors = generator.normal(size=(count, 3))
     first = basis.rows(errors, 0.0)
     # Nearly the same paths, seen from a rotated frame: the answer must turn with the frame.
