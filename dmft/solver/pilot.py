@@ -7,7 +7,7 @@ best low-discrepancy dimensions to the directions that matter (sampling.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +21,10 @@ PILOT_PATHS = 1024
 _SAFETY = 0.9
 _ORDER = 4.0  # the embedded estimate falls like the fourth power of the panel's length
 _LARGEST_GROWTH, _SMALLEST_GROWTH = 4.0, 0.2
+_LARGEST_TREND = 1.5
 _AFTER_FAILURE = 0.3
 _ACCEPTED = 2.0
-_RESIDUAL_SHARE = 0.1  # the residual may have ten times the relative time error of the weights
+_RESIDUAL_SHARE = 0.3  # the residual may have about three times the time error of the weights
 _SHORTEST = 1e-9  # relative to the time reached
 _MOST_PANELS = 1000
 
@@ -56,20 +57,40 @@ class StepControl:
     def __init__(self, problem: Problem, march: March, rtol: float) -> None:
         self._rtol = rtol
         self.reason = ""
+        self._last: tuple[float, float] | None = None  # step and error of the last kept panel
         # The fastest rate at the start: largest data eigenvalue times the slope of the weights.
         edge = (1.0 + problem.sampling_ratio**0.5) ** 2
         steepest = np.max(march.root_variance**2 * np.abs(march.first_slope))
         self.step = 0.05 / (edge * max(1.0, float(steepest)))
+
+    def state(self) -> dict[str, float]:
+        """What decides the next steps; a last step of 0 means that there was none."""
+        step, error = self._last or (0.0, 0.0)
+        return {"step": self.step, "last_step": step, "last_error": error}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """The inverse of `state`."""
+        self.step = state["step"]
+        self._last = (state["last_step"], state["last_error"]) if state["last_step"] else None
 
     def judge(self, attempt: Attempt | None) -> bool:
         """Whether to keep an attempt of length `step`; sets the length of the next one."""
         if attempt is None or not attempt.converged:
             self.step *= _AFTER_FAILURE
             return False
-        error = max(attempt.time_error, _RESIDUAL_SHARE * attempt.residual_error)
-        ratio = (self._rtol / max(error, 1e-300)) ** (1.0 / _ORDER)
+        error = max(attempt.time_error, _RESIDUAL_SHARE * attempt.residual_error, 1e-300)
+        ratio = (self._rtol / error) ** (1.0 / _ORDER)
+        accepted = error <= _ACCEPTED * self._rtol
+        if accepted:
+            # Panels that grow with time keep an error below the target unless the trend is
+            # continued (predictive control, Gustafsson 1994).
+            if self._last is not None:
+                step, last_error = self._last
+                trend = (self.step / step) * (last_error / error) ** (1.0 / _ORDER)
+                ratio *= min(_LARGEST_TREND, max(1.0, trend))
+            self._last = (self.step, error)
         self.step *= min(_LARGEST_GROWTH, max(_SMALLEST_GROWTH, _SAFETY * ratio))
-        return error <= _ACCEPTED * self._rtol
+        return accepted
 
 
 def adaptive_panels(march: March, control: StepControl, t_max: float) -> Iterator[Attempt]:

@@ -187,7 +187,7 @@ class _Run:
         control = self._control = StepControl(self._problem, march, self._settings.rtol)
         if pending:
             self._replay(march, pending)
-            control.step = pending["next_step"]
+            control.restore(pending["control"])
         t_max = self._settings.t_max
         for attempt in adaptive_panels(march, control, t_max):
             self._after_panel(attempt, t_max)
@@ -297,7 +297,7 @@ class _Run:
                 "panels": {str(i): asdict(rows) for i, rows in enumerate(self._march.rows)},
             }
             if self._control is not None:
-                state["march"]["next_step"] = self._control.step
+                state["march"]["control"] = self._control.state()
         return state
 
     def _restore(self, state: Saved) -> State | None:

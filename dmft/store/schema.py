@@ -53,8 +53,11 @@ class Variable:
 _KERNEL = ("time", "time_other")
 
 
-def _with_error(path: str, long_name: str, dimensions: tuple[str, ...]) -> tuple[Variable, ...]:
-    attribute = path.rpartition("/")[2]
+def _with_error(
+    path: str, long_name: str, dimensions: tuple[str, ...], owner: str = ""
+) -> tuple[Variable, ...]:
+    """A variable and its standard error; `owner` is the attribute of the result that has them."""
+    attribute = owner + path.rpartition("/")[2]
     return (
         Variable(path, attribute, dimensions, long_name),
         Variable(
@@ -87,15 +90,22 @@ SOLUTION_VARIABLES = (
         "standard error of the mean charge",
         optional=True,
     ),
-    *(
-        Variable(f"kernels/{name}", f"kernels.{name}", _KERNEL, long_name)
-        for name, long_name in {
-            "correlation_error": "error correlation C_w(t, s)",
-            "correlation_residual": "residual correlation C_r(t, s)",
-            "response_weights": "weight response R_w(t, s) times quadrature weight of s",
-            "response_residual": "residual response R_r(t, s) times quadrature weight of s",
-            "overlap": "weight overlap E[w(t) w(s)]",
-        }.items()
+    *_with_error("kernels/correlation_error", "error correlation C_w(t, s)", _KERNEL, "kernels."),
+    *_with_error(
+        "kernels/correlation_residual", "residual correlation C_r(t, s)", _KERNEL, "kernels."
+    ),
+    *_with_error("kernels/overlap", "weight overlap E[w(t) w(s)]", _KERNEL, "kernels."),
+    Variable(
+        "kernels/response_weights",
+        "kernels.response_weights",
+        _KERNEL,
+        "weight response R_w(t, s) times quadrature weight of s",
+    ),
+    Variable(
+        "kernels/response_residual",
+        "kernels.response_residual",
+        _KERNEL,
+        "residual response R_r(t, s) times quadrature weight of s",
     ),
     Variable(
         "kernels/quadrature_weights",
