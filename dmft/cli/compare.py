@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
             str(arguments.simulation),
         )
 
-    from dmft.compare import compare
+    from dmft.comparison import compare
 
     comparison = compare(solution, simulation)
     if arguments.plot is not None:
@@ -49,11 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         figure = None if arguments.plot is None else str(arguments.plot)
         files = {"solution": str(arguments.solution), "simulation": str(arguments.simulation)}
-        answer = {"agrees": bool(comparison.agrees), "figure": figure}
-        print_json({**files, **comparison.to_dict(), **answer})
+        print_json({**files, **comparison.to_dict(), "figure": figure})
         return 0
     print(comparison.table())
-    print("they agree" if comparison.agrees else "they do NOT agree")
+    print(comparison.verdict)
     if arguments.plot is not None:
         print(f"figure in {arguments.plot}")
     return 0

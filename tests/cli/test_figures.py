@@ -24,9 +24,12 @@ def results(inside, make_solution, make_simulation, monkeypatch):
     answer = SimpleNamespace(
         agrees=True,
         table=lambda: "time  difference",
-        to_dict=lambda: {"time": np.array([0.0, 1.0]), "largest": float("nan")},
-    )
-    comparing, plotting = ModuleType("dmft.compare"), ModuleType("dmft.plotting")
+        verdict="they agree",
+        to_dict=lambda: {
+            "agrees": answer.agrees, "time": np.array([0.0, 1.0]), "largest": float("nan"),
+        },
+    )  # fmt: skip
+    comparing, plotting = ModuleType("dmft.comparison"), ModuleType("dmft.plotting")
     comparing.compare = lambda solution, simulation: answer  # type: ignore[attr-defined]
 
     def draw(*arguments):
@@ -35,14 +38,14 @@ def results(inside, make_solution, make_simulation, monkeypatch):
 
     for name in ("plot_solution", "plot_simulation", "plot_comparison"):
         setattr(plotting, name, draw)
-    monkeypatch.setitem(sys.modules, "dmft.compare", comparing)
+    monkeypatch.setitem(sys.modules, "dmft.comparison", comparing)
     monkeypatch.setitem(sys.modules, "dmft.plotting", plotting)
     return answer
 
 
-@pytest.mark.parametrize(("agrees", "words"), [(True, "they agree"), (False, "they do NOT agree")])
+@pytest.mark.parametrize(("agrees", "words"), [(True, "they agree"), (None, "undecided")])
 def test_compare(results, capsys, agrees, words):
-    results.agrees = agrees
+    results.agrees, results.verdict = agrees, words
     assert main(["compare", "out.h5", "sim.h5"]) == 0
     stdout, stderr = capsys.readouterr()
     assert stdout == f"time  difference\n{words}\n" and stderr == ""

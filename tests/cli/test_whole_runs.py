@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,6 @@ from dmft.cli.main import main
 from dmft.store import load, load_checkpoint
 
 # Until these modules exist there is nothing to run.
-pytestmark = pytest.mark.skipif(not hasattr(dmft.solver, "solve"), reason="no dmft.solver.solve")
-needs_figures = pytest.mark.skipif(
-    find_spec("dmft.compare") is None or find_spec("dmft.plotting") is None,
-    reason="no dmft.compare, dmft.plotting",
-)
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ["solver.t_max=2", "solver.n_paths=128", "solver.replicates=2", "solver.rtol=1e-2"]
@@ -48,7 +42,6 @@ def test_solution_is_complete(whole):
     assert solution.work
 
 
-@needs_figures
 def test_compare_and_plot(whole, capsys):
     out, sim = str(whole / "out.h5"), str(whole / "sim.h5")
     assert main(["compare", out, sim, "--json", "--plot", str(whole / "both.png")]) == 0
