@@ -316,7 +316,7 @@ def _kernel_times(solution: Solution, simulation: Simulation) -> np.ndarray:
 def _spread(time: np.ndarray, count: int) -> np.ndarray:
     """Indices of about `count` positive increasing times at equal distances in log t.
 
-    The first decade or two, where nothing happens yet, are left out when there are many.
+    They cover the last three decades; earlier than that nothing has happened yet.
     """
     if len(time) == 0:
         return np.zeros(0, dtype=int)
@@ -389,8 +389,7 @@ def _freedom(
 def _independent(runs: np.ndarray) -> float:
     """Participation ratio (sum of eigenvalues)^2 / sum of squares of the runs' correlations.
 
-    With few runs, of which only so many patterns can be seen, at least the number of decades or
-    the like is unknown; all times count then.
+    Two runs or one show no correlation in time; then every time counts.
     """
     count = runs.shape[1]
     if len(runs) < 3 or count == 0:

@@ -25,21 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dmft.cli.files import load_simulation, load_solution, prepare_figure
     from dmft.cli.output import print_json
+    from dmft.comparison import compare
     from dmft.errors import InputError
 
     if arguments.plot is not None:
         prepare_figure(arguments.plot, arguments.overwrite)
     solution = load_solution(arguments.solution)
     simulation = load_simulation(arguments.simulation)
-    if solution.problem != simulation.problem:
-        raise InputError(
-            f"holds another problem than {arguments.solution}, must be the same",
-            str(arguments.simulation),
-        )
-
-    from dmft.comparison import compare
-
-    comparison = compare(solution, simulation)
+    try:
+        comparison = compare(solution, simulation)
+    except InputError as error:
+        raise InputError(error.message, str(arguments.simulation)) from None
     if arguments.plot is not None:
         from dmft.plotting import plot_comparison
         from dmft.store import replacing

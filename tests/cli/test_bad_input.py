@@ -182,7 +182,7 @@ CASES = [
     case("compare sim.h5 out.h5", "sim.h5", "holds a simulation", "must be a solution"),
     case("compare sim.h5 sim.h5", "sim.h5", "holds a simulation"),
     case("compare out.h5 out.h5", "out.h5", "holds a solution", "must be a simulation"),
-    case("compare out.h5 other.h5", "other.h5", "another problem", "out.h5"),
+    case("compare out.h5 other.h5", "other.h5", "another problem", "the solution has"),
     case("compare out.h5 truncated.h5", "truncated.h5"),
     case("compare out.h5", "SIM.h5", "required"),
     # resuming

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import dmft.solver
 from dmft.cli.main import main
 from dmft.store import load, load_checkpoint
 
