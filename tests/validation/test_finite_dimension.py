@@ -13,21 +13,21 @@ CURVES = ("train_mse", "excess_risk")
 
 # Settings, times, d, and seeds at d and 2d; the combined error is asserted below.
 CASES = {
-    "depth 3": ({"network": {"depth": 3, "init_scale": 0.6}}, [0.3, 1, 2, 4], 200, (70, 50)),
+    "depth 3": ({"network": {"depth": 3, "init_scale": 0.6}}, [0.3, 1, 2, 4], 200, (60, 40)),
     "unbalanced start": (
         {"sampling_ratio": 1.5, "network": {"init_u": 0.5, "init_v": 0.2}},
         [0.2, 0.5, 1, 2, 4],
-        150,
-        (60, 40),
+        100,
+        (70, 40),
     ),
-    "weight decay": ({"dynamics": {"weight_decay": 0.1}}, [0.3, 1, 2, 4, 8], 200, (70, 50)),
+    "weight decay": ({"dynamics": {"weight_decay": 0.1}}, [0.3, 1, 2, 4, 8], 200, (60, 40)),
     "feature variances": (
         {"features": {"kind": "discrete", "values": [0.25, 4.0], "weights": [0.8, 0.2]}},
         [0.1, 0.3, 1, 2, 4],
         200,
-        (70, 50),
+        (60, 40),
     ),
-    "small start": ({"network": {"init_scale": 0.01}}, [1, 2, 3, 5], 200, (70, 50)),
+    "small start": ({"network": {"init_scale": 0.01}}, [1, 2, 3, 5], 200, (60, 40)),
 }
 
 
