@@ -8,9 +8,13 @@ two integrators and to the bias before a difference counts as one.
 The verdict is a test. At one time, the probability of a difference as large as found, beyond the
 tolerance, is that of Student's t with the degrees of freedom of Welch, since standard errors from
 a few runs are themselves uncertain: with 8 runs |z| > 4 happens 80 times as often as for normal
-variables. Times of one curve are strongly correlated, so that 40 of them are no 40 tests; the
-smallest probability of a curve is multiplied by the number of effectively independent times, the
-participation ratio of the correlation matrix of the runs (Bonferroni's bound). Solution and
+variables. Times of one curve are strongly correlated, so that 40 of them are no 40 tests. That
+such a difference occurs anywhere on the curve has at most the probability of one at its start
+plus the expected number of later excursions (Rice's formula; for t-processes Worsley, Adv. Appl.
+Prob. 26, 13, 1994),
+    P(|T_nu| > z) + (length / pi) (1 + z^2 / nu)^(-(nu - 1)/2),
+where `length` is that of the curve's fluctuations over the runs as a path on the unit sphere. At
+few or independent times the number of times, times P(|T_nu| > z), is a better bound. Solution and
 simulation disagree if the probability of all this happening by chance is below `SIGNIFICANCE`.
 """
 
@@ -50,7 +54,7 @@ class Difference:
     scale : what differences are relative to: the value, for kernels sqrt(K(t, t) K(s, s)).
     vanished : where a side is below 1e-10 of its start: differences count only if they are not.
     freedom : Welch's degrees of freedom of `z`.
-    tests : number of effectively independent entries.
+    length : of the path of the fluctuations of a curve, see the module's text; None for kernels.
     tolerance : relative difference that is granted.
     """
 
@@ -63,7 +67,7 @@ class Difference:
     scale: np.ndarray
     vanished: np.ndarray
     freedom: np.ndarray
-    tests: float
+    length: float | None
     tolerance: float
 
     @property
@@ -95,13 +99,17 @@ class Difference:
     def probability(self) -> float:
         """Of a largest difference like this by chance, were both right up to the tolerance."""
         excess = np.maximum(np.abs(self.difference) - self.tolerance * self.scale, 0.0)
-        exact = ~(self.stderr > _VANISHED * self.scale)
-        ratio = np.divide(excess, self.stderr, out=np.zeros_like(excess), where=~exact)
-        single = np.where(exact, excess == 0.0, 2.0 * student.sf(ratio, self.freedom))
-        start = np.max(np.abs(self.scale), initial=0.0)
-        alike = np.abs(self.difference) <= 10.0 * _VANISHED * start
-        single = np.where(self.vanished, alike, single)
-        return float(min(1.0, self.tests * single.min(initial=1.0)))
+        uncertain = ~self.vanished & (self.stderr > _VANISHED * self.scale)
+        ratio = np.divide(excess, self.stderr, out=np.zeros_like(excess), where=uncertain)
+        single = 2.0 * student.sf(ratio, self.freedom)
+        anywhere = np.count_nonzero(uncertain) * single
+        if self.length is not None:
+            power = (1.0 - self.freedom) / 2.0
+            excursions = self.length / np.pi * (1.0 + ratio**2 / self.freedom) ** power
+            anywhere = np.minimum(anywhere, single + excursions)
+        alike = np.abs(self.difference) <= 10.0 * _VANISHED * self.scale.max(initial=0.0)
+        certain = np.where(self.vanished, alike, excess == 0.0)
+        return float(min(1.0, np.where(uncertain, anywhere, certain).min(initial=1.0)))
 
     def to_dict(self) -> dict[str, Any]:
         """Nested lists and numbers; what is undefined is None."""
@@ -117,7 +125,6 @@ class Difference:
             "vanished": self.vanished,
             "largest_z": _largest(self.z),
             "largest_relative_difference": _largest(self.relative),
-            "independent_tests": self.tests,
             "probability": self.probability,
         }
         return {key: _plain(value) for key, value in table.items()}
@@ -340,7 +347,7 @@ def _curve(
     freedom = _freedom(ours, theirs, solution, simulation, scale.shape)
     return Difference(
         name, at, mean_field, values, ours, theirs, scale, vanished, freedom,
-        _independent(runs), tolerance,
+        _length(runs), tolerance,
     )  # fmt: skip
 
 
@@ -363,9 +370,8 @@ def _kernel(
     gone = least <= _VANISHED * start
     vanished = gone[:, None] | gone[None, :]
     freedom = _freedom(ours, theirs, solution, simulation, scale.shape)
-    distinct = len(at) * (len(at) + 1) / 2
     return Difference(
-        name, at, mean_field, values, ours, theirs, scale, vanished, freedom, distinct, tolerance
+        name, at, mean_field, values, ours, theirs, scale, vanished, freedom, None, tolerance
     )
 
 
@@ -386,21 +392,16 @@ def _freedom(
     return np.maximum(np.divide(total**2, spread, out=np.ones(shape), where=spread > 0.0), 1.0)
 
 
-def _independent(runs: np.ndarray) -> float:
-    """Participation ratio (sum of eigenvalues)^2 / sum of squares of the runs' correlations.
-
-    Two runs or one show no correlation in time; then every time counts.
-    """
-    count = runs.shape[1]
-    if len(runs) < 3 or count == 0:
-        return float(max(count, 1))
+def _length(runs: np.ndarray) -> float | None:
+    """Sum of the angles between successive columns of the runs' deviations; None if unknown."""
     deviation = runs - runs.mean(axis=0)
     size = np.sqrt(np.sum(deviation**2, axis=0))
     moving = size > 1e-9 * np.abs(runs).max(axis=0)
-    if not moving.any():
-        return 1.0
-    correlation = (deviation[:, moving] / size[moving]).T @ (deviation[:, moving] / size[moving])
-    return float(len(correlation) ** 2 / np.sum(correlation**2))
+    if len(runs) < 3:
+        return None  # two runs deviate in one direction only
+    unit = deviation[:, moving] / size[moving]
+    cosine = np.sum(unit[:, 1:] * unit[:, :-1], axis=0)
+    return float(np.sum(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
 def _notes(

@@ -25,7 +25,9 @@ from dmft.solver.state import NoPath, PanelRows, Stages, State
 from dmft.solver.tableau import STAGES, radau
 
 _MOST_SWEEPS = 40
-_RESIDUAL_FLOOR = 1e-6  # relative to its start, below which the residual's precision is absolute
+# Relative to their start, below which precision of residual and error is absolute: both may vanish.
+_RESIDUAL_FLOOR = 1e-6
+_ERROR_FLOOR = 1e-4
 _LINEAR_TOLERANCE = 0.02  # of the inner linear solve of a sweep
 
 
@@ -162,10 +164,15 @@ class March(State):
     ) -> bool:
         """True when neither the weights nor the residual moved in the last sweep."""
         moved = math.sqrt(float(np.max(self.probability @ error_change**2)))
-        size = math.sqrt(float(self.probability @ error[:, -1] ** 2))
+        size = self._size(error)
         residual = np.linalg.norm(factor, axis=1) + _RESIDUAL_FLOOR * self.factor[0, 0]
         residual_moved = np.max(np.linalg.norm(factor_change, axis=1) / residual)
         return moved < self._tolerance * size and residual_moved < 10.0 * self._tolerance
+
+    def _size(self, error: np.ndarray) -> float:
+        """Root of the excess risk at the last stage, no smaller than what can matter."""
+        start = math.sqrt(float(self.probability @ self.initial_error[:, 0] ** 2))
+        return math.sqrt(float(self.probability @ error[:, -1] ** 2)) + _ERROR_FLOOR * start
 
     def _time_errors(
         self, step: float, stages: Stages, force: np.ndarray, error: np.ndarray
@@ -181,11 +188,11 @@ class March(State):
         difference = tableau.start_weight * self._force_now + force @ tableau.error_weights
         stiffness = 1.0 - step * tableau.start_weight * self._ratio * self.root_variance * slope
         moved = slope * self.root_variance * step * difference / stiffness
-        scale = self.probability @ error[:, -1] ** 2
-        time_error = math.sqrt(self.probability @ moved**2 / scale)
+        displacement = math.sqrt(self.probability @ moved**2)
+        time_error = displacement / self._size(error)
         forces = math.sqrt(self.probability @ force[:, -1] ** 2)
         floor = 1e-3 * self._ratio * math.sqrt(self.probability @ self.initial_error[:, 0] ** 2)
-        residual_error = self._ratio * math.sqrt(self.probability @ moved**2) / (forces + floor)
+        residual_error = self._ratio * displacement / (forces + floor)
         return time_error, residual_error
 
     def _count(self, sweeps: int) -> None:

@@ -27,6 +27,7 @@ _ACCEPTED = 2.0
 _RESIDUAL_SHARE = 0.3  # the residual may have about three times the time error of the weights
 _SHORTEST = 1e-9  # relative to the time reached
 _MOST_PANELS = 1000
+_VANISHED_RISK = 1e-8  # relative to the start: a smaller excess risk decides nothing
 
 
 @dataclass(frozen=True)
@@ -124,5 +125,7 @@ def noise_rotation(problem: Problem, march: March) -> np.ndarray:
     singular vectors, over log-spaced times, order the directions by their effect.
     """
     response = problem.sampling_ratio**0.5 * march.response @ march.factor[1:]
-    scaled = response[:, :SOBOL_DIMENSIONS] / np.sqrt(march.risk[1:, None] + 1e-300)
+    scaled = response[:, :SOBOL_DIMENSIONS] / np.sqrt(
+        march.risk[1:, None] + _VANISHED_RISK * march.risk[0]
+    )
     return np.linalg.svd(scaled, full_matrices=True)[2]
