@@ -102,7 +102,8 @@ class Difference:
         uncertain = ~self.vanished & (self.stderr > _VANISHED * self.scale)
         ratio = np.divide(excess, self.stderr, out=np.zeros_like(excess), where=uncertain)
         single = 2.0 * student.sf(ratio, self.freedom)
-        anywhere = np.count_nonzero(uncertain) * single
+        distinct = np.triu(uncertain) if uncertain.ndim == 2 else uncertain
+        anywhere = np.count_nonzero(distinct) * single
         if self.length is not None:
             power = (1.0 - self.freedom) / 2.0
             excursions = self.length / np.pi * (1.0 + ratio**2 / self.freedom) ** power
@@ -251,8 +252,8 @@ def compare(
         kernels=kernels,
         tolerance=tolerance,
         dimension=dimension,
-        seeds=len(simulation.seed),
-        replicates=len(solution.replicate_train_mse),
+        replicates=_counts(solution, simulation)[0],
+        seeds=_counts(solution, simulation)[1],
         notes=_notes(solution, simulation, curves, len(common)),
     )
 
@@ -344,7 +345,7 @@ def _curve(
     lower = np.minimum(np.abs(mean_field), np.abs(values))
     vanished = lower <= _VANISHED * scale.max(initial=0.0)
     runs = getattr(simulation, f"seed_{name}")[:, common[~vanished]]
-    freedom = _freedom(ours, theirs, solution, simulation, scale.shape)
+    freedom = _freedom(ours, theirs, scale, _counts(solution, simulation))
     return Difference(
         name, at, mean_field, values, ours, theirs, scale, vanished, freedom,
         _length(runs), tolerance,
@@ -369,27 +370,40 @@ def _kernel(
     least = np.minimum(np.abs(np.diag(mean_field)), np.abs(np.diag(values)))
     gone = least <= _VANISHED * start
     vanished = gone[:, None] | gone[None, :]
-    freedom = _freedom(ours, theirs, solution, simulation, scale.shape)
+    freedom = _freedom(ours, theirs, scale, _counts(solution, simulation))
     return Difference(
         name, at, mean_field, values, ours, theirs, scale, vanished, freedom, None, tolerance
     )
 
 
+def _counts(solution: Solution, simulation: Simulation) -> tuple[int, int]:
+    """Replicates and seeds that the errors come from."""
+    return len(solution.replicate_train_mse), len(simulation.seed)
+
+
 def _freedom(
     ours: np.ndarray | None,
     theirs: np.ndarray | None,
-    solution: Solution,
-    simulation: Simulation,
-    shape: tuple[int, ...],
+    scale: np.ndarray,
+    counts: tuple[int, int],
 ) -> np.ndarray:
-    """Welch-Satterthwaite degrees of freedom of the summed squared errors, at least 1."""
-    total, spread = np.zeros(shape), np.zeros(shape)
-    counts = len(solution.replicate_train_mse), len(simulation.seed)
+    """Welch-Satterthwaite degrees of freedom of the summed squared errors, at least 1.
+
+    At each entry, but not more than what the errors say on average over the entries: an error that
+    comes out small by chance must not pass for one that is known well.
+    """
+    total, spread = np.zeros(scale.shape), np.zeros(scale.shape)
+    mean_total, mean_spread = 0.0, 0.0
     for error, count in zip((ours, theirs), counts, strict=True):
         if error is not None:
-            total += error**2
-            spread += error**4 / (count - 1)
-    return np.maximum(np.divide(total**2, spread, out=np.ones(shape), where=spread > 0.0), 1.0)
+            square = np.divide(error**2, scale**2, out=np.zeros(scale.shape), where=scale > 0.0)
+            total, spread = total + square, spread + square**2 / (count - 1)
+            mean_total += square.mean()
+            mean_spread += square.mean() ** 2 / (count - 1)
+    if mean_spread <= 0.0:
+        return np.ones(scale.shape)
+    freedom = np.divide(total**2, spread, out=np.ones(scale.shape), where=spread > 0.0)
+    return np.clip(freedom, 1.0, max(1.0, mean_total**2 / mean_spread))
 
 
 def _length(runs: np.ndarray) -> float | None:

@@ -60,8 +60,9 @@ def make_pair(
     def side(time, count, size, factor):
         fluctuation = 1.0 + size * smooth_noise(rng, time, count) * (time > 0)
         exact, exact_kernels = closed_form(problem, tuple(time))
-        curves = {name: factor * curve * fluctuation for name, curve in exact.items()}
-        root = np.sqrt(factor * fluctuation)
+        scale = np.where(time > 0, factor, 1.0) * fluctuation
+        curves = {name: curve * scale for name, curve in exact.items()}
+        root = np.sqrt(scale)
         kernels = {
             name: kernel * root[:, :, None] * root[:, None, :]
             for name, kernel in exact_kernels.items()
