@@ -22,6 +22,7 @@ _SAFETY = 0.9
 _ORDER = 4.0  # the embedded estimate falls like the fourth power of the panel's length
 _LARGEST_GROWTH, _SMALLEST_GROWTH = 4.0, 0.2
 _LARGEST_TREND = 1.5
+_LARGEST_WEIGHT = 20.0  # mu h: beyond it the weights e^(mu h) of a panel lose digits
 _AFTER_FAILURE = 0.3
 _ACCEPTED = 2.0
 _RESIDUAL_SHARE = 0.3  # the residual may have about three times the time error of the weights
@@ -62,7 +63,9 @@ class StepControl:
         # The fastest rate at the start: largest data eigenvalue times the slope of the weights.
         edge = (1.0 + problem.sampling_ratio**0.5) ** 2
         steepest = np.max(march.root_variance**2 * np.abs(march.first_slope))
-        self.step = 0.05 / (edge * max(1.0, float(steepest)))
+        growth = abs(problem.network.growth(problem.dynamics.weight_decay))
+        self._longest = _LARGEST_WEIGHT / growth if growth else np.inf
+        self.step = min(self._longest, 0.05 / (edge * max(1.0, float(steepest))))
 
     def state(self) -> dict[str, float]:
         """What decides the next steps; a last step of 0 means that there was none."""
@@ -91,6 +94,7 @@ class StepControl:
                 ratio *= min(_LARGEST_TREND, max(1.0, trend))
             self._last = (self.step, error)
         self.step *= min(_LARGEST_GROWTH, max(_SMALLEST_GROWTH, _SAFETY * ratio))
+        self.step = min(self.step, self._longest)
         return accepted
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 STAGES = 3
-_QUADRATURE_POINTS = 24
+_QUADRATURE_POINTS = 40
 
 
 @dataclass(frozen=True)
