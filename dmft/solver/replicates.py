@@ -15,6 +15,7 @@ from dmft.solver.pilot import Plan
 from dmft.solver.tableau import STAGES, radau
 
 _SHOWN_PATHS = 16
+_RISE, _NEGLIGIBLE = 0.05, 1e-6  # of train_mse: what is a rise, and what of its start is nothing
 _MEANS = ("response_weights", "response_residual")
 _MOMENTS = ("correlation_error", "correlation_residual", "overlap")
 
@@ -67,6 +68,21 @@ class Replicates:
             return np.inf
         mean = risk.mean(axis=0)
         return float(np.max(_stderr(risk) / (mean + 1e-6 * mean[0])))
+
+    def rise(self) -> tuple[float, int]:
+        """Largest significant relative rise of train_mse above its past, and the node where.
+
+        Significant: more than five standard errors, and more than a few percent, while train_mse
+        is not yet negligible.
+        """
+        train = np.array(self.curves["train_mse"])
+        mean = train.mean(axis=0)
+        least = np.minimum.accumulate(mean)
+        error = _stderr(train) if len(train) > 1 else np.zeros_like(mean)
+        alarming = (mean - least > 5.0 * error + _RISE * least) & (mean > _NEGLIGIBLE * mean[0])
+        rises = np.where(alarming, mean / np.maximum(least, 1e-300) - 1.0, 0.0)
+        node = int(np.argmax(rises))
+        return float(rises[node]), node
 
     def state(self) -> dict[str, Any]:
         """Everything needed to continue, as a tree of arrays and numbers."""

@@ -178,6 +178,12 @@ class _Run:
                 f"relative standard error {self._done.relative_error():.2g} after "
                 f"{self._done.count} replicates, above target_error {target:g}"
             )
+        rise, node = self._done.rise()
+        if not reason and rise and not self._problem.dynamics.weight_decay:
+            reason = (
+                f"train_mse rises by {rise:.0%} up to node {node}, which gradient flow cannot do: "
+                "too few paths"
+            )
         return ("not-converged", reason) if reason else ("done", "")
 
     # ------------------------------------------------------------------ pilot and replicates
