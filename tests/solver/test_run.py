@@ -25,9 +25,9 @@ def test_a_solution_is_complete_and_consistent(small):
     assert np.array_equal(np.unique(small.panel[1:], return_counts=True)[1] % 3, np.zeros(
         small.panel[-1] + 1))  # fmt: skip
     assert np.allclose(small.replicate_excess_risk.mean(axis=0), small.excess_risk)
-    assert np.allclose(
-        small.excess_risk_stderr, small.replicate_excess_risk.std(axis=0, ddof=1) / 2**0.5
-    )
+    sampling = small.replicate_excess_risk.std(axis=0, ddof=1) / 2**0.5
+    time_error = 0.05 * 1e-2 * small.excess_risk * (small.time > 0)
+    assert np.allclose(small.excess_risk_stderr, np.hypot(sampling, time_error))
     kernels = small.kernels
     assert np.allclose(np.diag(kernels.correlation_error), small.excess_risk)
     assert np.allclose(np.diag(kernels.correlation_residual), small.train_mse)
@@ -76,7 +76,8 @@ def test_replicates_continue_a_shorter_run(small):
 
 
 def test_target_error_adds_replicates_until_it_is_met(small):
-    first = np.max(small.excess_risk_stderr / small.excess_risk)
+    spread = small.replicate_excess_risk.std(axis=0, ddof=1) / 2**0.5
+    first = np.max(spread / small.excess_risk)
     target = 0.9 * float(first)
     solution = solve(Problem(), **SMALL, target_error=target, max_replicates=500)
     relative = solution.replicate_excess_risk.std(axis=0, ddof=1) / solution.excess_risk
