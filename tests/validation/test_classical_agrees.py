@@ -1,5 +1,7 @@
 """Two algorithms that share nothing but the equations: panel march and global iteration."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from dmft.solver.classical import classical_solve
 
 STEPS, SEEDS = (0.1, 0.05), 8
 TIMES = np.array([0.5, 1.0, 2.0])
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "depth 2": {},
     "depth 3 with weight decay": {
         "network": {"depth": 3, "init_scale": 0.7},

@@ -60,7 +60,7 @@ def test_reference_curves(default_solution, mean_field):
 
 def test_default_curves_without_bias(default_solution, mean_field, infinite_dimension):
     times = np.array([0.1, 0.3, 1.0, 3.0])
-    simulated = infinite_dimension(dmft.Problem(), times, 200, (120, 60))
+    simulated = infinite_dimension(dmft.Problem(), times, 200, (80, 40))
     for curve in CURVES:
         ours, ours_error = mean_field(default_solution, curve, times)
         theirs, theirs_error = simulated[curve]

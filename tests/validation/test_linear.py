@@ -57,3 +57,19 @@ def test_static_response(solved):
             moved = np.divide(-np.expm1(-x * t), x, out=np.full_like(x, t), where=x > 0)
         total = solved.kernels.response_weights[node].sum()
         assert total == pytest.approx(-moved @ law.coordinates, rel=1e-3)
+
+
+@pytest.mark.parametrize("ratio, decay, end", [(0.5, 0.1, 3e3), (3.0, 0.06, 1.5e4)])
+def test_weight_decay_stays_at_its_limit(ratio, decay, end):
+    """Panels of the stationary state are long: lambda h is of order 100 and more."""
+    problem = dmft.Problem(
+        sampling_ratio=ratio,
+        noise_std=0.3,
+        network={"kind": "linear"},
+        teacher=TEACHER,
+        dynamics={"weight_decay": decay},
+    )
+    solution = dmft.solve(problem, t_max=end, n_paths=64, replicates=2, seed=2)
+    exact = linear.learning_curves(problem, solution.time)
+    np.testing.assert_allclose(solution.excess_risk, exact.excess_risk, rtol=1e-3)
+    np.testing.assert_allclose(solution.train_mse, exact.train_mse, rtol=2e-3)

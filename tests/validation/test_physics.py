@@ -140,7 +140,7 @@ def compared(first, second, mean_field, stretch=1.0, scale=1.0, times=(0.1, 0.5,
 
 
 def solve_small(seed, t_max=8.0, **settings):
-    return dmft.solve(dmft.Problem(**settings), t_max=t_max, n_paths=1024, replicates=6, seed=seed)
+    return dmft.solve(dmft.Problem(**settings), t_max=t_max, n_paths=1024, replicates=4, seed=seed)
 
 
 def test_sign_of_the_teacher(mean_field):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import dmft
 from dmft.store import load_checkpoint, save_checkpoint
 
 PROBLEM = dmft.Problem()
-OPTIONS = {"t_max": 0.5, "n_paths": 128, "replicates": 2, "seed": 6, "threads": 1}
+OPTIONS: dict[str, Any] = {"t_max": 0.5, "n_paths": 128, "replicates": 2, "seed": 6, "threads": 1}
 
 
 def arrays(solution):
@@ -37,7 +38,7 @@ def assert_identical(first, second):
 @pytest.fixture(scope="module")
 def uninterrupted():
     """The result and the states at all panels, with the replicate each was taken in."""
-    states = []
+    states: list[Any] = []
     solution = dmft.solve(PROBLEM, **OPTIONS, checkpoint=states.append, checkpoint_seconds=0.0)
     return solution, states
 
@@ -85,7 +86,8 @@ def test_state_survives_a_file(uninterrupted, tmp_path):
 def test_stopped_again_and_again(uninterrupted):
     """Every attempt gets four panels further, through pilot and replicates."""
     solution, states = uninterrupted
-    saved, result = [None], None
+    saved: list[Any] = [None]
+    result = None
     for attempt in range(len(states)):
         polls = iter([False] * 3 + [True] * 10_000)
         try:
@@ -107,8 +109,8 @@ def test_stopped_again_and_again(uninterrupted):
 
 def test_growing_replicates_resume():
     """The number of replicates is open with a target error; a resumed solve decides alike."""
-    options = {**OPTIONS, "target_error": 0.02, "max_replicates": 5}
-    states = []
+    options = {**OPTIONS, "target_error": 0.004, "max_replicates": 5}
+    states: list[Any] = []
     solution = dmft.solve(PROBLEM, **options, checkpoint=states.append, checkpoint_seconds=0.0)
     assert len(solution.replicate_train_mse) > 2
     assert_identical(solution, dmft.solve(PROBLEM, **options, resume=states[-3]))
