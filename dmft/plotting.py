@@ -1,13 +1,14 @@
 """Figures of solutions, simulations and their comparison.
 
 Colours are those of Okabe and Ito, which people with colour-blindness can tell apart. Bands and
-bars are two standard errors to either side.
+bars are two standard errors to either side. Figures are drawn without pyplot, so no display and
+no global state is involved.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,120 +19,149 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from dmft.comparison import Comparison
     from dmft.simulation import Simulation
     from dmft.solution import Solution
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555"
 PURPLE, SKY = "#CC79A7", "#56B4E9"
-CURVES = {"train_mse": ("training error", BLUE), "excess_risk": ("excess risk", VERMILION)}
+CURVES = {
+    "train_mse": ("training error", BLUE, "o"),
+    "excess_risk": ("excess risk", VERMILION, "s"),
+}
 TIME_LABEL = "time (units of the flow)"
 _VANISHED = 1e-14  # of a curve's start: smaller values are rounding errors and are not drawn
 _BAND = 2.0
+_BAND_WORDS = "±2 standard errors"
+_PATHS_OF_A_KIND = 8
+_LARGE_SCORE = 20.0
+_SATURATED = 0.995  # quantile of a response above which its colours saturate
 
 
 def plot_solution(solution: Solution, path: str | Path) -> None:
-    """Curves with bands, sample paths and kernels of a solution; the format is path's ending."""
-    figure = _figure(12.0, 10.5, _title("Mean field", solution.problem))
-    grid = figure.add_gridspec(3, 2)
-    _curves(figure.add_subplot(grid[0, 0]), solution)
-    lower = figure.add_subplot(grid[0, 1])
-    if solution.mean_charge is None:
-        _sample_paths(lower, solution)
-    else:
-        _charge(lower, solution)
+    """Curves with bands, sample paths, the mean charge where it moves, and kernels.
+
+    Parameters
+    ----------
+    solution : what `dmft.solve` returned.
+    path : file to write; its ending chooses the format (.png, .pdf, .svg).
+    """
+    settings = solution.settings
+    count = len(solution.replicate_excess_risk)
+    what = f"Mean field: {_plural(count, 'replicate')} of {settings.n_paths} paths"
+    figure = _figure(12.0, 11.5, what, solution.problem)
+    # Two parts with layouts of their own: colour bars below take no room above.
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.0, 2.0])[:, 0]
+    panels = [_draw_curves, _draw_paths]
+    if solution.mean_charge is not None:
+        panels.append(_draw_charge)
+    for axes, draw in zip(upper.subplots(1, len(panels)), panels, strict=True):
+        draw(axes, solution)
     kernels = solution.kernels
-    # Inside a panel the nodes are coupled and R_w has no pointwise meaning: left blank.
-    coupled = (solution.panel[:, None] == solution.panel) | (kernels.quadrature_weights <= 0)
-    weights = np.where(coupled, np.nan, kernels.quadrature_weights)
+    # Inside a panel the nodes are coupled and R_w has no pointwise meaning: left blank, and so
+    # is the future, to which nothing responds.
+    meaningless = (solution.panel[:, None] <= solution.panel) | (kernels.quadrature_weights <= 0)
+    response = kernels.response_weights / np.where(meaningless, np.nan, kernels.quadrature_weights)
     maps = [
-        (kernels.correlation_error, "error correlation $C_w(t, s)$", None),
-        (_correlation(kernels.correlation_residual), "residual correlation, normalised", 1.0),
-        (kernels.overlap, "overlap $E[w(t)\\, w(s)]$", None),
-        (kernels.response_weights / weights, "response $R_w(t, s)$ per unit time", None),
+        (kernels.correlation_error, "error correlation", "$C_w(t, s)$"),
+        *_residual_map(kernels.correlation_residual),
+        (kernels.overlap, "overlap of the weights", "$E[w(t)\\, w(s)]$"),
+        (response, "response of the weights at t to a force at s", "$R_w(t, s)$ per unit time"),
     ]
-    places = [grid[1, 0], grid[1, 1], grid[2, 0], grid[2, 1]]
-    for place, (values, title, limit) in zip(places, maps, strict=True):
-        _map(figure, figure.add_subplot(place), solution.time, values, title, limit)
+    for axes, (values, title, label) in zip(lower.subplots(2, 2).flat, maps, strict=True):
+        _draw_map(axes, solution.time, values, title, label)
     _write(figure, path)
 
 
 def plot_simulation(simulation: Simulation, path: str | Path) -> None:
-    """Curves with error bars, every run, and kernels of a simulation."""
-    figure = _figure(12.0, 7.5, _title(_ensemble(simulation), simulation.problem))
-    grid = figure.add_gridspec(2, 2)
-    axes = figure.add_subplot(grid[0, 0])
-    for name, (label, colour) in CURVES.items():
-        for run in getattr(simulation, f"seed_{name}"):
-            _line(axes, simulation.time, run, colour, linewidth=0.5, alpha=0.35)
-        _points(axes, simulation, name, colour, label)
-    _finish_curves(axes, "mean (points) and every run (thin lines)")
+    """Curves with error bars, every run, and kernels of a simulation.
+
+    Parameters
+    ----------
+    simulation : what `dmft.simulate` returned.
+    path : file to write; its ending chooses the format (.png, .pdf, .svg).
+    """
+    figure = _figure(12.0, 8.0, _ensemble(simulation), simulation.problem)
+    axes, *others = figure.subplots(2, 2).flat
+    several = len(simulation.seed) > 1
+    for name, (label, colour, marker) in CURVES.items():
+        for run in getattr(simulation, f"seed_{name}") if several else ():
+            shown = _visible(simulation.time, run)
+            axes.plot(simulation.time[shown], run[shown], color=colour, linewidth=0.5, alpha=0.35)
+        _draw_points(axes, simulation, name, colour, marker, label)
+    bars = f"bars: {_BAND_WORDS}; thin lines: single runs"
+    _finish_curves(axes, bars if several else "one run: no error bars")
     maps = [
-        (simulation.correlation_error, "error correlation $C_w(t, s)$", None),
-        (_correlation(simulation.correlation_residual), "residual correlation, normalised", 1.0),
-        (simulation.overlap, "overlap $w(t) \\cdot w(s) / d$", None),
+        (simulation.correlation_error, "error correlation", "$C_w(t, s)$"),
+        *_residual_map(simulation.correlation_residual),
+        (simulation.overlap, "overlap of the weights", "$w(t) \\cdot w(s) / d$"),
     ]
-    places = [grid[0, 1], grid[1, 0], grid[1, 1]]
-    for place, (values, title, limit) in zip(places, maps, strict=True):
-        _map(figure, figure.add_subplot(place), simulation.time, values, title, limit)
+    for place, (values, title, label) in zip(others, maps, strict=True):
+        _draw_map(place, simulation.time, values, title, label)
     _write(figure, path)
 
 
 def plot_comparison(solution: Solution, simulation: Simulation, path: str | Path) -> None:
-    """Mean-field curves with the simulation's points, and the z-scores between them."""
+    """Mean-field curves with the simulation's points, and below the z-scores between them.
+
+    Parameters
+    ----------
+    solution, simulation : of the same problem, as `dmft.compare` takes them.
+    path : file to write; its ending chooses the format (.png, .pdf, .svg).
+
+    Raises
+    ------
+    InputError : as `dmft.compare`.
+    """
     from dmft.comparison import compare
 
-    figure = _figure(9.0, 8.0, _title(_ensemble(simulation), solution.problem))
+    comparison = compare(solution, simulation)
+    what = f"Mean field and {_ensemble(simulation).lower()}\n{comparison.verdict}"
+    figure = _figure(9.0, 8.0, what, solution.problem)
     upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
-    _curves(upper, solution)
-    for name, (label, colour) in CURVES.items():
-        _points(upper, simulation, name, colour, f"{label}, simulation")
-    _finish_curves(upper, "lines: mean field; points: simulation")
+    _draw_curves(upper, solution)
+    for name, (label, colour, marker) in CURVES.items():
+        _draw_points(upper, simulation, name, colour, marker, f"{label}, simulation")
+    sides = {
+        "bands": solution.excess_risk_stderr is not None,
+        "bars": simulation.excess_risk_stderr is not None,
+    }
+    drawn = " and ".join(name for name, there in sides.items() if there)
+    _finish_curves(upper, f"{drawn}: {_BAND_WORDS}" if drawn else "no error bars")
+    _draw_scores(lower, comparison)
+    later = simulation.time[simulation.time > 0.0]
+    if len(later):  # nothing to compare before the first point
+        upper.set_xlim(later[0] / 1.5, max(solution.time[-1], later[-1]) * 1.5)
     upper.set_xlabel("")
-    for difference in compare(solution, simulation).curves:
-        label, colour = CURVES[difference.name]
-        shown = (difference.time > 0) & np.isfinite(difference.z) & ~difference.vanished
-        lower.plot(
-            difference.time[shown], difference.z[shown], "o-", color=colour, markersize=4,
-            linewidth=0.8, label=label,
-        )  # fmt: skip
-    lower.axhspan(-2, 2, color=GREY, alpha=0.15, linewidth=0)
-    lower.axhline(0, color=GREY, linewidth=0.8)
-    widest = max([4.0, *(abs(np.asarray(line.get_ydata())).max() for line in _full(lower))])
-    lower.set(xscale="log", xlabel=TIME_LABEL, ylabel="z-score", ylim=(-1.1 * widest, 1.1 * widest))
-    lower.grid(alpha=0.25)
-    lower.set_title("simulation minus mean field in standard errors (grey: within 2)", fontsize=10)
     _write(figure, path)
 
 
-def _full(axes: Axes) -> list[Any]:
-    return [line for line in axes.get_lines() if len(np.asarray(line.get_ydata())) > 2]
+# ---------------------------------------------------------------------- figure and words
 
 
-# ---------------------------------------------------------------------- parts
-
-
-def _figure(width: float, height: float, title: str) -> Figure:
+def _figure(width: float, height: float, what: str, problem: Problem) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(f"{what}\n{_words(problem)}", fontsize=11)
     return figure
 
 
 def _write(figure: Figure, path: str | Path) -> None:
-    figure.savefig(path, format=Path(path).suffix.lstrip(".") or "png")
+    figure.savefig(path, format=Path(path).suffix.lstrip(".").lower() or "png")
 
 
-def _title(what: str, problem: Problem) -> str:
+def _words(problem: Problem) -> str:
+    """The problem in a line."""
     teacher, network = problem.teacher, problem.network
+    density = f" of density {teacher.density:g}" if hasattr(teacher, "density") else ""
     parts = [
         f"sampling ratio {problem.sampling_ratio:g}",
         f"noise {problem.noise_std:g}",
-        f"teacher {teacher.kind}"
-        + (f" ({teacher.density:g})" if hasattr(teacher, "density") else ""),
+        f"teacher {teacher.kind}{density}",
     ]
     if isinstance(network, Diagonal):
-        start = f"init {network.init_scale:g}" if network.init_u is None else "custom start"
+        start = f"start {network.init_scale:g}" if network.init_u is None else "start u, v given"
         parts.append(f"depth {network.depth}, {start}")
     else:
         parts.append("linear network")
@@ -139,110 +169,188 @@ def _title(what: str, problem: Problem) -> str:
         parts.append(f"features {problem.features.kind}")
     if problem.dynamics.weight_decay:
         parts.append(f"weight decay {problem.dynamics.weight_decay:g}")
-    return f"{what}\n{', '.join(parts)}"
+    return ", ".join(parts)
 
 
 def _ensemble(simulation: Simulation) -> str:
     settings = simulation.settings
-    runs = f"{settings.seeds} run" + ("s" if settings.seeds > 1 else "")
-    return f"Simulation: d = {settings.dimension}, {runs}, {settings.design} design"
+    runs = _plural(len(simulation.seed), "run")
+    return f"Simulation of {runs} at dimension {settings.dimension}, {settings.design} design"
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+# ---------------------------------------------------------------------- curves
 
 
 def _visible(time: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return (time > 0) & (values > _VANISHED * np.max(values, initial=1e-300))
-
-
-def _line(axes: Axes, time: np.ndarray, values: np.ndarray, colour: str, **style: Any) -> None:
-    shown = _visible(time, values)
-    axes.plot(time[shown], values[shown], color=colour, **style)
-
-
-def _points(axes: Axes, simulation: Simulation, name: str, colour: str, label: str) -> None:
-    values, error = getattr(simulation, name), getattr(simulation, f"{name}_stderr")
-    shown = _visible(simulation.time, values)
-    bars = None if error is None else _BAND * error[shown]
-    axes.errorbar(
-        simulation.time[shown], values[shown], yerr=bars, fmt="o", color=colour, markersize=3.5,
-        markerfacecolor="white", capsize=2, linewidth=1, label=label,
-    )  # fmt: skip
-
-
-def _curves(axes: Axes, solution: Solution) -> None:
-    for name, (label, colour) in CURVES.items():
-        values, error = getattr(solution, name), getattr(solution, f"{name}_stderr")
-        shown = _visible(solution.time, values)
-        time = _dense(solution.time[shown])
-        axes.plot(time, solution.curve_at(name, time), color=colour, linewidth=1.6, label=label)
-        if error is not None:
-            low = np.maximum(values - _BAND * error, 1e-3 * values)
-            axes.fill_between(
-                solution.time[shown], low[shown], (values + _BAND * error)[shown], color=colour,
-                alpha=0.25, linewidth=0,
-            )  # fmt: skip
-    several = solution.excess_risk_stderr is not None
-    _finish_curves(axes, "bands: ±2 standard errors" if several else "one replicate, no error bars")
+    """What logarithmic axes can show and is no rounding error."""
+    return (time > 0.0) & (values > max(_VANISHED * np.max(values, initial=0.0), 1e-300))
 
 
 def _dense(nodes: np.ndarray) -> np.ndarray:
     """Times for a smooth line: the nodes and a logarithmic grid between the first and the last."""
-    if len(nodes) < 2:
-        return nodes
-    return np.union1d(nodes, np.clip(np.geomspace(nodes[0], nodes[-1], 300), nodes[0], nodes[-1]))
+    later = nodes[nodes > 0.0]
+    if len(later) < 2:
+        return later
+    grid = np.geomspace(later[0], later[-1], 400)
+    return np.union1d(later, grid[1:-1])
 
 
-def _finish_curves(axes: Axes, title: str) -> None:
+def _draw_curves(axes: Axes, solution: Solution) -> None:
+    for name, (label, colour, _) in CURVES.items():
+        error = getattr(solution, f"{name}_stderr")
+        time = _dense(solution.time)
+        values = solution.curve_at(name, time)
+        shown = _visible(time, values)
+        time, values = time[shown], values[shown]
+        label = label if shown.any() else f"{label}: zero"
+        axes.plot(time, values, color=colour, linewidth=1.6, label=label)
+        if error is not None:
+            half = _BAND * solution.curve_at(f"{name}_stderr", time)
+            # A band that reaches zero would have no lower end on a logarithmic axis.
+            low = np.maximum(values - half, 1e-2 * values)
+            axes.fill_between(time, low, values + half, color=colour, alpha=0.25, linewidth=0)
+    several = solution.excess_risk_stderr is not None
+    remark = f"bands: {_BAND_WORDS}" if several else "one replicate: no error bars"
+    _finish_curves(axes, remark)
+
+
+def _draw_points(
+    axes: Axes, simulation: Simulation, name: str, colour: str, marker: str, label: str
+) -> None:
+    values, error = getattr(simulation, name), getattr(simulation, f"{name}_stderr")
+    shown = _visible(simulation.time, values)
+    bars = None if error is None else _BAND * error[shown]
+    if bars is not None:
+        bars = np.stack([np.minimum(bars, 0.99 * values[shown]), bars])
+    axes.errorbar(
+        simulation.time[shown], values[shown], yerr=bars, fmt=marker, color=colour, markersize=4,
+        markerfacecolor="white", capsize=2, linewidth=1, label=label,
+    )  # fmt: skip
+
+
+def _finish_curves(axes: Axes, remark: str) -> None:
     axes.set(xscale="log", yscale="log", xlabel=TIME_LABEL, ylabel="mean squared error")
-    axes.set_title(title, fontsize=10)
+    axes.set_title("learning curves", fontsize=10)
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=9)
+    legend = axes.legend(fontsize=9, loc="lower left", title=remark, title_fontsize=8)
+    legend.set_alignment("left")
 
 
-def _charge(axes: Axes, solution: Solution) -> None:
-    axes.plot(solution.time[1:], solution.mean_charge[1:], color=GREEN, linewidth=1.6)
+def _draw_scores(axes: Axes, comparison: Comparison) -> None:
+    axes.axhspan(-2, 2, color=GREY, alpha=0.15, linewidth=0)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    widest = 3.0
+    for difference in comparison.curves:
+        _, colour, marker = CURVES[difference.name]
+        shown = (difference.time > 0.0) & np.isfinite(difference.z)
+        score = difference.z[shown]
+        axes.plot(
+            difference.time[shown], score, f"{marker}-", color=colour, markersize=4,
+            markerfacecolor="white", linewidth=0.8,
+        )  # fmt: skip
+        widest = max(widest, float(np.abs(score).max(initial=0.0)))
+    if not any(np.isfinite(difference.z).any() for difference in comparison.curves):
+        axes.text(
+            0.5, 0.5, "no z-scores: neither side has error bars", transform=axes.transAxes,
+            ha="center", va="center", backgroundcolor="white",
+        )  # fmt: skip
+    axes.set(xscale="log", xlabel=TIME_LABEL, ylabel="z-score", ylim=(-1.1 * widest, 1.1 * widest))
+    if widest > _LARGE_SCORE:  # what is within a few errors should remain to be seen
+        axes.set_yscale("symlog", linthresh=_LARGE_SCORE / 2, linscale=2.0)
+    title = "z: simulation minus mean field, in standard errors of both"
+    axes.set_title(f"{title} (grey: within 2)", fontsize=10)
+    axes.grid(alpha=0.25)
+
+
+# ---------------------------------------------------------------------- paths and charge
+
+
+def _draw_paths(axes: Axes, solution: Solution) -> None:
+    axes.set(xscale="log", xlabel=TIME_LABEL, ylabel="weight $w$")
+    axes.set_title("sample paths of the effective process", fontsize=10)
+    axes.grid(alpha=0.25)
+    paths = solution.paths
+    if paths is None:
+        axes.text(0.5, 0.5, "not stored", transform=axes.transAxes, ha="center")
+        return
+    zero = paths.teacher == 0.0
+    order = np.argsort(paths.teacher, kind="stable")
+    colours = [BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY]
+    chosen = [index for kind in (zero, ~zero) for index in _spread(order[kind[order]])]
+    end = solution.time[-1]
+    later = solution.time > 0.0
+    for number, index in enumerate(chosen):
+        colour = GREY if zero[index] else colours[number % len(colours)]
+        axes.plot(
+            solution.time[later], paths.weights[index, later], color=colour, linewidth=1.0,
+            alpha=0.6 if zero[index] else 1.0,
+        )  # fmt: skip
+        axes.plot(end * 1.6, paths.teacher[index], "D", color=colour, markersize=4.5)
+    axes.set_xlim(right=end * 2.2)
+    marks = [axes.plot([], [], "D", color=BLUE, markersize=4.5, label="teacher value $w^*$")[0]]
+    if zero.any():
+        marks.append(axes.plot([], [], color=GREY, label="$w^* = 0$")[0])
+    axes.legend(handles=marks, fontsize=9, loc="best")
+
+
+def _spread(indices: np.ndarray) -> np.ndarray:
+    """A few of the indices, evenly spaced."""
+    count = min(len(indices), _PATHS_OF_A_KIND)
+    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
+
+
+def _draw_charge(axes: Axes, solution: Solution) -> None:
+    assert solution.mean_charge is not None
+    later = solution.time > 0.0
+    time, charge = solution.time[later], solution.mean_charge[later]
+    axes.plot(time, charge, color=GREEN, linewidth=1.6)
+    if solution.mean_charge_stderr is not None:
+        half = _BAND * solution.mean_charge_stderr[later]
+        axes.fill_between(time, charge - half, charge + half, color=GREEN, alpha=0.25, linewidth=0)
+    axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set(xscale="log", xlabel=TIME_LABEL, ylabel="$E[u^2 - v^2]$")
     axes.set_title("mean charge", fontsize=10)
     axes.grid(alpha=0.25)
 
 
-def _sample_paths(axes: Axes, solution: Solution) -> None:
-    paths = solution.paths
-    axes.set_title("sample paths $w(t)$; dots at the end: teacher values", fontsize=10)
-    axes.set(xscale="log", xlabel=TIME_LABEL, ylabel="weight $w$")
-    axes.grid(alpha=0.25)
-    if paths is None:
-        return
-    colours = [BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY]
-    for number, (teacher, weights) in enumerate(zip(paths.teacher, paths.weights, strict=True)):
-        colour = GREY if teacher == 0 else colours[number % len(colours)]
-        axes.plot(solution.time[1:], weights[1:], color=colour, linewidth=0.9)
-        axes.plot(solution.time[-1] * 1.15, teacher, "o", color=colour, markersize=4)
+# ---------------------------------------------------------------------- kernels
 
 
-def _correlation(kernel: np.ndarray) -> np.ndarray:
-    """A covariance divided by its standard deviations, NaN where they have vanished."""
+def _residual_map(kernel: np.ndarray) -> list[tuple[np.ndarray, str, str]]:
+    """C_r over its standard deviations, which fall by decades; blank where they have vanished."""
     diagonal = np.diag(kernel)
-    deviation = np.sqrt(np.where(diagonal > _VANISHED * diagonal.max(), diagonal, np.nan))
-    return kernel / np.outer(deviation, deviation)
+    start = np.max(diagonal, initial=0.0)
+    deviation = np.sqrt(np.where(diagonal > _VANISHED * start, diagonal, np.nan))
+    label = "$C_r(t, s) \\, / \\, \\sqrt{C_r(t, t)\\, C_r(s, s)}$"
+    return [(kernel / np.outer(deviation, deviation), "residual correlation", label)]
 
 
-def _map(
-    figure: Figure,
-    axes: Axes,
-    time: np.ndarray,
-    values: np.ndarray,
-    title: str,
-    limit: float | None,
-) -> None:
-    """A kernel on logarithmic times; one colour scale for signs, centred at zero."""
-    shown = time > 0
-    kernel = values[np.ix_(shown, shown)]
-    finite = np.abs(kernel[np.isfinite(kernel)])
-    # A response has a few large entries close to the diagonal; they may saturate.
-    top = limit or (float(np.quantile(finite, 0.99)) if finite.size else 1.0) or 1.0
+def _draw_map(axes: Axes, time: np.ndarray, values: np.ndarray, title: str, label: str) -> None:
+    """A kernel over logarithmic times; signs, if there are two, by a diverging colour map."""
+    later = time > 0.0
+    kernel = values[np.ix_(later, later)]
+    finite = kernel[np.isfinite(kernel)]
+    low = float(finite.min()) if finite.size else 0.0
+    high = float(finite.max()) if finite.size else 0.0
+    # A response has a few large entries near the diagonal; they may saturate.
+    top = float(np.quantile(np.abs(finite), _SATURATED)) if finite.size else 0.0
+    saturates = top < 0.5 * max(-low, high)
+    top = (top if saturates else max(-low, high)) or 1.0
+    if low >= -0.02 * top:
+        colours, limits, extend = "viridis", (0.0, top), "max"
+    elif high <= 0.02 * top:
+        colours, limits, extend = "viridis_r", (-top, 0.0), "min"
+    else:
+        colours, limits, extend = "RdBu_r", (-top, top), "both"
     image = axes.pcolormesh(
-        time[shown], time[shown], kernel, cmap="RdBu_r", vmin=-top, vmax=top, shading="nearest",
-        rasterized=True,
+        time[later], time[later], kernel, cmap=colours, vmin=limits[0], vmax=limits[1],
+        shading="nearest", rasterized=True,
     )  # fmt: skip
-    axes.set(xscale="log", yscale="log", xlabel="$s$", ylabel="$t$", facecolor="#dddddd")
+    axes.set(xscale="log", yscale="log", facecolor="white")
+    axes.set(xlabel="time s (units of the flow)", ylabel="time t (units of the flow)")
     axes.set_title(title, fontsize=10)
-    figure.colorbar(image, ax=axes, extend="neither" if limit else "both")
+    axes.figure.colorbar(image, ax=axes, label=label, extend=extend if saturates else "neither")

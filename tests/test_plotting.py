@@ -1,12 +1,25 @@
 """Figures: drawn for every kind of result, with labels, and with what they claim to show."""
 
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import dmft
 from dmft import plotting
 
+pytestmark = pytest.mark.filterwarnings("error")  # a log axis without data, a failed layout
+
 SMALL = {"t_max": 2.0, "n_paths": 128, "replicates": 2, "rtol": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def solution():
+    return dmft.solve(dmft.Problem(), **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -14,55 +27,205 @@ def simulation():
     return dmft.simulate(dmft.Problem(), dimension=60, seeds=2, t_max=2.0, points=8)
 
 
-@pytest.mark.parametrize(
-    ("problem", "options"),
-    [
-        ({}, {}),
-        ({}, {"replicates": 1}),
-        ({"dynamics": {"weight_decay": 0.1}}, {}),
-        ({"network": {"kind": "linear"}, "noise_std": 0.0, "sampling_ratio": 3.0}, {"t_max": 60.0}),
-        ({"features": {"kind": "power-law"}}, {}),
-    ],
-)
-def test_solutions_are_drawn(problem, options, tmp_path, monkeypatch):
-    figures = capture(monkeypatch)
-    solution = dmft.solve(dmft.Problem(**problem), **{**SMALL, **options})
+@pytest.fixture
+def figures(monkeypatch):
+    """Every finished figure, in order, instead of a file: rendering is what takes time."""
+    written = []
+    monkeypatch.setattr(plotting, "_write", lambda figure, path: written.append(figure))
+    return written
+
+
+def one_replicate(solution):
+    names = ("train_mse_stderr", "excess_risk_stderr", "mean_charge_stderr")
+    return replace(solution, **dict.fromkeys(names))
+
+
+def words(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def titled(figure, title):
+    return next(axes for axes in figure.axes if axes.get_title() == title)
+
+
+def test_curves_have_bands_of_two_standard_errors(solution, figures, tmp_path):
     plotting.plot_solution(solution, tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size > 20_000
-    axes = figures[0].axes
-    curves = axes[0]
+    curves = titled(figures[0], "learning curves")
     assert curves.get_xscale() == curves.get_yscale() == "log"
     assert curves.get_xlabel() == plotting.TIME_LABEL
-    assert [text.get_text() for text in curves.get_legend().get_texts()] == [
-        "training error", "excess risk",
-    ]  # fmt: skip
-    bands = len(curves.collections)
-    assert bands == (0 if options.get("replicates") == 1 else 2)
+    assert words(curves) == ["training error", "excess risk"]
+    assert "±2 standard errors" in curves.get_legend().get_title().get_text()
     risk = curves.get_lines()[1].get_ydata()
-    assert np.isclose(risk[-1], solution.excess_risk[-1])
-    assert ("mean charge" in [a.get_title() for a in axes]) == (solution.mean_charge is not None)
+    assert risk[-1] == pytest.approx(solution.excess_risk[-1])
+    band = curves.collections[1].get_paths()[0].vertices
+    top = band[np.isclose(band[:, 0], solution.time[-1]), 1].max()
+    expected = solution.excess_risk[-1] + 2 * solution.excess_risk_stderr[-1]
+    assert top == pytest.approx(expected, rel=1e-6)
+    title = figures[0].get_suptitle()
+    assert "sampling ratio 0.5" in title and "2 replicates of 128 paths" in title
 
 
-def test_simulation_and_comparison_are_drawn(simulation, tmp_path, monkeypatch):
-    figures = capture(monkeypatch)
-    solution = dmft.solve(dmft.Problem(), **SMALL)
-    for ending in ("png", "pdf", "svg"):
-        plotting.plot_simulation(simulation, tmp_path / f"simulation.{ending}")
-    plotting.plot_comparison(solution, simulation, tmp_path / "comparison.png")
-    assert (tmp_path / "simulation.pdf").read_bytes()[:4] == b"%PDF"
-    assert b"<svg" in (tmp_path / "simulation.svg").read_bytes()
-    upper, lower = figures[-1].axes
-    assert upper.get_yscale() == "log"
-    assert lower.get_ylabel() == "z-score"
-    shown = dmft.compare(solution, simulation).curves[0].z
-    assert np.isin(lower.get_lines()[0].get_ydata(), shown).all()
+def test_one_replicate_has_no_bands(solution, figures, tmp_path):
+    plotting.plot_solution(one_replicate(solution), tmp_path / "figure.png")
+    curves = titled(figures[0], "learning curves")
+    assert not curves.collections
+    assert "no error bars" in curves.get_legend().get_title().get_text()
 
 
-def capture(monkeypatch):
-    """Every figure that is written, in order."""
-    figures = []
-    original = plotting._write
-    monkeypatch.setattr(
-        plotting, "_write", lambda figure, path: (figures.append(figure), original(figure, path))
+def test_paths_end_beside_their_teachers(solution, figures, tmp_path):
+    plotting.plot_solution(solution, tmp_path / "figure.png")
+    lines = titled(figures[0], "sample paths of the effective process").get_lines()
+    drawn = [line for line in lines if len(line.get_xdata()) > 1]
+    marks = [line for line in lines if len(line.get_xdata()) == 1]
+    assert len(drawn) == len(marks) >= 8
+    teacher, weights = solution.paths.teacher, solution.paths.weights
+    for path, mark in zip(drawn, marks, strict=True):
+        value = mark.get_ydata()[0]
+        ends = weights[np.isclose(teacher, value), -1]
+        assert np.isclose(ends, path.get_ydata()[-1]).any()
+        assert path.get_color() == mark.get_color()
+    plotting.plot_solution(replace(solution, paths=None), tmp_path / "figure.png")
+
+
+def test_kernels_are_maps_with_labelled_bars(solution, figures, tmp_path):
+    plotting.plot_solution(solution, tmp_path / "figure.png")
+    names = ["error correlation", "residual correlation", "overlap of the weights"]
+    names.append("response of the weights at t to a force at s")
+    later = solution.time > 0
+    kernels = {}
+    for name in names:
+        axes = titled(figures[0], name)
+        assert axes.get_xscale() == axes.get_yscale() == "log"
+        assert axes.collections[0].colorbar.ax.get_ylabel()
+        kernels[name] = np.ma.filled(axes.collections[0].get_array(), np.nan)
+    np.testing.assert_array_equal(
+        kernels[names[0]], solution.kernels.correlation_error[np.ix_(later, later)]
     )
-    return figures
+    np.testing.assert_allclose(np.diag(kernels[names[1]]), 1.0)
+    # A density, blank where nothing can respond yet; a force on w lowers w.
+    response = kernels[names[3]]
+    assert np.isnan(response[np.triu_indices(len(response))]).all()
+    row, column = len(response) - 1, 4
+    weight = solution.kernels.quadrature_weights[later][column]
+    expected = solution.kernels.response_weights[np.ix_(later, later)][row, column] / weight
+    assert response[row, column] == pytest.approx(expected) and expected < 0
+
+
+@pytest.mark.parametrize(
+    ("values", "colours", "limits"),
+    [
+        (np.array([[0.0, 2.0], [2.0, 4.0]]), "viridis", (0.0, 4.0)),
+        (np.array([[0.0, -2.0], [-2.0, -4.0]]), "viridis_r", (-4.0, 0.0)),
+        (np.array([[4.0, -2.0], [-2.0, 1.0]]), "RdBu_r", (-4.0, 4.0)),
+        (np.zeros((2, 2)), "viridis", (0.0, 1.0)),
+        (np.full((2, 2), np.nan), "viridis", (0.0, 1.0)),
+    ],
+)
+def test_colours_follow_the_sign(values, colours, limits):
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    plotting._draw_map(axes, np.array([1.0, 10.0]), values, "title", "label")
+    image = axes.collections[0]
+    assert image.get_cmap().name == colours and image.get_clim() == limits
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        {"dynamics": {"weight_decay": 0.1}},
+        {"network": {"kind": "linear"}, "noise_std": 0.0, "sampling_ratio": 3.0},
+        {"network": {"depth": 3}, "features": {"kind": "power-law"}},
+        {"network": {"init_u": 0.5, "init_v": 0.1}, "teacher": {"kind": "rademacher"}},
+    ],
+)
+def test_every_kind_of_problem(problem, figures, tmp_path):
+    solution = dmft.solve(dmft.Problem(**problem), **{**SMALL, "t_max": 1.0})
+    plotting.plot_solution(solution, tmp_path / "figure.png")
+    titles = [axes.get_title() for axes in figures[0].axes]
+    assert ("mean charge" in titles) == (solution.mean_charge is not None)
+    assert ("mean charge" in titles) == ("dynamics" in problem)
+    if "mean charge" in titles:
+        charge = titled(figures[0], "mean charge").get_lines()[0].get_ydata()
+        np.testing.assert_array_equal(charge, solution.mean_charge[1:])
+
+
+def test_vanished_training_error(solution, simulation, figures, tmp_path):
+    """An exact zero and rounding errors are not drawn, and nothing warns."""
+    zero = np.zeros_like(solution.kernels.overlap)
+    without = replace(
+        solution,
+        train_mse=0 * solution.train_mse,
+        train_mse_stderr=0 * solution.train_mse,
+        kernels=replace(solution.kernels, correlation_residual=zero, response_weights=zero),
+    )
+    plotting.plot_solution(without, tmp_path / "figure.png")
+    assert words(titled(figures[0], "learning curves"))[0] == "training error: zero"
+    fading = solution.train_mse * np.where(solution.time > 1.0, 1e-25, 1.0)
+    plotting.plot_solution(replace(solution, train_mse=fading), tmp_path / "figure.png")
+    drawn = titled(figures[1], "learning curves").get_lines()[0]
+    assert drawn.get_ydata().min() > 1e-16 and drawn.get_xdata().max() < 1.5
+    none = replace(simulation, train_mse=0 * simulation.train_mse)
+    plotting.plot_simulation(none, tmp_path / "figure.png")
+    plotting.plot_comparison(without, none, tmp_path / "figure.png")
+    figures[-1].draw_without_rendering()
+
+
+def test_simulation(simulation, figures, tmp_path):
+    plotting.plot_simulation(simulation, tmp_path / "figure.png")
+    axes = titled(figures[0], "learning curves")
+    thin = [line for line in axes.get_lines() if line.get_linewidth() == 0.5]
+    assert len(thin) == 2 * len(simulation.seed)
+    bars = axes.containers[1].lines[2][0].get_segments()
+    expected = simulation.excess_risk[-1] + 2 * simulation.excess_risk_stderr[-1]
+    assert bars[-1][1][1] == pytest.approx(expected)
+    assert "dimension 60" in figures[0].get_suptitle()
+    single = dmft.simulate(simulation.problem, dimension=60, seeds=1, t_max=2.0, points=4)
+    plotting.plot_simulation(single, tmp_path / "figure.png")
+    remark = titled(figures[1], "learning curves").get_legend().get_title().get_text()
+    assert remark == "one run: no error bars"
+
+
+def test_comparison(solution, simulation, figures, tmp_path):
+    plotting.plot_comparison(solution, simulation, tmp_path / "figure.png")
+    upper, lower = figures[0].axes
+    assert len(words(upper)) == 4 and lower.get_ylabel() == "z-score"
+    comparison = dmft.compare(solution, simulation)
+    assert comparison.verdict in figures[0].get_suptitle()
+    scores = [line for line in lower.get_lines() if len(line.get_xdata()) > 2]
+    for line, difference in zip(scores, comparison.curves, strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), simulation.time[1:])
+        np.testing.assert_array_equal(line.get_ydata(), difference.z[1:])
+    bare = replace(simulation, train_mse_stderr=None, excess_risk_stderr=None)
+    plotting.plot_comparison(one_replicate(solution), bare, tmp_path / "figure.png")
+    upper, lower = figures[1].axes
+    assert any("no z-scores" in text.get_text() for text in lower.texts)
+    assert upper.get_legend().get_title().get_text() == "no error bars"
+    with pytest.raises(dmft.InputError):
+        plotting.plot_comparison(simulation, solution, tmp_path / "other.png")
+    assert not (tmp_path / "other.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("ending", "start"),
+    [("png", b"\x89PNG"), ("PNG", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?")],
+)
+def test_formats(solution, simulation, tmp_path, ending, start):
+    path = tmp_path / f"figure.{ending}"
+    plotting.plot_comparison(solution, simulation, path)
+    assert path.read_bytes().startswith(start)
+
+
+def test_whole_page_fits(solution, tmp_path):
+    charged = replace(solution, mean_charge=solution.train_mse, mean_charge_stderr=None)
+    plotting.plot_solution(charged, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 20_000
+
+
+def test_matplotlib_is_imported_late_and_without_pyplot():
+    code = (
+        "import sys, dmft.plotting; assert 'matplotlib' not in sys.modules;"
+        "dmft.plotting._figure(3, 3, 'a', dmft.Problem());"
+        "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
