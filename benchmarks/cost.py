@@ -36,6 +36,7 @@ def matrix_product() -> float:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--paths", type=int, default=4096)
     parser.add_argument("--t-max", type=float, default=100.0)
