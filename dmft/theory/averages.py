@@ -23,6 +23,7 @@ from dmft.theory.channels import Channels
 from dmft.theory.mirror import Mirror
 
 _TAIL = 9.0  # standard deviations of x
+_SLACK = 0.2  # of the tail, likewise
 _TABLE = 96  # points that locate the panels
 _GAUSS = 10  # nodes in a panel
 _BLOCK = 64  # channels treated at a time
@@ -147,9 +148,9 @@ def _integration_nodes(
     table = ends[0] + (ends[1] - ends[0]) * np.linspace(0.0, 1.0, _TABLE)
     slowest = mirror.slowest()
     if resolve_slowest:
-        steps = np.geomspace(_NARROW, 1.0, _TABLE) * np.abs(ends[1] - ends[0])
+        steps = np.geomspace(_NARROW, 1.0, _TABLE) * (last - first)
         table = np.concatenate([table, slowest - steps, slowest + steps], axis=1)
-        table = np.sort(np.clip(table, ends[0], ends[1]), axis=1)
+        table = np.sort(np.clip(table, first, last), axis=1)
     distance = (table - ends[0]) + (position(table) - position(ends[0])) / width
     if resolve_slowest:
         distance += np.arcsinh((table - slowest) / _NARROW)
@@ -183,19 +184,23 @@ def _gauss_rule() -> tuple[np.ndarray, np.ndarray]:
     return points, measure
 
 
-def _end(mirror: Mirror, root: np.ndarray, theta: float, target: np.ndarray) -> np.ndarray:
-    """The parameter y with x(y) = target, shape (channel, 1), by bracketed Newton steps."""
+def _ends(
+    mirror: Mirror, root: np.ndarray, theta: float, mean: np.ndarray, width: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Parameters y between which x goes through its law, each of shape (channel, 1).
+
+    Bracketed Newton steps towards x(y) = mean -+ tail, which need not be precise.
+    """
+    target = mean + np.array([-_TAIL, _TAIL]) * width
     beyond = mirror.parameter_of(target / root)
     low, high = np.minimum(0.0, beyond), np.maximum(0.0, beyond)
     y = beyond if theta == 0.0 else 0.5 * (low + high)
-    for _ in range(100):
+    for _ in range(200):
         point = mirror.at(y)
         excess = root * point.weight + theta / root * point.dual - target
-        low, high = np.where(excess < 0, y, low), np.where(excess < 0, high, y)
-        step = excess / (root * point.weight_slope + theta / root * point.dual_slope)
-        new = y - step
-        new = np.where((new > low) & (new < high), new, 0.5 * (low + high))
-        if np.all(np.abs(new - y) <= 1e-9 * (1e-9 + np.abs(y))):
+        if np.all(np.abs(excess) <= _SLACK * width):
             break
-        y = new
-    return y
+        low, high = np.where(excess < 0, y, low), np.where(excess < 0, high, y)
+        new = y - excess / (root * point.weight_slope + theta / root * point.dual_slope)
+        y = np.where((new > low) & (new < high), new, 0.5 * (low + high))
+    return y[:, :1], y[:, 1:]

@@ -7,7 +7,7 @@ stationary point of
 
 of which there are many: w_j = 0 is always one for each coordinate, and which one is reached
 depends on the start and on the way. Unlike for depth 2 the problem alone does not determine the
-limit. In scaled weights v = sqrt(s) w a coordinate that sees x minimises (v - x)^2 / 2 + c |v|^q with
+limit. In scaled weights v = sqrt(s) w a coordinate sees x and minimises (v - x)^2 / 2 + c |v|^q,
 c = (theta/2) (L / sqrt s)^q. Its nonzero minimum satisfies x = v + c q v^(q-1), exists for |x|
 above a *spinodal* and is the lower of the two above a larger *global* threshold. A selection says
 which of the two thresholds counts; fixed points of the two selections are solutions of the

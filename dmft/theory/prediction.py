@@ -66,11 +66,11 @@ class Prediction:
         return asdict(self)
 
 
-def predict(problem: Problem) -> Prediction:
+def predict(problem: Problem, near: Prediction | None = None) -> Prediction:
     """Limits of the curves of a problem and the rates at which they are approached.
 
     Times are in units of the flow. Deterministic, to about 1e-9 (to 1e-5 when both init_u and
-    init_v are continuous laws).
+    init_v are continuous laws). `near`, the prediction of a similar problem, only saves time.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def predict(problem: Problem) -> Prediction:
         return _critical(problem)
     if problem.sampling_ratio > 1.0:
         return _least_squares(problem, channels)
-    return _interpolation(problem, channels)
+    return _interpolation(problem, channels, near)
 
 
 def checked_channels(problem: Problem) -> Channels:
@@ -127,7 +127,9 @@ def penalty_of(problem: Problem, channels: Channels) -> SmoothPenalty | Quadrati
     return QuadraticPenalty(channels)
 
 
-def fixed_point_of(problem: Problem, channels: Channels, penalty: Penalty) -> FixedPoint:
+def fixed_point_of(
+    problem: Problem, channels: Channels, penalty: Penalty, guess: tuple[float, float] | None = None
+) -> FixedPoint:
     """Solve the fixed point equations of a problem for a given penalty."""
     return solve_fixed_point(
         penalty,
@@ -135,6 +137,7 @@ def fixed_point_of(problem: Problem, channels: Channels, penalty: Penalty) -> Fi
         problem.noise_std,
         problem.dynamics.weight_decay,
         _size(problem, channels) or problem.noise_std,
+        guess,
     )
 
 
@@ -148,9 +151,12 @@ def _size(problem: Problem, channels: Channels) -> float:
     return size**0.5
 
 
-def _interpolation(problem: Problem, channels: Channels) -> Prediction:
+def _interpolation(problem: Problem, channels: Channels, near: Prediction | None) -> Prediction:
     penalty = penalty_of(problem, channels)
-    found = fixed_point_of(problem, channels, penalty)
+    guess = None
+    if near is not None and near.noise_level and near.threshold:
+        guess = (near.noise_level, near.threshold)
+    found = fixed_point_of(problem, channels, penalty, guess)
     rate = lower_edge(penalty.speeds(found.tau, found.theta), problem.sampling_ratio)
     # The excess risk moves in proportion to the residual, unless the error is orthogonal to
     # every remaining motion, as in a linear network without noise.
