@@ -24,6 +24,7 @@ from dmft.theory.mirror import Mirror
 
 _TAIL = 9.0  # standard deviations of x
 _SLACK = 0.2  # of the tail, likewise
+_WIDE = 3.0  # bracket in y that is halved first
 _TABLE = 96  # points that locate the panels
 _GAUSS = 10  # nodes in a panel
 _BLOCK = 64  # channels treated at a time
@@ -144,14 +145,14 @@ def _integration_nodes(
         point = mirror.at(y)
         return root * point.weight + theta / root * point.dual
 
-    ends = [_end(mirror, root, theta, mean + sign * _TAIL * width) for sign in (-1, 1)]
-    table = ends[0] + (ends[1] - ends[0]) * np.linspace(0.0, 1.0, _TABLE)
+    first, last = _ends(mirror, root, theta, mean, width)
+    table = first + (last - first) * np.linspace(0.0, 1.0, _TABLE)
     slowest = mirror.slowest()
     if resolve_slowest:
         steps = np.geomspace(_NARROW, 1.0, _TABLE) * (last - first)
         table = np.concatenate([table, slowest - steps, slowest + steps], axis=1)
         table = np.sort(np.clip(table, first, last), axis=1)
-    distance = (table - ends[0]) + (position(table) - position(ends[0])) / width
+    distance = (table - first) + (position(table) - position(first)) / width
     if resolve_slowest:
         distance += np.arcsinh((table - slowest) / _NARROW)
         distance -= distance[:, :1]
@@ -202,5 +203,7 @@ def _ends(
             break
         low, high = np.where(excess < 0, y, low), np.where(excess < 0, high, y)
         new = y - excess / (root * point.weight_slope + theta / root * point.dual_slope)
-        y = np.where((new > low) & (new < high), new, 0.5 * (low + high))
+        # Where x grows exponentially, Newton would come down from afar in steps of one.
+        usable = (new > low) & (new < high) & (high - low < _WIDE)
+        y = np.where(usable, new, 0.5 * (low + high))
     return y[:, :1], y[:, 1:]
