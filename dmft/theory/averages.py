@@ -66,6 +66,9 @@ class Penalty(Protocol):
 
     def moments(self, tau: float, theta: float) -> Moments: ...
 
+    def strength(self, size: float) -> float:
+        """The order of magnitude of theta at which weights of a size are shrunk by as much."""
+
 
 @dataclass(frozen=True)
 class SmoothPenalty:
@@ -84,6 +87,11 @@ class SmoothPenalty:
             spread = block.variance * tau**2 / (block.variance + tau**2)
             risk += float(block.probability @ spread)
         return Moments(slope, risk)
+
+    def strength(self, size: float) -> float:
+        ends = np.array([-size, size]) * np.ones_like(self.mirror.a0)
+        dual = np.abs(self.mirror.at(self.mirror.parameter_of(ends)).dual).max(axis=1)
+        return size / max(float(self.channels.probability @ dual), 1e-300)
 
     def speeds(self, tau: float, theta: float) -> Speeds:
         """The law of S at the fixed point, resolved also close to the smallest S."""

@@ -67,6 +67,9 @@ class BridgePenalty:
             slope += np.sum(probability * v * (x - mean[:, None]), axis=1) / width**2
         return Moments(float(law.probability @ slope), float(law.probability @ risk))
 
+    def strength(self, size: float) -> float:
+        return size ** (2 - 2 / self.depth)
+
     def nonzero(self, tau: float, theta: float) -> float:
         """Share of the weights that are not zero."""
         from scipy.special import ndtr

@@ -140,7 +140,7 @@ def _nested(
     equations: _Equations, floor: float, size: float, tolerance: float
 ) -> tuple[float, float]:
     """theta within tau by two nested searches in logarithms, to a relative `tolerance`."""
-    log_theta = np.log(size)
+    log_theta = float(np.log(equations.penalty.strength(size)))
 
     def inner(log_tau: float) -> float:
         """log theta that balances at this tau."""

@@ -29,6 +29,9 @@ class QuadraticPenalty:
         risk = lost**2 * (law.mean**2 + law.variance) + (gain * tau) ** 2
         return Moments(float(law.probability @ gain), float(law.probability @ risk))
 
+    def strength(self, size: float) -> float:
+        return 1.0
+
     def speeds(self, tau: float, theta: float) -> Speeds:
         """The law of S = s: every weight of the linear model moves at the same speed."""
         return Speeds(self.channels.feature, self.channels.probability, bounded=True)
@@ -39,6 +42,9 @@ class AbsolutePenalty:
     """The l1 penalty, that of depth 2 under weight decay and in the limit of a small start."""
 
     channels: Channels
+
+    def strength(self, size: float) -> float:
+        return size
 
     def moments(self, tau: float, theta: float) -> Moments:
         from scipy.special import ndtr
