@@ -33,7 +33,9 @@ def run(full: bool, figure_path: Path) -> Outcome:
     """Simulate both families and measure how far they spread."""
     config = FULL if full else SMALL
     outcome = Outcome("Timescales: lazy and search times", __doc__ or "", config, figure_path)
-    figure, axes = new_figure(4, "Five decades of starts each: time as it is, and in units of T")
+    figure, axes = new_figure(
+        2, "Five decades of starts each: time as it is, and in units of T", rows=2
+    )
     curves = ("train_mse", "excess_risk")
     for column, (family, name) in enumerate((("large", "lazy"), ("small", "search"))):
         points = np.geomspace(0.05, 5.0, 60)

@@ -47,11 +47,11 @@ class Outcome:
         return all(check.passed for check in self.checks)
 
 
-def new_figure(columns: int, title: str) -> tuple[Figure, list[Axes]]:
-    """A row of axes under a title."""
-    figure = Figure(figsize=(5.2 * columns, 4.2), dpi=100, layout="constrained")
+def new_figure(columns: int, title: str, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """Rows of axes under a title, counted row by row."""
+    figure = Figure(figsize=(5.2 * columns, 4.2 * rows), dpi=100, layout="constrained")
     figure.suptitle(title, fontsize=11)
-    axes = list(figure.subplots(1, columns, squeeze=False)[0])
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for each in axes:
         each.grid(alpha=0.25)
     return figure, axes

@@ -20,7 +20,8 @@ from dmft.theory.timescales import drifting_risk, grokking
 SMALL = {
     "weight_decay": 3e-3,
     "dimension": 100,
-    "seeds": 4,
+    "seeds": 3,
+    "points": 26,
     "starts": [1e1, 1e2, 1e3, 1e4, 1e5, 1e6],
     "solved": 10.0,
     "n_paths": 512,
@@ -29,6 +30,7 @@ SMALL = {
 FULL = {
     **SMALL,
     "weight_decay": 1e-3,
+    "points": 51,
     "dimension": 400,
     "seeds": 8,
     "n_paths": 2048,
@@ -43,7 +45,7 @@ def run(full: bool, figure_path: Path) -> Outcome:
         "Grokking: a delay of log(alpha) / lambda", __doc__ or "", config, figure_path
     )
     decay = config["weight_decay"]
-    drift = np.linspace(-2.0, 3.0, 51)  # lambda t - log(alpha)
+    drift = np.linspace(-2.0, 3.0, config["points"])  # lambda t - log(alpha)
 
     problem = _problem(config["solved"], decay)
     predicted = grokking(problem)

@@ -20,7 +20,7 @@ from dmft.simulation.flow import integrate
 from dmft.theory import predict
 from dmft.theory.tradeoff import trade_off
 
-SMALL = {"dimension": 200, "seeds": 8, "starts": [1e-4, 1e-2, 0.1, 0.5, 1.0, 10.0]}
+SMALL = {"dimension": 120, "seeds": 8, "starts": [1e-4, 1e-2, 0.1, 0.5, 1.0, 10.0]}
 FULL = {"dimension": 800, "seeds": 24, "starts": [1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 0.7, 1, 3, 10]}
 
 
