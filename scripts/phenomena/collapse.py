@@ -1,11 +1,12 @@
 """Curves of starts over five decades fall on one another in predicted units of time.
 
-Large starts learn in the lazy time 1 / (2 alpha^2), small ones in the search time, which grows like
-log(1/alpha): both are T = psi'(w_0) / |g|, the time in which the initial force carries a weight to
-the size of the teacher (`dmft.theory.timescales.learning_time`). All starts see the same data, so
-what differs after rescaling is the start alone. In units of T the lazy curves agree to the accuracy
-of the integration; the small ones up to corrections of relative order 1 / log(1/alpha), which are
-why the starts shown are very small: from 1e-8 to 1e-3 they differ by some ten percent.
+Large starts learn in the lazy time 1 / (2 alpha^2), small ones in the search time, which grows
+like log(1/alpha): both are T = psi'(w_0) / |g|, the time in which the initial force carries a
+weight to the size of the teacher (`dmft.theory.timescales.learning_time`). All starts see the
+same data, so what differs after rescaling is the start alone. In units of T the lazy curves agree
+to the accuracy of the integration; the small ones up to corrections of relative order 1 /
+log(1/alpha), which are why the starts shown are very small: from 1e-8 to 1e-3 they differ by some
+ten percent.
 """
 
 from __future__ import annotations

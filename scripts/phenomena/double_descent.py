@@ -1,8 +1,8 @@
 """Where samples are as many as coordinates, the excess risk has a peak.
 
-At sampling ratio 1 there is one interpolator, it fits the noise with all its weights, and the risk
-diverges like 1 / |1 - delta| for every start. Below, the start decides; above, all starts end at least
-squares. Weight decay removes the peak.
+At sampling ratio 1 there is one interpolator, it fits the noise with all its weights, and the
+risk diverges like 1 / |1 - delta| for every start. Below, the start decides; above, all starts
+end at least squares. Weight decay removes the peak.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """With noisy labels the excess risk has a minimum before the end of training.
 
-The network learns the teacher before it learns the noise, so stopping early is a regularisation. In
-the linear model the best stopping time does almost as well as the best weight decay. Without noise
-there is nothing to gain.
+The network learns the teacher before it learns the noise, so stopping early is a regularisation.
+In the linear model the best stopping time does almost as well as the best weight decay. Without
+noise there is nothing to gain.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ def run(full: bool, figure_path: Path) -> Outcome:
     linear = _problem(config, {"kind": "linear"})
     times = np.geomspace(1e-2, 1e3, 400)
     curve = learning_curves(linear, times).excess_risk
-    ridge = minimize_scalar(
-        lambda log: predict(linear.model_copy(update={"dynamics": _decay(np.exp(log))})).excess_risk,
-        bounds=(-6, 4), method="bounded",
-    ).fun  # fmt: skip
+
+    def ridge_risk(log_decay: float) -> float:
+        decayed = {"dynamics": {"kind": "gradient-flow", "weight_decay": float(np.exp(log_decay))}}
+        return predict(dmft.Problem(**{**dict(linear), **decayed})).excess_risk
+
+    ridge = minimize_scalar(ridge_risk, bounds=(-6, 4), method="bounded").fun
     limit = predict(linear).excess_risk
     outcome.check("linear model: best stopping / best weight decay", curve.min() / ridge, 1.0, 1.1)
     outcome.check("linear model: best stopping / end of training", curve.min() / limit, 0.0, 0.5)
@@ -94,10 +96,6 @@ def _problem(config: dict, network: dict) -> dmft.Problem:
     return dmft.Problem(
         sampling_ratio=config["sampling_ratio"], noise_std=config["noise"], network=network
     )
-
-
-def _decay(weight_decay: float) -> object:
-    return dmft.Problem(dynamics={"weight_decay": float(weight_decay)}).dynamics
 
 
 if __name__ == "__main__":

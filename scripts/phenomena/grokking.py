@@ -1,9 +1,10 @@
 """Large starts under small weight decay fit first and generalise much later.
 
-The training error falls within the lazy time 1 / (2 alpha^2). From then on the network drifts through
-the interpolators: at time t it is the one that a start alpha e^(-lambda t) would have reached without
-decay. So excess_risk(t) = R(alpha e^(-lambda t)), without a free parameter; generalisation comes at
-t = log(alpha / alpha_r) / lambda, and in the time lambda t - log(alpha) all starts share one curve.
+The training error falls within the lazy time 1 / (2 alpha^2). From then on the network drifts
+through the interpolators: at time t it is the one that a start alpha e^(-lambda t) would have
+reached without decay. So excess_risk(t) = R(alpha e^(-lambda t)), without a free parameter;
+generalisation comes at t = log(alpha / alpha_r) / lambda, and in the time lambda t - log(alpha)
+all starts share one curve.
 """
 
 from __future__ import annotations

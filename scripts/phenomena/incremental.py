@@ -1,7 +1,7 @@
 """Small starts learn one coordinate after the other, at predictable times.
 
-As alpha -> 0 training jumps from saddle to saddle. With time in units of log(1/alpha) the dual
-P = -G / log(1/alpha) of a coordinate at rest moves with its constant force, the coordinate is
+As alpha -> 0 training jumps from saddle to saddle. With time in units of log(1/alpha) the dual P
+= -G / log(1/alpha) of a coordinate at rest moves with its constant force, the coordinate is
 released when |P| = 1, and the weights jump to the least-squares fit on the released coordinates,
 each with its sign (Pesme and Flammarion 2023; Berthier 2023). The jumps of a network lag behind
 these times by a delay that stays bounded as alpha falls from 1e-5 to 1e-40, a bounded share of

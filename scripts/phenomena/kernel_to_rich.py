@@ -68,7 +68,7 @@ def run(full: bool, figure_path: Path) -> Outcome:
     figure, (axes,) = new_figure(1, "Limit of training, sampling ratio 0.5, noise 0.1")
     axes.plot(curve.init_scale, curve.excess_risk, color=COLOURS[0], label="mean field")
     axes.errorbar(starts, mean, 2 * error, fmt="s", color=COLOURS[1], markerfacecolor="white",
-                  capsize=2, label=f"networks, d = {config['dimension']} (±2 standard errors)")  # fmt: skip
+                  capsize=2, label=f"networks, d = {config['dimension']} (±2 errors)")  # fmt: skip
     axes.axhline(curve.l2, color=COLOURS[6], linestyle=":", label="minimum $\\ell_2$ norm")
     axes.axhline(
         curve.l1.excess_risk, color=COLOURS[6], linestyle="--", label="minimum $\\ell_1$ norm"

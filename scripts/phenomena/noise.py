@@ -1,9 +1,9 @@
 """Label noise limits what a small start can gain; without it there is a phase transition.
 
-Without noise the minimum l1 norm recovers a sparse teacher exactly when the sampling ratio is above a
-critical value. A network with a small start feels the transition: above it, its risk falls like a power
-of the start, below it stays. Noise turns the transition into a crossover, and adds a risk like
-noise^2.
+Without noise the minimum l1 norm recovers a sparse teacher exactly when the sampling ratio is
+above a critical value. A network with a small start feels the transition: above it, its risk
+falls like a power of the start, below it stays. Noise turns the transition into a crossover, and
+adds a risk like noise^2.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def run(full: bool, figure_path: Path) -> Outcome:
         ratios[shown], np.array(ends)[shown], "--", color=COLOURS[1], label="minimum $\\ell_1$ norm"
     )
     axes[0].axvline(critical, color=COLOURS[6], linestyle=":", label="$\\ell_1$ transition")
-    axes[0].set(yscale="log", ylim=(1e-14, 3), xlabel="sampling ratio", ylabel="excess risk at the end",
-                title="no noise")  # fmt: skip
+    axes[0].set(yscale="log", ylim=(1e-14, 3), xlabel="sampling ratio", title="no noise")
+    axes[0].set_ylabel("excess risk at the end")
     axes[0].legend(fontsize=8)
     lost = _limit(0.7 * critical, 0.0, 1e-6) / _limit(0.7 * critical, 0.0, 1e-3)
     outcome.check("below the transition: risk at start 1e-6 / at 1e-3", lost, 0.7, 1.0)

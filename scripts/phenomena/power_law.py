@@ -1,7 +1,7 @@
 """Features whose variances fall like a power give scaling laws in time and in data.
 
-With s ~ rank^(-p) and a teacher that is the same in all directions, features are learnt in the order
-of their variance. After time t those with s t > 1 are known, the rest is the risk:
+With s ~ rank^(-p) and a teacher that is the same in all directions, features are learnt in the
+order of their variance. After time t those with s t > 1 are known, the rest is the risk:
 excess_risk ~ t^(-(p-1)/p). At the end of training with few samples about the first n are known:
 excess_risk ~ n^(-(p-1)).
 """
@@ -61,8 +61,9 @@ def run(full: bool, figure_path: Path) -> Outcome:
         axes[1].plot(ratios, limits, color=shade, label=f"p = {p:g}")
         guide = total[0] * (ratios[middle] / ratios[middle][0]) ** (1 - p) - rest
         axes[1].plot(ratios[middle], guide, "--", color=COLOURS[1])
-    axes[0].set(xscale="log", yscale="log", xlabel="time × largest variance × sampling ratio",
-                ylabel="excess risk", title=f"sampling ratio {MANY_SAMPLES:g}", ylim=(1e-4, 2))  # fmt: skip
+    axes[0].set(xscale="log", yscale="log", ylabel="excess risk", ylim=(1e-4, 2))
+    axes[0].set_xlabel("time × largest variance × sampling ratio")
+    axes[0].set_title(f"sampling ratio {MANY_SAMPLES:g}")
     axes[1].set(xscale="log", yscale="log", xlabel="sampling ratio", title="end of training")
     for each in axes:
         each.plot([], [], "--", color=COLOURS[1], label="predicted power")

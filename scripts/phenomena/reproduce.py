@@ -96,7 +96,8 @@ def page(outcomes: dict[str, Outcome], full: bool) -> str:
 def _section(name: str, outcome: Outcome) -> str:
     rows = "".join(
         f'<tr><td>{html.escape(check.what)}</td><td class="number">{check.value:.4g}</td>'
-        f'<td class="number">{_range(check.low, check.high)}</td><td>{_mark(check.passed)}</td></tr>'
+        f'<td class="number">{_range(check.low, check.high)}</td>'
+        f"<td>{_mark(check.passed)}</td></tr>"
         for check in outcome.checks
     )
     paragraphs = outcome.paragraph.strip().split("\n\n")

@@ -1,8 +1,8 @@
 """What generalises better is learnt more slowly: lambda_min against excess_risk.
 
 Each start has its own speed at the end of training, lambda_min, and its own excess risk. For a
-sparse teacher both fall together from the l2 to the l1 end. The price is mild: lambda_min falls like
-loglog(1/alpha) / log(1/alpha)^2, not like a power of alpha (`dmft.theory.small_start`).
+sparse teacher both fall together from the l2 to the l1 end. The price is mild: lambda_min falls
+like loglog(1/alpha) / log(1/alpha)^2, not like a power of alpha (`dmft.theory.small_start`).
 """
 
 from __future__ import annotations
