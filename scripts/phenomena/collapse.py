@@ -27,7 +27,7 @@ SMALL = {
     "large": [1e1, 1e2, 1e3, 1e4, 1e5, 1e6],
     "small": [1e-20, 1e-19, 1e-18, 1e-17, 1e-16, 1e-15],
 }
-FULL = {**SMALL, "dimension": 600, "seeds": 16}
+FULL = {**SMALL, "dimension": 400, "seeds": 12}
 
 
 def run(full: bool, figure_path: Path) -> Outcome:

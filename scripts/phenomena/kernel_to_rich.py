@@ -21,7 +21,7 @@ from dmft.theory import predict
 from dmft.theory.tradeoff import trade_off
 
 SMALL = {"dimension": 120, "seeds": 8, "starts": [1e-4, 1e-2, 0.1, 0.5, 1.0, 10.0]}
-FULL = {"dimension": 800, "seeds": 24, "starts": [1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 0.7, 1, 3, 10]}
+FULL = {"dimension": 400, "seeds": 16, "starts": [1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 0.7, 1, 3, 10]}
 
 
 def run(full: bool, figure_path: Path) -> Outcome:

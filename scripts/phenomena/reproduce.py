@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import html
 import json
+import math
 import sys
 import time
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from common import Outcome, print_outcome
 
@@ -70,9 +72,18 @@ def write(outcomes: dict[str, Outcome], folder: Path, full: bool) -> None:
         }
         for name, outcome in outcomes.items()
     }
-    text = json.dumps(numbers, indent=1, default=float).replace("Infinity", "null")
+    text = json.dumps(_plain(numbers), indent=1, allow_nan=False)
     (folder / "numbers.json").write_text(text + "\n", encoding="utf-8")
     (folder / "index.html").write_text(page(outcomes, full), encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """What is not a finite number becomes null, as JSON wants it."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def page(outcomes: dict[str, Outcome], full: bool) -> str:
