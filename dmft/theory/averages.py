@@ -13,7 +13,7 @@ deviation nor y by more than one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -22,7 +22,7 @@ import numpy as np
 from dmft.theory.channels import Channels
 from dmft.theory.mirror import Mirror
 
-_TAIL = 9.0  # standard deviations of x
+_TAIL = 7.5  # standard deviations of x
 _SLACK = 0.2  # of the tail, likewise
 _WIDE = 3.0  # bracket in y that is halved first
 _TABLE = 96  # points that locate the panels
@@ -69,6 +69,9 @@ class Penalty(Protocol):
     def strength(self, size: float) -> float:
         """The order of magnitude of theta at which weights of a size are shrunk by as much."""
 
+    def thinned(self, count: int) -> Penalty:
+        """The same for few of the channels: a first approximation."""
+
 
 @dataclass(frozen=True)
 class SmoothPenalty:
@@ -87,6 +90,11 @@ class SmoothPenalty:
             spread = block.variance * tau**2 / (block.variance + tau**2)
             risk += float(block.probability @ spread)
         return Moments(slope, risk)
+
+    def thinned(self, count: int) -> SmoothPenalty:
+        few = self.channels.thinned(count)
+        mirror = replace(self.mirror, a0=few.a0[:, None], b0=few.b0[:, None])
+        return SmoothPenalty(few, mirror)
 
     def strength(self, size: float) -> float:
         ends = np.array([-size, size]) * np.ones_like(self.mirror.a0)

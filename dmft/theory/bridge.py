@@ -29,8 +29,8 @@ from dmft.theory.prediction import Prediction, fixed_point_of
 
 Selection = Literal["global", "spinodal"]
 _TAIL = 9.0
-_PANELS = 24
-_GAUSS = 10
+_PANELS = 16
+_GAUSS = 8
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,9 @@ class BridgePenalty:
             # dv/dx integrated by parts, which includes the jump of v at the threshold.
             slope += np.sum(probability * v * (x - mean[:, None]), axis=1) / width**2
         return Moments(float(law.probability @ slope), float(law.probability @ risk))
+
+    def thinned(self, count: int) -> BridgePenalty:
+        return BridgePenalty(self.channels.thinned(count), self.depth, self.selection)
 
     def strength(self, size: float) -> float:
         return size ** (2 - 2 / self.depth)
@@ -118,7 +121,7 @@ def predict_bridge(problem: Problem, channels: Channels) -> Prediction:
     The spread between the two selections, of the order of the ambiguity, stands in the note.
     """
     found, nonzero = _solve(problem, channels, "global")
-    other, _ = _solve(problem, channels, "spinodal")
+    other, _ = _solve(problem, channels, "spinodal", (found.tau, found.theta))
     return Prediction(
         regime="bridge",
         excess_risk=found.excess_risk,
@@ -139,9 +142,14 @@ def predict_bridge(problem: Problem, channels: Channels) -> Prediction:
     )
 
 
-def _solve(problem: Problem, channels: Channels, selection: Selection) -> tuple[FixedPoint, float]:
+def _solve(
+    problem: Problem,
+    channels: Channels,
+    selection: Selection,
+    guess: tuple[float, float] | None = None,
+) -> tuple[FixedPoint, float]:
     penalty = BridgePenalty(channels, problem.network.depth, selection)
-    found = fixed_point_of(problem, channels, penalty)
+    found = fixed_point_of(problem, channels, penalty, guess)
     return found, penalty.nonzero(found.tau, found.theta)
 
 

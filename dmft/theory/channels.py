@@ -20,6 +20,8 @@ from dmft.teachers import Empirical
 _TAIL = 8.5  # standard deviations; beyond lies 2e-17 of a normal law
 _MOST_ATOMS = 600
 _CELLS = 150
+_FINE_STEPS = np.append(0.0, 2.0 ** -np.arange(20.0))  # panels around a singular start
+_COARSE_STEPS = np.array([0.0, 0.003, 0.05, 0.3, 1.2])  # the same, where there are many
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,17 @@ class Channels:
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             yield Channels(*(getattr(self, field.name)[part] for field in fields(self)))
+
+    def thinned(self, count: int) -> Channels:
+        """At most `count` of the channels, at equal distances in cumulative probability."""
+        if len(self) <= count:
+            return self
+        cumulative = np.cumsum(self.probability)
+        wanted = (np.arange(count) + 0.5) / count * cumulative[-1]
+        chosen = np.unique(np.searchsorted(cumulative, wanted))
+        values = {field.name: getattr(self, field.name)[chosen] for field in fields(self)}
+        values["probability"] = np.full(len(chosen), 1.0 / len(chosen))
+        return Channels(**values)
 
     @property
     def second_moment(self) -> float:
@@ -117,32 +130,43 @@ def _starts(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return one, one, one
     if network.init_u is None or network.init_v is None:
         return network.init_scale * one, network.init_scale * one, one
-    u, v, weights = [], [], []
-    for left, left_weight in zip(*_points(network.init_u, ()), strict=True):
-        right, right_weight = _points(network.init_v, (left, -left))
-        v.append(right)
-        u.append(np.full(len(right), left))
+    # A weight with a0 = 0 or b0 = 0 never changes its sign: weak singularities at v = ±u.
+    # The wider law is the inner one, which knows where they are.
+    outer, inner = network.init_u, network.init_v
+    swapped = max(_normals(outer)[1]) > max(_normals(inner)[1])
+    if swapped:
+        outer, inner = inner, outer
+    several = max(_normals(outer)[1]) > 0
+    rule = (_COARSE_STEPS, 3) if several else (_FINE_STEPS, 5)
+    first, second, weights = [], [], []
+    for left, left_weight in zip(*_points(outer, (), *rule), strict=True):
+        right, right_weight = _points(inner, (left, -left), *rule)
+        first.append(np.full(len(right), left))
+        second.append(right)
         weights.append(left_weight * right_weight)
-    first, second = np.concatenate(u), np.concatenate(v)
+    u, v = np.concatenate(first), np.concatenate(second)
+    if swapped:
+        u, v = v, u
     scale = 2.0**-0.5
-    return np.abs(first + second) * scale, np.abs(first - second) * scale, np.concatenate(weights)
+    return np.abs(u + v) * scale, np.abs(u - v) * scale, np.concatenate(weights)
 
 
-def _points(law: Start, singular: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Quadrature of a law for integrands with weak singularities at the given values."""
+def _points(
+    law: Start, singular: tuple[float, ...], steps: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Quadrature of a law, with panels at `steps` (in deviations) around singular values."""
     points, shares = [], []
     for mean, std, weight in zip(*_normals(law), strict=True):
         if std == 0.0:
             points.append(np.array([mean]))
             shares.append(np.array([weight]))
             continue
-        edges = [-_TAIL, -3.0, 0.0, 3.0, _TAIL]
+        edges = [np.array([-_TAIL, -3.0, 0.0, 3.0, _TAIL])]
         for value in singular:
-            centre = (value - mean) / std
-            steps = np.array([0.0, 1e-3, 1e-2, 0.1, 1.0])
-            edges.extend(np.concatenate([centre + steps, centre - steps]))
-        kept = np.unique([edge for edge in edges if abs(edge) <= _TAIL])
-        z, measure = gauss_legendre(kept, 4 if singular else 12)
+            edges += [(value - mean) / std + steps, (value - mean) / std - steps]
+        kept = np.unique(np.concatenate(edges))
+        kept = kept[np.abs(kept) <= _TAIL]
+        z, measure = gauss_legendre(kept, count)
         measure = measure * np.exp(-0.5 * z**2)
         points.append(mean + std * z)
         shares.append(weight * measure / measure.sum())

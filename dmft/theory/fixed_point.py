@@ -24,7 +24,7 @@ time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from dmft.theory.averages import Moments, Penalty
 
 _SMALLEST = 1e-14  # of the noise level tau, relative to the size of the teacher
 _COARSE = 1e-2
+_FEW = 64  # channels of a first approximation
 _FINE = 1e-13
 _ACCEPTED = 1e-9
 
@@ -99,7 +100,8 @@ def solve_fixed_point(
     equations = _Equations(penalty, delta, noise, weight_decay)
     floor = max(noise / np.sqrt(delta), _SMALLEST * size)
     if guess is None or (found := _polished(equations, *guess)) is None:
-        found = _polished(equations, *_nested(equations, floor, size, _COARSE))
+        rough = replace(equations, penalty=penalty.thinned(_FEW))
+        found = _polished(equations, *_nested(rough, floor, size, _COARSE))
     if found is None:
         found = _nested(equations, floor, size, _FINE)
     tau, theta = found

@@ -32,6 +32,9 @@ class QuadraticPenalty:
     def strength(self, size: float) -> float:
         return 1.0
 
+    def thinned(self, count: int) -> QuadraticPenalty:
+        return QuadraticPenalty(self.channels.thinned(count))
+
     def speeds(self, tau: float, theta: float) -> Speeds:
         """The law of S = s: every weight of the linear model moves at the same speed."""
         return Speeds(self.channels.feature, self.channels.probability, bounded=True)
@@ -45,6 +48,9 @@ class AbsolutePenalty:
 
     def strength(self, size: float) -> float:
         return size
+
+    def thinned(self, count: int) -> AbsolutePenalty:
+        return AbsolutePenalty(self.channels.thinned(count))
 
     def moments(self, tau: float, theta: float) -> Moments:
         from scipy.special import ndtr

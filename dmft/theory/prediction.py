@@ -69,8 +69,9 @@ class Prediction:
 def predict(problem: Problem, near: Prediction | None = None) -> Prediction:
     """Limits of the curves of a problem and the rates at which they are approached.
 
-    Times are in units of the flow. Deterministic, to about 1e-9 (to 1e-5 when both init_u and
-    init_v are continuous laws). `near`, the prediction of a similar problem, only saves time.
+    Times are in units of the flow. Deterministic, to about 1e-9; relative 1e-5 when init_u or
+    init_v is a continuous law, 5e-3 when both are. `near`, the prediction of a similar problem,
+    only saves time.
 
     Raises
     ------

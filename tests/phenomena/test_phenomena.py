@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "phenomena"
-QUICK = ("incremental", "double_descent")
+QUICK = ("incremental",)
 
 
 @pytest.fixture(autouse=True)

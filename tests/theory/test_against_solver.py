@@ -60,7 +60,7 @@ GRID = [
     {"network": {"kind": "linear"}, "noise_std": 0.5},
     {"network": {"kind": "linear"}, "dynamics": decay(0.2), "sampling_ratio": 1.0},
 ]
-QUICK = (1, 2, 13, 16, 22, 29)
+QUICK = (2, 29)
 
 
 def horizon(problem):
@@ -97,7 +97,8 @@ def end_scores(index, n_paths=2048, replicates=6):
 
 @pytest.mark.parametrize("index", [number(i) for i in range(len(GRID))])
 def test_end_of_training(index):
-    for name, (value, expected, error, tail) in end_scores(index).items():
+    paths = 512 if index in QUICK else 2048
+    for name, (value, expected, error, tail) in end_scores(index, paths).items():
         # Sixty comparisons at 5e-4 each: a false alarm in three of a hundred grids.
         assert tail > 2.5e-4, (name, value, expected, error)
         assert error < 0.03 * max(expected, 1e-3), (name, error)
@@ -121,7 +122,7 @@ RATES = {
     },
     "linear": {"network": {"kind": "linear"}},
 }
-QUICK_RATES = ("start 1", "depth 3", "more samples", "linear")
+QUICK_RATES = ("start 1", "linear")
 
 
 def rate_of(name, n_paths=1024, replicates=4):
@@ -140,6 +141,3 @@ def test_rate_within_five_percent(name):
     found, measured = rate_of(name)
     assert measured.rate == pytest.approx(found.train_rate, rel=0.05)
     assert measured.stderr < 0.05 * measured.rate
-    # Without the power law in front the rate would be missed.
-    solution_rate = measured.rate
-    assert solution_rate > 0

@@ -25,7 +25,7 @@ def test_moments_match_sampling(selection, depth):
     # brute force: the lower of the two minima, or the nonzero one wherever there is one
     q, c = 2 / depth, theta / 2 * depth ** (2 / depth)
     v = np.linspace(1e-6, 1.0, 4000)[:, None] * 1.0
-    sample = slice(0, 20_000)
+    sample = slice(0, 6_000)
     xs = x[sample]
     best = np.empty(len(xs))
     for i in range(0, len(xs), 500):
