@@ -74,6 +74,10 @@ class Mirror:
         dual = late / power * np.where(y > 0, end_a * np.exp(-above), end_b * np.exp(-below))
         return Point(dual, weight, dual_slope, speed * dual_slope)
 
+    def resolution(self) -> np.ndarray:
+        """Size of the terms that w is the difference of at the start; shape (channel, 1)."""
+        return self.a0**self.depth + self.b0**self.depth
+
     def slowest(self) -> np.ndarray:
         """The parameter at which |a| = |b|, where dw/dp is smallest; shape (channel, 1)."""
         if self.code == DEPTH_TWO:

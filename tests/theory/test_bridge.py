@@ -59,6 +59,7 @@ def test_prediction_says_what_it_is():
     assert 0 < found.excess_risk < 0.05
 
 
+@pytest.mark.slow
 def test_flows_from_different_starts_end_in_different_minima():
     """Why there is no single answer; a large start comes close to the prediction."""
     ends = []
