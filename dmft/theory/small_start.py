@@ -42,7 +42,9 @@ def small_start_rate(problem: Problem) -> float:
     channels = checked_channels(problem)
     product = channels.a0 * channels.b0
     if not isinstance(problem.network, Diagonal) or problem.network.code != DEPTH_TWO:
-        raise InputError("the law of small starts needs a diagonal network of depth 2", "network")
+        raise InputError(
+            "the law of small starts needs a diagonal network of depth 2", "problem.network"
+        )
     if problem.dynamics.weight_decay:
         raise InputError("the law of small starts needs weight decay 0", "dynamics.weight_decay")
     if np.ptp(channels.feature) > 0 or np.ptp(product) > 0:

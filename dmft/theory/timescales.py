@@ -63,10 +63,14 @@ def learning_time(problem: Problem) -> float:
     """
     law = checked_channels(problem)
     if np.ptp(law.a0) > 0 or np.ptp(law.b0) > 0:
-        raise InputError("given random starts, the learning time needs constant ones", "network")
+        raise InputError(
+            "given random starts, the learning time needs constant ones", "problem.network"
+        )
     size = float(law.probability @ ((law.mean**2 + law.variance) / law.feature)) ** 0.5
     if size == 0.0:
-        raise InputError("given a teacher that is zero, there is nothing to learn", "teacher")
+        raise InputError(
+            "given a teacher that is zero, there is nothing to learn", "problem.teacher"
+        )
     return _dual(problem, size, float(law.a0[0]), float(law.b0[0])) / initial_force(problem)
 
 
@@ -112,7 +116,9 @@ def current_problem(problem: Problem, time: float) -> Problem:
     """
     network = problem.network
     if not isinstance(network, Diagonal) or network.init_u is not None:
-        raise InputError("the drift of weight decay needs a start given by init_scale", "network")
+        raise InputError(
+            "the drift of weight decay needs a start given by init_scale", "problem.network"
+        )
     decay = problem.dynamics.weight_decay
     start = max(network.init_scale * float(np.exp(-decay * time)), 1e-300)
     return problem.model_copy(
@@ -185,7 +191,9 @@ def grokking(problem: Problem) -> Grokking:
     _check_drifts(problem)
     network = problem.network
     if not isinstance(network, Diagonal) or network.depth != 2 or network.init_u is not None:
-        raise InputError("grokking needs a network of depth 2 with an init_scale", "network")
+        raise InputError(
+            "grokking needs a network of depth 2 with an init_scale", "problem.network"
+        )
     still = current_problem(problem, 0.0)
     low, high = basis_pursuit(still).excess_risk, minimum_l2(still).excess_risk
     near = predict(still)

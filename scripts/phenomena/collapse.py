@@ -74,7 +74,8 @@ def run(full: bool, figure_path: Path) -> Outcome:
         )
         after.set(xscale="log", xlabel="time / T", title=f"{name}: in units of T")
         before.legend(fontsize=7)
-    axes[0].set_ylabel("excess risk")
+    for each in axes:
+        each.set_ylabel("excess risk")
     exact = learning_curves(
         dmft.Problem(network={"kind": "linear"}),
         points * learning_time(dmft.Problem(network={"kind": "linear"})),

@@ -74,7 +74,7 @@ def run(full: bool, figure_path: Path) -> Outcome:
         curve.l1.excess_risk, color=COLOURS[6], linestyle="--", label="minimum $\\ell_1$ norm"
     )
     axes.set(xscale="log", yscale="log", xlabel="start $\\alpha$", ylabel="excess risk at the end")
-    axes.legend(fontsize=9)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 0.88))
     figure.savefig(figure_path)
     return outcome
 

@@ -61,7 +61,7 @@ def run(full: bool, figure_path: Path) -> Outcome:
         axes[1].plot(ratios, limits, color=shade, label=f"p = {p:g}")
         guide = total[0] * (ratios[middle] / ratios[middle][0]) ** (1 - p) - rest
         axes[1].plot(ratios[middle], guide, "--", color=COLOURS[1])
-    axes[0].set(xscale="log", yscale="log", ylabel="excess risk", ylim=(1e-4, 2))
+    axes[0].set(xscale="log", yscale="log", ylabel="excess risk", xlim=(0.5, 1e6), ylim=(1e-4, 2))
     axes[0].set_xlabel("time × largest variance × sampling ratio")
     axes[0].set_title(f"sampling ratio {MANY_SAMPLES:g}")
     axes[1].set(xscale="log", yscale="log", xlabel="sampling ratio", title="end of training")
