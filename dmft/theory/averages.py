@@ -155,7 +155,7 @@ def _integration_nodes(
     root = np.sqrt(block.feature)[:, None]
     mean = block.mean[:, None]
     width = np.sqrt(block.variance + tau**2)[:, None]
-    width = np.maximum(width, _SMALLEST * (1.0 + np.abs(mean) + root * mirror.resolution()))
+    width = np.maximum(width, _SMALLEST * (1.0 + np.abs(mean)))
 
     def position(y: np.ndarray) -> np.ndarray:
         point = mirror.at(y)

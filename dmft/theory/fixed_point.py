@@ -36,6 +36,7 @@ _COARSE = 1e-2
 _FEW = 64  # channels of a first approximation
 _FINE = 1e-13
 _ACCEPTED = 1e-9
+_TOLERATED = 1e-7  # where tau is so small that rounding limits the equations
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class _Equations:
 
     def energy(self, tau: float, moments: Moments) -> float:
         """log of E[(noise and error)^2] over delta tau^2; falls with tau at balance."""
-        return float(np.log((self.noise**2 + moments.risk) / (self.delta * tau**2)))
+        return float(np.log(max(self.noise**2 + moments.risk, 1e-300) / (self.delta * tau**2)))
 
     def balance(self, theta: float, moments: Moments) -> float:
         """delta minus its two uses, relative to it; rises with theta at fixed tau."""
@@ -107,7 +108,7 @@ def solve_fixed_point(
     tau, theta = found
     moments = penalty.moments(tau, theta)
     error = max(abs(equations.energy(tau, moments)), abs(equations.balance(theta, moments)))
-    if not error < _ACCEPTED:
+    if not error < _TOLERATED:
         raise NotConverged(f"the fixed point equations are left with an error of {error:.1g}")
     return FixedPoint(
         tau=tau,
@@ -153,7 +154,7 @@ def _nested(
             theta = float(np.exp(trial))
             return equations.balance(theta, equations.penalty.moments(tau, theta))
 
-        log_theta = _increasing_root(balance, -250.0, 250.0, log_theta, tolerance)
+        log_theta = _increasing_root(balance, -650.0, 650.0, log_theta, tolerance)
         return log_theta
 
     def outer(log_tau: float) -> float:

@@ -1,7 +1,8 @@
 """The two ends of the family of interpolators: minimum l1 norm and minimum l2 norm.
 
-A diagonal network of depth 2 interpolates between them as its start grows from zero to infinity
-(Woodworth et al. 2020).
+Diagonal networks of any depth interpolate between them as their start grows from zero to infinity
+(Woodworth et al. 2020): for a small start psi' is close to a constant times the sign of w, for a
+large one to a constant times w.
 """
 
 from __future__ import annotations

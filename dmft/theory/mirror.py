@@ -74,10 +74,6 @@ class Mirror:
         dual = late / power * np.where(y > 0, end_a * np.exp(-above), end_b * np.exp(-below))
         return Point(dual, weight, dual_slope, speed * dual_slope)
 
-    def resolution(self) -> np.ndarray:
-        """Size of the terms that w is the difference of at the start; shape (channel, 1)."""
-        return self.a0**self.depth + self.b0**self.depth
-
     def slowest(self) -> np.ndarray:
         """The parameter at which |a| = |b|, where dw/dp is smallest; shape (channel, 1)."""
         if self.code == DEPTH_TWO:
@@ -92,22 +88,21 @@ class Mirror:
         Exact but for deep networks, where the smaller of a, b is bounded by its start.
         """
         if self.code == DEPTH_TWO:
-            # (a0 e^y)^2 and (b0 e^-y)^2 from their difference 2w and product (a0 b0)^2
-            root = np.hypot(weight, self.a0 * self.b0)
-            positive = np.log((root + np.abs(weight)) / np.where(weight > 0, self.a0, self.b0) ** 2)
-            return np.where(weight > 0, 0.5, -0.5) * positive
+            return 0.5 * (np.arcsinh(weight / (self.a0 * self.b0)) - np.log(self.a0 / self.b0))
         if self.code == DEEP:
             return self._deep_parameter(weight)
         return weight
 
     def _deep_parameter(self, weight: np.ndarray) -> np.ndarray:
         power, depth = self.depth - 2, self.depth
+        # The growing one of a, b stays below (L |w| + largest^L)^(1/L) =: largest e^(growth/power),
+        # and its power -(L-2) is (a0^-power + b0^-power) / (1 + e^|logit|).
         largest = np.maximum(self.a0, self.b0)
-        size = (depth * np.abs(weight) + largest**depth) ** (1 / depth)
-        length = self.a0**-power + self.b0**-power
-        # size^(-power) = length / (1 + e^|y|)
-        logit = np.sign(weight) * np.log(np.maximum(length * size**power - 1.0, 1.0))
-        return logit - power * np.log(self.a0 / self.b0)
+        growth = power / depth * np.log1p(depth * np.abs(weight) / largest**depth)
+        ratio = (largest / np.minimum(self.a0, self.b0)) ** power
+        bound = np.log1p((1.0 + ratio) / ratio * np.expm1(growth))
+        grows_from_below = np.where(weight > 0, self.a0 < self.b0, self.b0 < self.a0)
+        return np.sign(weight) * (bound + np.where(grows_from_below, 2.0 * np.log(ratio), 0.0))
 
 
 def mirror_of(problem: Problem, channels: Channels) -> Mirror:

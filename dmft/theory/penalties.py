@@ -53,7 +53,7 @@ class AbsolutePenalty:
         return AbsolutePenalty(self.channels.thinned(count))
 
     def moments(self, tau: float, theta: float) -> Moments:
-        from scipy.special import ndtr
+        from scipy.special import erf, ndtr
 
         law = self.channels
         width = np.sqrt(law.variance + tau**2)
@@ -69,13 +69,13 @@ class AbsolutePenalty:
             q = (threshold - mean) / width
             beyond, density = ndtr(-q), np.exp(-0.5 * q**2) / np.sqrt(2 * np.pi)
             probability += beyond
-            slope = 1.0 - trust
+            slope = tau**2 / width**2
             level = -threshold / width
             second = beyond + q * density  # E[z^2; z > q]
             risk += width**2 * (slope**2 * second + 2 * slope * level * density + level**2 * beyond)
         # Between the thresholds v = 0 and E[sqrt(s) w* | x] = mean + trust width z.
         low, high = (-threshold - law.mean) / width, (threshold - law.mean) / width
-        inside = ndtr(high) - ndtr(low)
+        inside = np.where(law.mean == 0.0, erf(high / 2**0.5), ndtr(high) - ndtr(low))
         at_low, at_high = (np.exp(-0.5 * e**2) / np.sqrt(2 * np.pi) for e in (low, high))
         second = inside + low * at_low - high * at_high
         spread = trust * width

@@ -27,6 +27,8 @@ from dmft.theory.mirror import mirror_of
 from dmft.theory.penalties import AbsolutePenalty, QuadraticPenalty
 from dmft.theory.rates import lower_edge
 
+_LARGEST_LOG = 650.0  # of the powers of the start, which have to be floating-point numbers
+_UNRESOLVED = "the rate is too small to be resolved: nearly all weights are either done or at rest"
 _EDGE = 1.5  # power of time from a density that vanishes like a square root
 
 
@@ -111,11 +113,21 @@ def checked_channels(problem: Problem) -> Channels:
     InputError : as said.
     """
     channels = channels_of(problem)
-    confined = (channels.a0 * channels.b0 == 0.0) & (channels.probability > 0)
-    if isinstance(problem.network, Diagonal) and confined.any():
+    if not isinstance(problem.network, Diagonal):
+        return channels
+    power = max(2, 2 * problem.network.depth - 2)
+    starts = np.concatenate([channels.a0, channels.b0])
+    if np.any(starts == 0.0):
         raise InputError(
             "given a start with |init_u| = |init_v|, from which no weight can change its sign: "
             "training ends at a sign-constrained fit that this theory does not cover",
+            "problem.network",
+        )
+    extreme = float(starts[np.argmax(np.abs(np.log(starts)))])
+    if abs(np.log(extreme)) * power > _LARGEST_LOG:
+        raise InputError(
+            f"given a start of {extreme:.3g} at depth {problem.network.depth}, must be between "
+            f"{np.exp(-_LARGEST_LOG / power):.2g} and {np.exp(_LARGEST_LOG / power):.2g}",
             "problem.network",
         )
     return channels
@@ -174,6 +186,7 @@ def _interpolation(problem: Problem, channels: Channels, near: Prediction | None
         noise_level=found.tau,
         threshold=found.theta,
         nonzero=1.0,
+        note=_UNRESOLVED if np.isnan(rate) else "",
     )
 
 

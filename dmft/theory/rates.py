@@ -25,6 +25,7 @@ import numpy as np
 from dmft.theory.averages import Speeds
 
 _DEEPEST = 80.0  # range of log(c / S) searched
+_RESOLVED = 1e-11  # least probability between fast and slow weights
 
 
 def lower_edge(speeds: Speeds, delta: float) -> float:
@@ -34,6 +35,9 @@ def lower_edge(speeds: Speeds, delta: float) -> float:
     ----------
     speeds : law of S.
     delta : sampling ratio n/d.
+
+    NaN where the law of S has next to no probability between its fast and its slow part, so that
+    rounding decides (deep networks with tiny starts).
     """
     from scipy.optimize import brentq
 
@@ -52,7 +56,8 @@ def lower_edge(speeds: Speeds, delta: float) -> float:
         c = float(np.exp(brentq(excess, low, high, xtol=1e-13)))
         # E[S/(S+c)] - delta = E[S/(S+c)] - E[(S/(S+c))^2], without cancellation
         share = value / (value + c)
-        return c * float(probability @ (share * (1.0 - share)))
+        between = float(probability @ (share * (1.0 - share)))
+        return c * between if between > _RESOLVED else float("nan")
 
     above = value - smallest  # S + c = above + gap, with gap = c + min S > 0
 

@@ -23,14 +23,13 @@ class TradeOff:
     init_scale : alpha, the start.
     relaxation_rate : lambda_min, which goes to 0 as alpha does.
     excess_risk : of the limit.
-    l1, l2 : the minimum norm interpolators at the ends alpha -> 0 and alpha -> infinity; at other
-        depths than 2 the small end is not the l1 norm and `l1` is None.
+    l1, l2 : the minimum norm interpolators at the ends alpha -> 0 and alpha -> infinity.
     """
 
     init_scale: np.ndarray
     relaxation_rate: np.ndarray
     excess_risk: np.ndarray
-    l1: LeastNorm | None
+    l1: LeastNorm
     l2: float
 
 
@@ -63,6 +62,6 @@ def trade_off(problem: Problem, init_scale: ArrayLike | None = None) -> TradeOff
         init_scale=starts,
         relaxation_rate=np.array([each.relaxation_rate for each in found]),
         excess_risk=np.array([each.excess_risk for each in found]),
-        l1=basis_pursuit(problem) if depth == 2 else None,
+        l1=basis_pursuit(problem),
         l2=l2,
     )

@@ -51,7 +51,6 @@ def run(full: bool, figure_path: Path) -> Outcome:
     )
     rising = np.diff(curve.excess_risk)
     outcome.check("smallest step of the mean-field curve (it rises)", rising.min(), 0, np.inf)
-    assert curve.l1 is not None
     outcome.check(
         "risk at start 1e-5 over that of the l1 norm",
         curve.excess_risk[0] / curve.l1.excess_risk,

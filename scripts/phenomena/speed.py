@@ -45,7 +45,6 @@ def run(full: bool, figure_path: Path) -> Outcome:
             curve.relaxation_rate, curve.excess_risk, color=shade, label=f"noise {noise:g}"
         )
         if noise == 0.1:
-            assert curve.l1 is not None
             axes[0].axhline(curve.l1.excess_risk, color=COLOURS[6], linestyle="--", linewidth=1)
             axes[0].axhline(curve.l2, color=COLOURS[6], linestyle=":", linewidth=1)
             rises = np.all(np.diff(curve.relaxation_rate) > 0) and np.all(

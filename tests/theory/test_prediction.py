@@ -215,7 +215,38 @@ def test_nothing_to_learn():
     assert 0 < found.excess_risk < 0.15**2
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampling_ratio": 0.999},
+        {"sampling_ratio": 1e-3},
+        {"noise_std": 1e3},
+        {"network": {"init_scale": 1e-100}},
+        {"network": {"init_scale": 1e8}},
+        {"network": {"init_scale": 1e3, "depth": 20}},
+        {"dynamics": {"weight_decay": 1e-12}},
+        {"dynamics": {"weight_decay": 1e6}},
+        {"dynamics": {"weight_decay": 1e-9}, "noise_std": 0.0},
+        {"network": {"init_u": 1e-3, "init_v": 1e3}},
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_extreme_problems(changes):
+    found = predict(Problem(**changes))
+    assert np.isfinite(found.excess_risk) and found.excess_risk >= 0
+    assert found.relaxation_rate >= 0
+
+
+def test_rates_that_rounding_hides_are_not_made_up():
+    found = predict(Problem(network={"depth": 20, "init_scale": 1e-6}))
+    assert np.isnan(found.relaxation_rate) and "resolved" in found.note
+    assert found.excess_risk == pytest.approx(basis_pursuit(Problem()).excess_risk, rel=1e-6)
+
+
 def test_refusals():
+    for start in (1e-150, 1e150):
+        with pytest.raises(InputError, match="must be between"):
+            predict(Problem(network={"init_scale": start}))
     with pytest.raises(InputError, match="sign"):
         predict(Problem(network={"init_u": 0.5, "init_v": 0.5}))
     for delta in (1.0, 2.0):
