@@ -1,0 +1,59 @@
+"""Predict where training ends and how fast, without solving for the way there.
+
+Uses [problem] and [dynamics] of the configuration; takes about a second."""
+
+from __future__ import annotations
+
+import argparse
+
+from dmft.cli import parser as options
+
+SUMMARY = "predict limits and rates"
+EXAMPLES = """\
+  dmft theory
+  dmft theory config.toml --set problem.network.init_scale=1e-3
+  dmft theory --set dynamics.weight_decay=0.1 --json"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_config(parser)
+    options.add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from dmft.cli.output import print_json
+    from dmft.config import load_config
+    from dmft.theory import predict
+
+    config = load_config(arguments.config, arguments.overrides)
+    found = predict(config.problem)
+    if arguments.json:
+        print_json(found.to_dict())
+        return 0
+    rows = [
+        ("regime", found.regime),
+        ("excess risk", _number(found.excess_risk)),
+        ("train mse", _number(found.train_mse)),
+        ("relaxation rate", _number(found.relaxation_rate)),
+        ("train mse decays like", _decay(found.train_power, found.train_rate)),
+        ("excess risk settles like", _decay(found.risk_power, found.risk_rate)),
+        ("nonzero weights", _number(found.nonzero)),
+    ]
+    for name, text in rows:
+        print(f"{name:<26}{text}")
+    if found.note:
+        print(f"note: {found.note}")
+    return 0
+
+
+def _number(value: float) -> str:
+    return f"{value:.8g}"
+
+
+def _decay(power: float | None, rate: float) -> str:
+    """The law t^-power e^(-rate t) in words."""
+    if power is None:
+        return "unknown"
+    parts = [f"t^{-power:g}"] if power else []
+    parts += [f"exp(-{rate:.6g} t)"] if rate else []
+    return " ".join(parts)
