@@ -1,0 +1,51 @@
+"""Architectures as small settings objects; `parse_architecture` reads their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dmft.conservation.architectures.base import Architecture
+from dmft.conservation.architectures.mlp import MLP
+from dmft.errors import InputError
+from dmft.validation import nearest_key
+
+__all__ = ["KINDS", "MLP", "Architecture", "parse_architecture"]
+
+# Names for users: the class, and the settings that the name implies.
+KINDS: dict[str, tuple[type[Architecture], dict[str, Any]]] = {
+    "mlp": (MLP, {}),
+    **{
+        name: (MLP, {"activation": name})
+        for name in (
+            "linear", "relu", "leaky-relu", "power", "gelu", "silu", "tanh", "sigmoid", "softplus"
+        )
+    },
+}  # fmt: skip
+
+
+def parse_architecture(table: Mapping[str, Any]) -> Architecture:
+    """An architecture from a table with the key `kind`, for example of a TOML file.
+
+    Raises
+    ------
+    InputError : unknown kind or key, or a value outside its range.
+
+    Examples
+    --------
+    >>> parse_architecture({"kind": "relu", "widths": [2, 3, 1], "bias": True}).dimension
+    12
+    """
+    given = dict(table)
+    kind = given.pop("kind", None)
+    if kind not in KINDS:
+        if kind is None:
+            raise InputError("required, but not given", "kind")
+        if not isinstance(kind, str):
+            raise InputError(f"given {kind!r}, must be a name", "kind")
+        raise InputError(nearest_key(kind, list(KINDS)).replace("key", f"kind '{kind}'"), "kind")
+    model, implied = KINDS[kind]
+    for key, value in implied.items():
+        if given.setdefault(key, value) != value:
+            raise InputError(f"given {given[key]!r}, kind '{kind}' implies {value!r}", key)
+    return model(**given)

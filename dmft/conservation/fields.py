@@ -1,0 +1,162 @@
+"""Generators of the gradient flows of a network, and their Lie brackets, at one point.
+
+A generator is X(theta) = gradient of <w, g(theta, x)> for one input x and one cotangent w. The bracket
+[X, Y] = dX Y - dY X needs directional derivatives only, which are coefficients of a nilpotent:
+X(theta + eps Y) = X(theta) + eps dX Y.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.conservation.draws import Draws
+from dmft.conservation.rings import Ring
+from dmft.conservation.tensor import Tensor, backward
+from dmft.errors import NotConverged
+
+if TYPE_CHECKING:
+    from dmft.conservation.architectures.base import Architecture
+
+_CANDIDATES = 2048  # evaluations per attempt at finding data whose square roots exist
+_ATTEMPTS = 400
+
+
+class Fields:
+    """Generators of an architecture around one random point.
+
+    Parameters
+    ----------
+    architecture : what is evaluated.
+    ring : prime field, or reals.
+    seed : of the point, the constants and all data.
+
+    Attributes
+    ----------
+    point : (1, 1, D) the parameters; square roots of a network exist there for the data drawn.
+    assumptions : what the evaluations so far have taken for granted.
+    """
+
+    def __init__(self, architecture: Architecture, ring: Ring, seed: int) -> None:
+        self.architecture = architecture
+        self.ring = ring
+        self.shapes = architecture.parameters()
+        self.dimension = sum(math.prod(shape) for shape in self.shapes.values())
+        self.key = seed
+        self.assumptions: set[str] = set()
+        self._rng = np.random.default_rng(seed)
+        self.point = self.ring.random(self._rng, (1, 1, self.dimension))
+        self._pool: Draws | None = None
+
+    def generators(self, batch: int) -> Draws:
+        """Data and cotangents of `batch` random generators, whose square roots exist at `point`."""
+        if self._pool is None:
+            draws = Draws(self.ring, self._rng, batch, self.key)
+            self._output(draws, self.point)
+            if not draws.has_roots:
+                return draws
+            self._pool = self._fill_pool()
+        return self._pool.select(self._rng.integers(0, self._pool.batch, batch))
+
+    def points(self, batch: int) -> tuple[np.ndarray, Draws]:
+        """Random points (1, batch, D), each with the data of one generator."""
+        points = self.ring.random(self._rng, (1, batch, self.dimension))
+        draws = Draws(self.ring, self._rng, batch, self.key)
+        self._output(draws, points)
+        if not draws.has_roots:
+            return points, draws
+        found: list[tuple[np.ndarray, Draws]] = []
+        for _ in range(_ATTEMPTS):
+            valid = np.flatnonzero(draws.valid)
+            found.append((points[:, valid], draws.select(valid)))
+            if sum(part[1].batch for part in found) >= batch:
+                joined = join([part[1] for part in found])
+                points = np.concatenate([part[0] for part in found], axis=1)
+                return points[:, :batch], joined.select(np.arange(batch))
+            points = self.ring.random(self._rng, (1, _CANDIDATES, self.dimension))
+            draws = Draws(self.ring, self._rng, _CANDIDATES, self.key)
+            self._output(draws, points)
+        raise NotConverged("no data found whose square roots exist in the prime field")
+
+    def _fill_pool(self) -> Draws:
+        found: list[Draws] = []
+        for _ in range(_ATTEMPTS):
+            draws = Draws(self.ring, self._rng, _CANDIDATES, self.key)
+            outputs = self._output(draws, self.point)
+            wanted = max(24, 2 * self.dimension // math.prod(outputs.shape))
+            found.append(draws.select(np.flatnonzero(draws.valid)))
+            if sum(part.batch for part in found) >= wanted:
+                return join(found)
+        raise NotConverged("no data found whose square roots exist in the prime field")
+
+    def _output(self, draws: Draws, theta: np.ndarray) -> Tensor:
+        tensors = {name: Tensor(self.ring, part) for name, part in self.split(theta).items()}
+        output = self.architecture.forward(tensors, draws.restart())
+        self.assumptions |= draws.assumptions
+        return output
+
+    def split(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """Named parameters of (components, batch, D), as views with axes (.., .., *shape)."""
+        parts, position = {}, 0
+        for name, shape in self.shapes.items():
+            size = math.prod(shape)
+            part = theta[..., position : position + size]
+            parts[name] = part.reshape(*theta.shape[:-1], *shape)
+            position += size
+        return parts
+
+    def generator(self, draws: Draws, theta: np.ndarray) -> np.ndarray:
+        """The fields of `draws` at multi-dual points (components, 1 or batch, D)."""
+        tensors = {
+            name: Tensor(self.ring, part, tracked=True) for name, part in self.split(theta).items()
+        }
+        output = self.architecture.forward(tensors, draws.restart())
+        zero_sum = self.architecture.loss == "cross-entropy"
+        seed = draws.cotangent(output.shape, zero_sum)
+        gradients = backward(output, seed, list(tensors.values()))
+        out = np.zeros((len(theta), draws.batch, self.dimension), self.ring.dtype)
+        position = 0
+        for gradient in gradients:
+            size = math.prod(gradient.shape[2:])
+            part = gradient.reshape(*gradient.shape[:2], size)
+            out[: len(part), :, position : position + size] = part
+            position += size
+        if self.architecture.flow == "multiplicative":
+            out = self.ring.multiply(out, theta)
+        return out
+
+    def bracket(self, generators: Sequence[Draws], theta: np.ndarray) -> np.ndarray:
+        """[X_n, [.. [X_2, X_1]]] of the given generators, at multi-dual points."""
+        *inner, last = generators
+        if not inner:
+            return self.generator(last, theta)
+        half = len(theta)
+        x = self.generator(last, theta)
+        y = self.bracket(inner, _with_nilpotent(theta, x))
+        derivative_of_y = y[half:]
+        derivative_of_x = self.generator(last, _with_nilpotent(theta, y[:half]))[half:]
+        return self.ring.add(derivative_of_x, self.ring.negative(derivative_of_y))
+
+
+def join(parts: Sequence[Draws]) -> Draws:
+    """The evaluations of several draws of the same network as one."""
+    first = parts[0]
+    joined = first.select(np.zeros(0, int))
+    joined.batch = sum(part.batch for part in parts)
+    joined.valid = np.ones(joined.batch, bool)
+    joined._arrays = [
+        np.concatenate([part._arrays[i] for part in parts]) for i in range(len(first._arrays))
+    ]
+    return joined
+
+
+def _with_nilpotent(theta: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """theta + eps direction with one nilpotent more."""
+    shape = (2 * len(theta), max(theta.shape[1], direction.shape[1]), theta.shape[2])
+    out = np.empty(shape, theta.dtype)
+    out[: len(theta)] = theta
+    out[len(theta) :] = direction
+    return out
