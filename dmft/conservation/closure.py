@@ -1,4 +1,4 @@
-"""Dimension of the Lie algebra that the gradient fields generate, at one point over a prime field."""
+"""The Lie algebra that the gradient fields generate, at one point over a prime field."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def generate(
 ) -> Trace:
     """Span of the generators and their right-normed brackets at a random point mod `prime`.
 
-    Right-normed brackets [X_n, [.. [X_2, X_1]]] span a Lie algebra. If those of n + 1 generators add
-    nothing at a generic point to those of up to n, no longer ones do: near such a point, each is a
-    combination of a basis with functions as coefficients, and so are its brackets.
+    Right-normed brackets [X_n, [.. [X_2, X_1]]] span a Lie algebra. If those of n + 1 generators
+    add nothing at a generic point to those of up to n, no longer ones do: near such a point, each
+    is a combination of a basis with functions as coefficients, and so are its brackets.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Generators of the gradient flows of a network, and their Lie brackets, at one point.
 
-A generator is X(theta) = gradient of <w, g(theta, x)> for one input x and one cotangent w. The bracket
-[X, Y] = dX Y - dY X needs directional derivatives only, which are coefficients of a nilpotent:
-X(theta + eps Y) = X(theta) + eps dX Y.
+A generator is X(theta) = gradient of <w, g(theta, x)> for one input x and one cotangent w. The
+bracket [X, Y] = dX Y - dY X needs directional derivatives only, which are coefficients of a
+nilpotent: X(theta + eps Y) = X(theta) + eps dX Y.
 """
 
 from __future__ import annotations

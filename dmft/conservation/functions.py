@@ -110,10 +110,7 @@ def power_series(exponent: int) -> Series:
 def inverse_root_series(ring: Ring, z: np.ndarray, order: int) -> list[np.ndarray]:
     """z^(-1/2): f' = -f / (2 z). In a prime field, only at squares (see `Draws.valid`)."""
     inverse = ring.inverse(z)
-    if isinstance(ring, PrimeField):
-        c = [ring.square_root(inverse)[0]]
-    else:
-        c = [np.sqrt(inverse)]
+    c = [ring.square_root(inverse)[0]] if isinstance(ring, PrimeField) else [np.sqrt(inverse)]
     for j in range(order):
         factor = ring.fraction(-(2 * j + 1), 2 * (j + 1))
         c.append(ring.wrap(ring.wrap(c[j] * inverse) * factor))
@@ -141,12 +138,15 @@ SERIES: dict[str, Series] = {
 
 
 def exp(z: Tensor) -> Tensor:
+    """e^z entrywise."""
     return apply(exp_series, z)
 
 
 def sigmoid(z: Tensor) -> Tensor:
+    """1 / (1 + e^-z) entrywise."""
     return apply(sigmoid_series, z)
 
 
 def reciprocal(z: Tensor) -> Tensor:
+    """1/z entrywise."""
     return apply(power_series(-1), z)

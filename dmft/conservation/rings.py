@@ -4,10 +4,10 @@ Both rings act on *multi-dual* arrays (components, batch, ...): numbers with k n
 eps_i^2 = 0, have 2^k components, numbered by bit masks of nilpotents. The coefficient of
 eps_1 ... eps_k is a mixed derivative, without truncation error.
 
-Transcendental functions have no values in a prime field. There, `value` returns a
-pseudorandom element that depends on the name of the function and on the argument: the function is
-treated as *formal*, known only by its differential equation. What follows holds for the real function
-if its values at the arguments of a network are algebraically independent of all else.
+Transcendental functions have no values in a prime field. There, `value` returns a pseudorandom
+element that depends on the name of the function and on the argument: the function is treated as
+*formal*, known only by its differential equation. What follows holds for the real function if its
+values at the arguments of a network are algebraically independent of all else.
 """
 
 from __future__ import annotations

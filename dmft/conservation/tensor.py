@@ -36,7 +36,7 @@ class Tensor:
         self.ring = ring
         self.data = data
         self.parents = [entry for entry in parents if entry[0].tracked]
-        self.tracked = tracked or bool(self.parents)
+        self.tracked: bool = tracked or bool(self.parents)
         self.number = next(_numbers)
 
     @property

@@ -171,7 +171,7 @@ def logit_shift(weight: str, bias: str | None) -> list[Law]:
 
 
 def tex(name: str | None) -> str:
-    """W1 as W_{1}, q_norm as \\mathrm{q\\_norm}."""
+    """The name of a parameter in LaTeX: W1 gets its number as a subscript."""
     if name is None:
         return ""
     letters = name.rstrip("0123456789")
