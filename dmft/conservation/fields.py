@@ -48,8 +48,8 @@ class Fields:
         self.key = seed
         self.assumptions: set[str] = set()
         self._rng = np.random.default_rng(seed)
-        self.point = self.ring.random(self._rng, (1, 1, self.dimension))
         self._pool: Draws | None = None
+        self.point = self.points(1)[0]
 
     def generators(self, batch: int) -> Draws:
         """Data and cotangents of `batch` random generators, whose square roots exist at `point`."""

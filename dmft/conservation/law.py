@@ -74,6 +74,7 @@ def jacobian(laws: Sequence[Law], parameters: Mapping[str, np.ndarray], ring: Ri
             for name, array in parameters.items()
         }
         parts = _jacobian(law, tensors)
+        # A law may leave out parameters.
         blocks.append(np.concatenate([part[0].reshape(part.shape[1], -1) for part in parts], 1))
     return np.concatenate(blocks) if blocks else np.zeros((0, dimension), ring.dtype)
 

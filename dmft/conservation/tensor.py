@@ -130,13 +130,9 @@ class Tensor:
         shape = self.shape
         return Tensor(self.ring, data, [(self, lambda g: g.reshape(*g.shape[:2], *shape))])
 
-    def moveaxis(self, source: int, target: int) -> Tensor:
-        """One event axis at another place; both counted from the end (negative)."""
-        return Tensor(
-            self.ring,
-            np.moveaxis(self.data, source, target),
-            [(self, lambda g: np.moveaxis(g, target, source))],
-        )
+    def swapaxes(self, first: int, second: int) -> Tensor:
+        i, j = (axis if axis < 0 else axis - self.ndim for axis in (first, second))
+        return Tensor(self.ring, self.data.swapaxes(i, j), [(self, lambda g: g.swapaxes(i, j))])
 
     def sum(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         """Sum over one event axis, or over all of them."""

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dmft.conservation.architectures.attention import Attention
 from dmft.conservation.architectures.base import Architecture
+from dmft.conservation.architectures.convolution import Convolution
+from dmft.conservation.architectures.custom import Polynomial
+from dmft.conservation.architectures.diagonal import Diagonal, Symmetric
+from dmft.conservation.architectures.glu import GLU
 from dmft.conservation.architectures.mlp import MLP
+from dmft.conservation.architectures.moe import MixtureOfExperts
+from dmft.conservation.architectures.norms import NormLayer
 from dmft.errors import InputError
 from dmft.validation import nearest_key
 
-__all__ = ["KINDS", "MLP", "Architecture", "parse_architecture"]
+__all__ = [
+    "GLU", "KINDS", "MLP", "Architecture", "Attention", "Convolution", "Diagonal",
+    "MixtureOfExperts", "NormLayer", "Polynomial", "Symmetric", "parse_architecture",
+]  # fmt: skip
 
 # Names for users: the class, and the settings that the name implies.
 KINDS: dict[str, tuple[type[Architecture], dict[str, Any]]] = {
@@ -21,6 +31,18 @@ KINDS: dict[str, tuple[type[Architecture], dict[str, Any]]] = {
             "linear", "relu", "leaky-relu", "power", "gelu", "silu", "tanh", "sigmoid", "softplus"
         )
     },
+    "glu": (GLU, {}),
+    "swiglu": (GLU, {"gate": "silu"}),
+    "geglu": (GLU, {"gate": "gelu"}),
+    "reglu": (GLU, {"gate": "relu"}),
+    "bilinear": (GLU, {"gate": "linear"}),
+    "convolution": (Convolution, {}),
+    "attention": (Attention, {}),
+    "moe": (MixtureOfExperts, {}),
+    "norm": (NormLayer, {}),
+    "diagonal": (Diagonal, {}),
+    "symmetric": (Symmetric, {}),
+    "polynomial": (Polynomial, {}),
 }  # fmt: skip
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from dmft.conservation.architectures.base import Architecture, Widths
-from dmft.conservation.law import Law, squares, upper
+from dmft.conservation.catalogue import balancedness, logit_shift, neuron_balance, neuron_sum
 from dmft.errors import InputError
 
 if TYPE_CHECKING:
     from dmft.conservation.draws import Draws
+    from dmft.conservation.law import Law
     from dmft.conservation.tensor import Tensor
 
 Activation = Literal[
@@ -95,86 +96,3 @@ class MLP(Architecture):
             neuron_sum(f"W{i}", f"W{i + 1}", f"b{i}" if self.bias else None)
             for i in range(1, self.depth)
         )
-
-
-def balancedness(inner: str, outer: str, bias: str | None = None) -> Law:
-    """W_in W_in^T + b b^T - W_out^T W_out, a symmetric matrix, of a linear hidden layer."""
-
-    def evaluate(p: Mapping[str, Any]) -> Any:
-        matrix = p[inner] @ p[inner].T - p[outer].T @ p[outer]
-        if bias:
-            column = p[bias].reshape(-1, 1)
-            matrix = matrix + column @ column.T
-        return upper(matrix)
-
-    plus = f" + {bias} {bias}^T" if bias else ""
-    latex_plus = f" + {tex(bias)} {tex(bias)}^\\top" if bias else ""
-    return Law(
-        f"balance {inner}-{outer}",
-        f"{inner} {inner}^T{plus} - {outer}^T {outer}",
-        f"{tex(inner)} {tex(inner)}^\\top{latex_plus} - {tex(outer)}^\\top {tex(outer)}",
-        evaluate,
-    )
-
-
-def neuron_balance(inner: str, outer: str, bias: str | None = None, degree: int = 1) -> Law:
-    """|W_in[k,:]|^2 + b_k^2 - degree |W_out[:,k]|^2 of every hidden neuron k."""
-
-    def evaluate(p: Mapping[str, Any]) -> Any:
-        value = squares(p[inner], -1) - degree * squares(p[outer], -2)
-        return value + p[bias] * p[bias] if bias else value
-
-    times = f"{degree} " if degree > 1 else ""
-    plus = f" + {bias}[k]^2" if bias else ""
-    latex_plus = f" + ({tex(bias)})_k^2" if bias else ""
-    return Law(
-        f"neurons {inner}-{outer}",
-        f"|{inner}[k,:]|^2{plus} - {times}|{outer}[:,k]|^2",
-        f"\\|({tex(inner)})_{{k:}}\\|^2{latex_plus} - {times}\\|({tex(outer)})_{{:k}}\\|^2",
-        evaluate,
-    )
-
-
-def neuron_sum(inner: str, outer: str, bias: str | None = None) -> Law:
-    """sum W_in[k,:] + b_k - sum W_out[:,k], for theta' = -theta * grad."""
-
-    def evaluate(p: Mapping[str, Any]) -> Any:
-        value = p[inner].sum(-1) - p[outer].sum(-2)
-        return value + p[bias] if bias else value
-
-    plus = f" + {bias}[k]" if bias else ""
-    latex_plus = f" + ({tex(bias)})_k" if bias else ""
-    return Law(
-        f"neuron sums {inner}-{outer}",
-        f"sum_j {inner}[k,j]{plus} - sum_j {outer}[j,k]",
-        f"\\sum_j ({tex(inner)})_{{kj}}{latex_plus} - \\sum_j ({tex(outer)})_{{jk}}",
-        evaluate,
-    )
-
-
-def logit_shift(weight: str, bias: str | None) -> list[Law]:
-    """Column sums of the last layer under cross-entropy: a common shift of all logits is free."""
-    laws = [
-        Law(
-            f"column sums {weight}",
-            f"sum_i {weight}[i,j]",
-            f"\\sum_i ({tex(weight)})_{{ij}}",
-            lambda p: p[weight].sum(-2),
-        )
-    ]
-    if bias:
-        laws.append(
-            Law(f"sum {bias}", f"sum_i {bias}[i]", f"\\sum_i ({tex(bias)})_i",
-                lambda p: p[bias].sum(-1))
-        )  # fmt: skip
-    return laws
-
-
-def tex(name: str | None) -> str:
-    """The name of a parameter in LaTeX: W1 gets its number as a subscript."""
-    if name is None:
-        return ""
-    letters = name.rstrip("0123456789")
-    digits = name[len(letters) :]
-    head = letters if len(letters) == 1 else "\\mathrm{" + letters.replace("_", "\\_") + "}"
-    return f"{head}_{{{digits}}}" if digits else head
