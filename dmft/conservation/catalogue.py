@@ -95,18 +95,23 @@ def gain_balance(gains: Sequence[str], consumers: Sequence[str]) -> Law:
     minus = " - ".join(f"|{name}[..,i]|^2" for name in consumers)
     latex_plus = " + ".join(f"({tex(name)})_i^2" for name in gains)
     latex_minus = " - ".join(f"\\|({tex(name)})_{{\\cdot i}}\\|^2" for name in consumers)
-    return Law(
-        f"gains {gains[0]}", f"{plus} - {minus}", f"{latex_plus} - {latex_minus}", evaluate
-    )
+    return Law(f"gains {gains[0]}", f"{plus} - {minus}", f"{latex_plus} - {latex_minus}", evaluate)
 
 
-def total_square(names: Sequence[str], label: str) -> Law:
-    """Sum of squares of several parameters: what they scale does not matter."""
+def total_square(names: Sequence[str], label: str, against: Sequence[str] = ()) -> Law:
+    """Sum of squares of several parameters, minus those of what their scale can be moved into."""
+
+    def evaluate(p: Mapping[str, Any]) -> Any:
+        total = sum(squares(p[name]) for name in names)
+        return total - sum(squares(p[name]) for name in against) if against else total
+
+    plus = " + ".join(f"|{name}|^2" for name in names)
+    latex = " + ".join(f"\\|{tex(name)}\\|^2" for name in names)
     return Law(
         label,
-        " + ".join(f"|{name}|^2" for name in names),
-        " + ".join(f"\\|{tex(name)}\\|^2" for name in names),
-        lambda p: sum(squares(p[name]) for name in names),
+        plus + "".join(f" - |{name}|^2" for name in against),
+        latex + "".join(f" - \\|{tex(name)}\\|^2" for name in against),
+        evaluate,
     )
 
 

@@ -41,7 +41,9 @@ class Draws:
     Attributes
     ----------
     assumptions : what a formal evaluation over a prime field takes for granted.
-    valid : (batch,) false where a square root does not exist in the prime field.
+    missing : (batch,) how many square roots of the network do not exist in the prime field.
+    has_roots : whether there are any.
+    continuous : whether the data contain generic numbers, not only classes.
     """
 
     def __init__(self, ring: Ring, rng: np.random.Generator, batch: int, key: int = 0) -> None:
@@ -49,8 +51,9 @@ class Draws:
         self.batch = batch
         self.key = key
         self.assumptions: set[str] = set()
-        self.valid = np.ones(batch, bool)
+        self.missing = np.zeros(batch, int)
         self.has_roots = False
+        self.continuous = False
         self._rng = rng
         self._arrays: list[np.ndarray] = []
         self._position = 0
@@ -59,7 +62,13 @@ class Draws:
     def restart(self) -> Draws:
         """Replay from the beginning."""
         self._position = 0
+        self.missing = np.zeros(self.batch, int)
         return self
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Indices of the evaluations in which all square roots exist."""
+        return np.flatnonzero(self.missing == 0)
 
     def select(self, index: np.ndarray) -> Draws:
         """The data of the evaluations `index` (repeats allowed), with fresh cotangents."""
@@ -67,6 +76,7 @@ class Draws:
         chosen._arrays = [array[index] for array in self._arrays]
         chosen.assumptions = self.assumptions
         chosen.has_roots = self.has_roots
+        chosen.continuous = self.continuous
         return chosen
 
     def _replay(self, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -82,6 +92,10 @@ class Draws:
 
     def inputs(self, *shape: int) -> Tensor:
         """Generic real inputs."""
+        self.continuous = True
+        return self._generic(*shape)
+
+    def _generic(self, *shape: int) -> Tensor:
         array = self._replay(lambda: self.ring.random(self._rng, (self.batch, *shape)))
         return self._tensor(array)
 
@@ -109,7 +123,7 @@ class Draws:
         """Slope of a (leaky) rectifier: 1 or `negative`; arbitrary over a prime field."""
         if self.ring.exact:
             self.assumptions.add(PATTERNS)
-            return self.inputs(*z.shape)
+            return self._generic(*z.shape)
         return self._tensor(np.where(z.data[0] > 0, 1.0, negative))
 
     def activation(self, name: str, z: Tensor) -> Tensor:
@@ -139,9 +153,8 @@ class Draws:
         """z^(-1/2), recording where it does not exist."""
         if isinstance(self.ring, PrimeField):
             _, exists = self.ring.square_root(z.data[0])
-            # Zero has a root but no inverse.
-            exists &= z.data[0] != 0
-            self.valid = self.valid & exists.reshape(len(exists), -1).all(axis=1)
+            exists &= z.data[0] != 0  # zero has a root, but no inverse
+            self.missing = self.missing + (~exists).reshape(len(exists), -1).sum(axis=1)
             self.has_roots = True
         return functions.apply(functions.inverse_root_series, z)
 
@@ -149,7 +162,7 @@ class Draws:
         """Maximum over the last axis; arbitrary weights over a prime field."""
         if self.ring.exact:
             self.assumptions.add(SELECTIONS)
-            weight = self.inputs(*z.shape)
+            weight = self._generic(*z.shape)
         else:
             best = z.data[0].argmax(-1)
             weight = self._tensor(np.eye(z.shape[-1])[best])

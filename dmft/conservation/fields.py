@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _CANDIDATES = 2048  # evaluations per attempt at finding data whose square roots exist
 _ATTEMPTS = 400
+_NO_ROOTS = "found no data for which the square roots of the network exist in the prime field"
+_CLIMBS = 400  # proposals for a point where enough sequences of classes have their roots
 
 
 class Fields:
@@ -49,7 +51,7 @@ class Fields:
         self.assumptions: set[str] = set()
         self._rng = np.random.default_rng(seed)
         self._pool: Draws | None = None
-        self.point = self.points(1)[0]
+        self.point = self._choose_point()
 
     def generators(self, batch: int) -> Draws:
         """Data and cotangents of `batch` random generators, whose square roots exist at `point`."""
@@ -70,8 +72,7 @@ class Fields:
             return points, draws
         found: list[tuple[np.ndarray, Draws]] = []
         for _ in range(_ATTEMPTS):
-            valid = np.flatnonzero(draws.valid)
-            found.append((points[:, valid], draws.select(valid)))
+            found.append((points[:, draws.valid], draws.select(draws.valid)))
             if sum(part[1].batch for part in found) >= batch:
                 joined = join([part[1] for part in found])
                 points = np.concatenate([part[0] for part in found], axis=1)
@@ -79,7 +80,30 @@ class Fields:
             points = self.ring.random(self._rng, (1, _CANDIDATES, self.dimension))
             draws = Draws(self.ring, self._rng, _CANDIDATES, self.key)
             self._output(draws, points)
-        raise NotConverged("no data found whose square roots exist in the prime field")
+        raise NotConverged(_NO_ROOTS)
+
+    def _choose_point(self) -> np.ndarray:
+        """A random point at which some data have their square roots.
+
+        Data made of classes are few, and most would be lost. The point is then improved row by
+        row until roots exist for many of them; a rank bounds the generic one at any point.
+        """
+        point, draws = self.points(1)
+        if not draws.has_roots or draws.continuous:
+            return point
+        draws = Draws(self.ring, self._rng, _CANDIDATES // 4, self.key)
+        best = -1.0
+        for _ in range(_CLIMBS):
+            proposal = point.copy()
+            parts = self.split(proposal)
+            part = parts[list(parts)[self._rng.integers(len(parts))]][0, 0]
+            row = self._rng.integers(len(part))
+            part[row] = self.ring.random(self._rng, part[row].shape)
+            self._output(draws, proposal)
+            score = np.exp2(-draws.missing).sum()
+            if score >= best:
+                best, point = score, proposal
+        return point
 
     def _fill_pool(self) -> Draws:
         found: list[Draws] = []
@@ -87,10 +111,10 @@ class Fields:
             draws = Draws(self.ring, self._rng, _CANDIDATES, self.key)
             outputs = self._output(draws, self.point)
             wanted = max(24, 2 * self.dimension // math.prod(outputs.shape))
-            found.append(draws.select(np.flatnonzero(draws.valid)))
+            found.append(draws.select(draws.valid))
             if sum(part.batch for part in found) >= wanted:
                 return join(found)
-        raise NotConverged("no data found whose square roots exist in the prime field")
+        raise NotConverged(_NO_ROOTS)
 
     def _output(self, draws: Draws, theta: np.ndarray) -> Tensor:
         tensors = {name: Tensor(self.ring, part) for name, part in self.split(theta).items()}
@@ -146,7 +170,7 @@ def join(parts: Sequence[Draws]) -> Draws:
     first = parts[0]
     joined = first.select(np.zeros(0, int))
     joined.batch = sum(part.batch for part in parts)
-    joined.valid = np.ones(joined.batch, bool)
+    joined.missing = np.zeros(joined.batch, int)
     joined._arrays = [
         np.concatenate([part._arrays[i] for part in parts]) for i in range(len(first._arrays))
     ]

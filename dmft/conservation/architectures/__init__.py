@@ -14,12 +14,14 @@ from dmft.conservation.architectures.glu import GLU
 from dmft.conservation.architectures.mlp import MLP
 from dmft.conservation.architectures.moe import MixtureOfExperts
 from dmft.conservation.architectures.norms import NormLayer
+from dmft.conservation.architectures.transformer import Transformer
 from dmft.errors import InputError
 from dmft.validation import nearest_key
 
 __all__ = [
     "GLU", "KINDS", "MLP", "Architecture", "Attention", "Convolution", "Diagonal",
-    "MixtureOfExperts", "NormLayer", "Polynomial", "Symmetric", "parse_architecture",
+    "MixtureOfExperts", "NormLayer", "Polynomial", "Symmetric", "Transformer",
+    "parse_architecture",
 ]  # fmt: skip
 
 # Names for users: the class, and the settings that the name implies.
@@ -40,6 +42,15 @@ KINDS: dict[str, tuple[type[Architecture], dict[str, Any]]] = {
     "attention": (Attention, {}),
     "moe": (MixtureOfExperts, {}),
     "norm": (NormLayer, {}),
+    "transformer": (Transformer, {}),
+    "gpt2": (
+        Transformer,
+        {"norm": "layer", "position": "learned", "feed_forward": "gelu", "bias": True},
+    ),
+    "llama": (
+        Transformer,
+        {"norm": "rms", "position": "rotary", "feed_forward": "swiglu", "bias": False},
+    ),
     "diagonal": (Diagonal, {}),
     "symmetric": (Symmetric, {}),
     "polynomial": (Polynomial, {}),

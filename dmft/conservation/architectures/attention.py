@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -65,7 +66,9 @@ class Attention(Architecture):
             raise InputError(f"given {self.head_dim}, must be even with rotary", "head_dim")
         if self.frequencies is not None:
             if self.position != "rotary":
-                raise InputError(f"given with position {self.position}, needs rotary", "frequencies")
+                raise InputError(
+                    f"given with position {self.position}, needs rotary", "frequencies"
+                )
             if len(self.frequencies) != self.head_dim // 2:
                 raise InputError(
                     f"given {len(self.frequencies)} labels, must be head_dim/2 ="
@@ -106,9 +109,7 @@ class Attention(Architecture):
             x = x + draws.constant("positions", _sinusoids(self.tokens, self.width))
         return self.attend(theta, "", x, draws)
 
-    def attend(
-        self, theta: Mapping[str, Tensor], prefix: str, x: Tensor, draws: Draws
-    ) -> Tensor:
+    def attend(self, theta: Mapping[str, Tensor], prefix: str, x: Tensor, draws: Draws) -> Tensor:
         """The layer on tokens x (tokens, width)."""
         sequence = x.reshape(1, *x.shape)
         q = self._project(theta, prefix, "Q", sequence, draws)
@@ -202,8 +203,8 @@ class Attention(Architecture):
             yield self._value_output_law(prefix, g)
         if self.qk_norm:
             yield self._gain_law(prefix)
-        elif self.score in ("linear", "relu") and self.position != "alibi":
-            yield self._scale_law(prefix)
+        if self.score in ("linear", "relu") and self.position != "alibi":
+            yield from self._scale_laws(prefix)
         shifts = self.score == "softmax" and not self.sink
         if self.bias and shifts and not self.qk_norm:
             yield from self._key_bias_laws(prefix)
@@ -221,7 +222,7 @@ class Attention(Architecture):
         share = self.heads // self.groups
         return list(range(g * share, (g + 1) * share))
 
-    def rows(self, p: Mapping[str, Any], prefix: str, name: str, h: int) -> list[Any]:
+    def _rows(self, p: Mapping[str, Any], prefix: str, name: str, h: int) -> list[Any]:
         """Matrices whose rows are the dimensions of head h: the weight, and its bias if any."""
         parts = [p[prefix + name][h]]
         if self.bias:
@@ -229,58 +230,73 @@ class Attention(Architecture):
         return parts
 
     def _gram(self, p: Mapping[str, Any], prefix: str, name: str, heads: list[int]) -> Any:
-        return sum(part @ part.T for h in heads for part in self.rows(p, prefix, name, h))
+        return sum(part @ part.T for h in heads for part in self._rows(p, prefix, name, h))
 
-    def _plus(self, name: str) -> str:
-        return f"{name} {name}^T" + (f" + b{name} b{name}^T" if self.bias else "")
+    def _square(self, prefix: str, name: str, index: str) -> str:
+        """The text of Q[0] Q[0]^T, with the bias if there is one."""
+        text = f"{prefix}{name}[{index}] {prefix}{name}[{index}]^T"
+        if self.bias:
+            text += f" + {prefix}b{name}[{index}] {prefix}b{name}[{index}]^T"
+        return text
 
     def _query_key_laws(self, prefix: str, g: int) -> Iterator[Law]:
         """Q Q^T - K K^T, or the part of it that commutes with the rotations."""
-
-        def difference(p: Mapping[str, Any]) -> Any:
-            queries = self._gram(p, prefix, "Q", self.members(g))
-            return queries - self._gram(p, prefix, "K", [g])
-
-        formula = f"sum_h ({self._plus('Q')}) - ({self._plus('K')})"
-        latex = "\\sum_h Q_h Q_h^\\top - K_g K_g^\\top"
-        where = f"{prefix}group {g}"
+        queries = " + ".join(self._square(prefix, "Q", str(h)) for h in self.members(g))
+        formula = f"{queries} - ({self._square(prefix, 'K', str(g))})"
+        latex = f"\\sum_h Q_h Q_h^\\top - K_{{{g}}} K_{{{g}}}^\\top"
+        difference = partial(self._query_key, prefix, g)
+        name = f"query-key {prefix}{g}"
         if self.position != "rotary":
-            yield Law(f"query-key {where}", formula, latex, lambda p: upper(difference(p)))
+            yield Law(name, formula, latex, lambda p: upper(difference(p)))
             return
-        planes = self.planes()
         for label in sorted(set(self.labels)):
-            pairs = [pair for pair, own in zip(planes, self.labels, strict=True) if own == label]
+            pairs = [
+                pair for pair, own in zip(self.planes(), self.labels, strict=True) if own == label
+            ]
             first, second = [a for a, _ in pairs], [b for _, b in pairs]
-            name = f"query-key {where} frequency {label}"
             if label == 0:
-                rest = first + second
+                still = first + second
                 yield Law(
-                    name,
-                    f"{formula} at dimensions {rest}",
-                    latex,
-                    lambda p, rest=rest: upper(difference(p)[rest][:, rest]),
+                    f"{name} without rotation",
+                    f"{formula}, dimensions {still}",
+                    f"({latex})_{{ij}}",
+                    partial(_block, difference, still),
+                )
+            elif len(pairs) == 1:
+                a, b = pairs[0]
+                yield Law(
+                    f"{name} plane {a},{b}",
+                    f"entries ({a},{a}) + ({b},{b}) of {formula}",
+                    f"({latex})_{{{a}{a}}} + (\\cdot)_{{{b}{b}}}",
+                    partial(_hermitian, difference, first, second),
                 )
             else:
                 yield Law(
-                    name,
-                    f"hermitian part of {formula} at planes {pairs}",
-                    latex,
-                    lambda p, a=first, b=second: _hermitian(difference(p), a, b),
+                    f"{name} frequency {label}",
+                    f"Z Z^* - Y Y^*, real and imaginary parts, of the complex rows {pairs} of"
+                    f" {formula}",
+                    "\\sum_h Z_h Z_h^* - Y Y^*",
+                    partial(_hermitian, difference, first, second),
                 )
+
+    def _query_key(self, prefix: str, g: int, p: Mapping[str, Any]) -> Any:
+        queries = self._gram(p, prefix, "Q", self.members(g))
+        return queries - self._gram(p, prefix, "K", [g])
 
     def _norm_laws(self, prefix: str, g: int) -> Iterator[Law]:
         """Norms of what is normalised afterwards."""
         for name, heads in (("Q", self.members(g)), ("K", [g])):
             for h in heads:
-                bias = f" + |b{name}[{h}]|^2" if self.bias else ""
+                bias = f" + |{prefix}b{name}[{h}]|^2" if self.bias else ""
                 yield Law(
                     f"norm {prefix}{name}[{h}]",
                     f"|{prefix}{name}[{h}]|^2{bias}",
-                    f"\\|{name}_{h}\\|^2",
-                    lambda p, name=name, h=h: sum(
-                        squares(part) for part in self.rows(p, prefix, name, h)
-                    ),
+                    f"\\|{name}_{{{h}}}\\|^2",
+                    partial(self._norm, prefix, name, h),
                 )
+
+    def _norm(self, prefix: str, name: str, h: int, p: Mapping[str, Any]) -> Any:
+        return sum(squares(part) for part in self._rows(p, prefix, name, h))
 
     def _gain_law(self, prefix: str) -> Law:
         """Gains of queries against those of keys, per dimension or per plane."""
@@ -297,23 +313,45 @@ class Attention(Architecture):
         return Law(f"gains {q}-{k}", f"{over}{q}[i]^2 - {k}[i]^2",
                    f"{tex(q)}^2 - {tex(k)}^2", evaluate)  # fmt: skip
 
-    def _scale_law(self, prefix: str) -> Law:
-        """Homogeneous scores can be scaled against the output, head by head."""
+    def _scale_laws(self, prefix: str) -> Iterator[Law]:
+        """Homogeneous scores can be scaled against the output.
+
+        That holds for each head; with linear scores, heads that share keys can even be mixed.
+        """
+        if self.qk_norm:
+            if self.position == "none" or self.position == "rotary":
+                gain, output = f"{prefix}gQ", f"{prefix}O"
+                yield Law(
+                    f"scale {gain}-{output}",
+                    f"|{gain}|^2 - |{output}|^2",
+                    f"\\|{tex(gain)}\\|^2 - \\|{tex(output)}\\|^2",
+                    lambda p: squares(p[gain]) - squares(p[output]),
+                )
+            return
         names = ["Q"] + (["bQ"] if self.bias else [])
         names += ["distance"] if self.position == "t5" else []
+        plus = " + ".join(f"<{prefix}{name}[h], {prefix}{name}[k]>" for name in names)
+        latex = " + ".join(f"\\langle {tex(name)}_h, {tex(name)}_k\\rangle" for name in names)
+        for g in range(self.groups):
+            members = self.members(g)
 
-        def evaluate(p: Mapping[str, Any]) -> Any:
-            scores = sum(squares(incoming(p[prefix + name]), 1) for name in names)
-            return scores - squares(incoming(p[f"{prefix}O"]), 1)
+            def evaluate(p: Mapping[str, Any], members: list[int] = members) -> Any:
+                output = incoming(p[f"{prefix}O"])[members]
+                matrix = -(output @ output.T)
+                for name in names:
+                    rows = incoming(p[prefix + name])[members]
+                    matrix = matrix + rows @ rows.T
+                if self.score == "linear":
+                    return upper(matrix)
+                return matrix[list(range(len(members))), list(range(len(members)))]
 
-        plus = " + ".join(f"|{prefix}{name}[h]|^2" for name in names)
-        latex = " + ".join(f"\\|{tex(name)}_h\\|^2" for name in names)
-        return Law(
-            f"scale {prefix}Q-{prefix}O",
-            f"{plus} - |{prefix}O[h]|^2",
-            f"{latex} - \\|O_h\\|^2",
-            evaluate,
-        )
+            heads = "heads h, k" if self.score == "linear" else "heads h = k"
+            yield Law(
+                f"scale {prefix}Q-{prefix}O {g}",
+                f"{plus} - <{prefix}O[h], {prefix}O[k]>, {heads} of group {g}",
+                f"{latex} - \\langle O_h, O_k\\rangle",
+                evaluate,
+            )
 
     def _key_bias_laws(self, prefix: str) -> Iterator[Law]:
         """A key bias shifts all logits of a query alike, unless a rotation makes it differ."""
@@ -337,22 +375,29 @@ class Attention(Architecture):
             return upper(self._gram(p, prefix, "V", [g]) - output)
 
         return Law(
-            f"value-output {prefix}group {g}",
-            f"{self._plus('V')} - sum_h O^T O",
-            "V_g V_g^\\top - \\sum_h O_h^\\top O_h",
+            f"value-output {prefix}{g}",
+            f"{self._square(prefix, 'V', str(g))}"
+            + "".join(f" - {prefix}O[{h}]^T {prefix}O[{h}]" for h in self.members(g)),
+            f"V_{{{g}}} V_{{{g}}}^\\top - \\sum_h O_h^\\top O_h",
             evaluate,
         )
 
 
-def _hermitian(matrix: Any, a: list[int], b: list[int]) -> Any:
-    """Z Z^* of the complex rows z_j = row a_j + i row b_j, from the Gram matrix of the rows."""
-    real = matrix[a][:, a] + matrix[b][:, b]
-    imaginary = matrix[b][:, a] - matrix[a][:, b]
-    rows, columns = np.triu_indices(len(a))
-    size = len(a)
-    # One matrix that carries the real part on and above the diagonal, the imaginary below it.
-    above = np.zeros((size, size), int)
-    above[rows, columns] = 1
+def _block(difference: Callable[[Any], Any], where: list[int], p: Mapping[str, Any]) -> Any:
+    return upper(difference(p)[where][:, where])
+
+
+def _hermitian(
+    difference: Callable[[Any], Any], a: list[int], b: list[int], p: Mapping[str, Any]
+) -> Any:
+    """Z Z^* of the complex rows z_j = row a_j + i row b_j, from the Gram matrix of the rows.
+
+    The real part is on and above the diagonal of one matrix, the imaginary part below it.
+    """
+    gram = difference(p)
+    real = gram[a][:, a] + gram[b][:, b]
+    imaginary = gram[b][:, a] - gram[a][:, b]
+    above = np.triu(np.ones((len(a), len(a)), int))
     return (_times(real, above) + _times(imaginary, 1 - above)).reshape(-1)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from dmft.conservation.architectures.base import Architecture, split_list
@@ -31,7 +32,9 @@ class Polynomial(Architecture):
     """
 
     kind: Literal["polynomial"] = "polynomial"
-    phi: Annotated[tuple[str, ...], BeforeValidator(split_list), Field(min_length=1, max_length=500)]
+    phi: Annotated[
+        tuple[str, ...], BeforeValidator(split_list), Field(min_length=1, max_length=500)
+    ]
 
     _trees: tuple[ast.expr, ...] = PrivateAttr(default=())
 
@@ -52,7 +55,7 @@ class Polynomial(Architecture):
     def forward(self, theta: Mapping[str, Tensor], draws: Draws) -> Tensor:
         from dmft.conservation.tensor import concatenate
 
-        zero = draws.constant_array([0])
+        zero = draws.constant_array(np.zeros(1))
         return concatenate([zero + _evaluate(tree, theta) for tree in self._trees])
 
 
@@ -60,8 +63,9 @@ def _parse(text: str) -> ast.expr:
     try:
         tree = ast.parse(text.strip().replace("^", "**"), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"given {text[:60]!r}, must be a polynomial like 'u1*v1 - 2*u2**2'", "phi") \
-            from None
+        raise InputError(
+            f"given {text[:60]!r}, must be a polynomial like 'u1*v1 - 2*u2**2'", "phi"
+        ) from None
     for node in ast.walk(tree):
         bad = not isinstance(node, _NODES)
         bad |= isinstance(node, ast.Constant) and type(node.value) is not int

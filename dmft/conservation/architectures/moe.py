@@ -96,9 +96,7 @@ class MixtureOfExperts(Architecture):
             return weights / weights.sum(-1, keepdims=True)
         return weights
 
-    def _expert(
-        self, theta: Mapping[str, Tensor], prefix: str, x: Tensor, draws: Draws
-    ) -> Tensor:
+    def _expert(self, theta: Mapping[str, Tensor], prefix: str, x: Tensor, draws: Draws) -> Tensor:
         if self.expert in _GLU_GATES:
             return glu(theta, prefix, x, _GLU_GATES[self.expert], draws)
         if self.expert == "linear":
