@@ -15,15 +15,28 @@ from dmft.conservation.architectures import Architecture, parse_architecture
 
 if TYPE_CHECKING:
     from dmft.conservation.counting import Certificate, Count, count
+    from dmft.conservation.floating import FloatCount, count_float
     from dmft.conservation.law import Law
+    from dmft.conservation.search import FoundLaws, dictionary_laws, polynomial_laws
+    from dmft.conservation.verification import Verification, verify
 
 _LAZY = {
     "Certificate": "counting",
     "Count": "counting",
     "Law": "law",
+    "FloatCount": "floating",
+    "FoundLaws": "search",
+    "Verification": "verification",
+    "count_float": "floating",
+    "verify": "verification",
     "count": "counting",
+    "dictionary_laws": "search",
+    "polynomial_laws": "search",
 }
-__all__ = ["Architecture", "Certificate", "Count", "Law", "count", "parse_architecture"]
+__all__ = [
+    "Architecture", "Certificate", "Count", "FloatCount", "FoundLaws", "Law", "Verification",
+    "count", "count_float", "dictionary_laws", "parse_architecture", "polynomial_laws", "verify",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

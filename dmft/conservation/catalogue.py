@@ -78,6 +78,7 @@ def neuron_sum(inner: str, outer: str, bias: str | None = None) -> Law:
         f"sum_j {inner}[k,j]{plus} - sum_j {outer}[j,k]",
         f"\\sum_j ({tex(inner)})_{{kj}}{latex_plus} - \\sum_j ({tex(outer)})_{{jk}}",
         evaluate,
+        degree=1,
     )
 
 
@@ -122,6 +123,7 @@ def output_sum(name: str) -> Law:
         f"sum_i {name}[i,..]",
         f"\\sum_i ({tex(name)})_{{i\\cdot}}",
         lambda p: p[name].sum(0).reshape(-1),
+        degree=1,
     )
 
 
@@ -132,7 +134,9 @@ def logit_shift(weight: str, bias: str | None = None) -> list[Law]:
 
 def unused(name: str, why: str) -> Law:
     """All entries of a parameter on which the loss does not depend."""
-    return Law(f"frozen {name}", f"{name} ({why})", tex(name), lambda p: p[name].reshape(-1))
+    return Law(
+        f"frozen {name}", f"{name} ({why})", tex(name), lambda p: p[name].reshape(-1), degree=1
+    )
 
 
 def tex(name: str | None) -> str:

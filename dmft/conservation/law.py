@@ -41,6 +41,7 @@ class Law:
     formula: str
     latex: str
     evaluate: Callable[[Parameters], Any]
+    degree: int | None = 2
 
     def value(self, parameters: Parameters) -> np.ndarray:
         """The quantities as a vector, for NumPy arrays."""

@@ -215,6 +215,7 @@ class Attention(Architecture):
                 f"sum_j {name}[h,j]",
                 f"\\sum_j ({tex(name)})_{{hj}}",
                 lambda p: p[name].sum(-1),
+                degree=1,
             )
 
     def members(self, g: int) -> list[int]:
@@ -367,6 +368,7 @@ class Attention(Architecture):
                 f"{name}[.., {still}] (shifts all logits of a query alike)",
                 tex(name),
                 lambda p: p[name][:, still].reshape(-1),
+                degree=1,
             )
 
     def _value_output_law(self, prefix: str, g: int) -> Law:

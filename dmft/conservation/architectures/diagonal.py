@@ -61,7 +61,8 @@ def _difference_of_squares(a: str, b: str) -> Law:
 def _law_of_difference(depth: int) -> Law:
     """For u' = -L u^(L-1) x, v' = L v^(L-1) x."""
     if depth == 1:
-        return Law("sum", "u1[i] + u2[i]", "(u_1)_i + (u_2)_i", lambda p: p["u1"] + p["u2"])
+        return Law("sum", "u1[i] + u2[i]", "(u_1)_i + (u_2)_i", lambda p: p["u1"] + p["u2"],
+                   degree=1)  # fmt: skip
     if depth == 2:
         return Law("product", "u1[i] u2[i]", "(u_1)_i (u_2)_i", lambda p: p["u1"] * p["u2"])
 
@@ -75,6 +76,7 @@ def _law_of_difference(depth: int) -> Law:
         f"u1[i]^-{n} + u2[i]^-{n}",
         f"(u_1)_i^{{-{n}}} + (u_2)_i^{{-{n}}}",
         evaluate,
+        degree=None,
     )
 
 
@@ -104,6 +106,7 @@ class Symmetric(Architecture):
                 f"U[:,:{n}]^-1 U[:,{n}:], coordinates of the row space of U",
                 f"U_{{:,1..{n}}}^{{-1}} U_{{:,{n + 1}..{r}}}",
                 lambda p: _row_space(p["U"], n),
+                degree=None,
             ),
         )
 

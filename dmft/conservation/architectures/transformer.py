@@ -183,6 +183,7 @@ class Transformer(Architecture):
                 "sum_v E[v,i] - sum_t P[t,i]",
                 "\\sum_v E_{vi} - \\sum_t P_{ti}",
                 lambda p: p["E"].sum(0) - p["P"].sum(0),
+                degree=1,
             )
 
     def _writers(self) -> dict[str, int]:
@@ -210,4 +211,5 @@ def _mean_law(name: str, axis: int) -> Law:
         f"sum of {name} over the stream",
         f"\\sum_i \\mathrm{{{name}}}_{{i\\cdot}}",
         evaluate,
+        degree=1,
     )
