@@ -3,6 +3,9 @@
 actions:
   count       number of independent laws, with a certificate
   laws        the laws in closed form, as text, LaTeX or JSON
+  polynomial  all polynomial laws up to a degree, found by exact linear algebra
+  verify      laws along a gradient flow in float64, and exactly
+  table       count many architectures, as Markdown
 
 `dmft conservation ACTION --help` lists the kinds of architecture,
 `dmft conservation ACTION KIND --help` the options of one."""
@@ -22,7 +25,11 @@ SUMMARY = "count and list conservation laws of gradient flows"
 EXAMPLES = """\
   dmft conservation count linear --widths 2,5,2 --json
   dmft conservation count relu --widths 3,8,8,2 --bias
+  dmft conservation count attention --heads 2 --kv-heads 1 --position rotary
+  dmft conservation count moe --experts 4 --top-k 2 --gate softmax --expert swiglu
   dmft conservation laws linear --widths 3,4,2 --latex
+  dmft conservation polynomial linear --widths 2,2,2 --degree 2
+  dmft conservation verify gpt2 --layers 2
   dmft conservation count file network.toml"""
 
 
@@ -98,15 +105,18 @@ def _architecture(given: argparse.Namespace) -> Architecture:
 
 def _add_counting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--float",
+        action="store_true",
+        help="count in float64 by singular values instead, and print their gap",
+    )
+    parser.add_argument(
         "--points",
         type=options.positive_integer,
         default=2,
         metavar="N",
         help="random points, each modulo another prime (default 2)",
     )
-    parser.add_argument(
-        "--seed", type=options.natural_number, default=0, metavar="N", help="default 0"
-    )
+    _add_seed(parser)
     parser.add_argument(
         "--max-level",
         type=options.positive_integer,
@@ -121,6 +131,8 @@ def _count(given: argparse.Namespace) -> int:
     from dmft.cli.output import print_json
     from dmft.conservation import count
 
+    if given.float:
+        return _count_float(given)
     result = count(
         _architecture(given), points=given.points, seed=given.seed, max_level=given.max_level
     )
@@ -145,6 +157,30 @@ def _count(given: argparse.Namespace) -> int:
         for assumption in certificate.assumptions:
             print(f"    assumed: {assumption}")
     return 0 if certificate.closed or certificate.exact else 3
+
+
+def _count_float(given: argparse.Namespace) -> int:
+    from dmft.cli.output import print_json
+    from dmft.conservation import count_float
+
+    result = count_float(_architecture(given), seed=given.seed, max_level=given.max_level)
+    if given.json:
+        print_json(result.to_table())
+    else:
+        print(f"{result.laws} conservation laws of {result.parameters} parameters, in float64")
+        for level, rank in enumerate(result.ranks, start=1):
+            doubt = "" if rank.clear else "   NO CLEAR GAP"
+            print(
+                f"  level {level}: rank {rank.rank}, singular values {rank.above:.1e} |"
+                f" {rank.below:.1e}{doubt}"
+            )
+    return 0 if result.closed else 3
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seed", type=options.natural_number, default=0, metavar="N", help="default 0"
+    )
 
 
 def _add_laws(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +209,116 @@ def _laws(given: argparse.Namespace) -> int:
     return 0
 
 
+def _add_polynomial(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--degree",
+        type=options.positive_integer,
+        default=2,
+        metavar="N",
+        help="of the polynomials (default 2)",
+    )
+    what.add_argument(
+        "--dictionary",
+        action="store_true",
+        help="search row and column sums and Gram matrices only, for larger networks",
+    )
+    _add_seed(parser)
+    options.add_json(parser)
+
+
+def _polynomial(given: argparse.Namespace) -> int:
+    from dmft.cli.output import print_json
+    from dmft.conservation import dictionary_laws, polynomial_laws
+
+    architecture = _architecture(given)
+    if given.dictionary:
+        found = dictionary_laws(architecture, seed=given.seed)
+    else:
+        found = polynomial_laws(architecture, given.degree, seed=given.seed)
+    if given.json:
+        print_json(found.to_table())
+    else:
+        print(
+            f"{len(found.coefficients)} laws, {found.independent} of them independent, among"
+            f" combinations of {len(found.quantities)} quantities"
+        )
+        for formula in found.formulas():
+            print(f"  {formula}")
+        *used, tested = found.primes
+        print(f"  found modulo {', '.join(map(str, used))}; {found.equations} equations each")
+        print(f"  tested with {found.equations} new equations modulo {tested}")
+    return 0
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--steps",
+        type=options.positive_integer,
+        default=50,
+        metavar="N",
+        help="steps of the flow (default 50)",
+    )
+    _add_seed(parser)
+    options.add_json(parser)
+
+
+def _verify(given: argparse.Namespace) -> int:
+    from dmft.cli.output import print_json
+    from dmft.conservation import verify
+    from dmft.conservation.verification import TOLERANCE
+
+    result = verify(_architecture(given), steps=given.steps, seed=given.seed)
+    if given.json:
+        print_json(result.to_table())
+    else:
+        start, end = result.losses
+        print(f"flow: loss {start:.4g} -> {end:.4g}, theta moved by {100 * result.moved:.1f} %")
+        print(f"{'drift':>9}  {'exact test':<12}law")
+        for drift in (*result.drifts, result.control):
+            exact = "conserved" if drift.conserved else "refuted"
+            print(f"{drift.drift:>9.1e}  {exact:<12}{drift.law.formula}")
+        verdict = "passed" if result.passed else "FAILED"
+        print(f"{verdict}: laws below {TOLERANCE:.0e} and conserved, the last one neither")
+    return 0 if result.passed else 3
+
+
+def _prepare_table(parser: options.Parser) -> options.Parser:
+    from pathlib import Path
+
+    parser.description = "Count the architectures of the documentation."
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="TABLE.md", help="default: to the screen"
+    )
+    options.add_overwrite(parser)
+    options.add_json(parser)
+    return parser
+
+
+def _table(given: argparse.Namespace) -> int:
+    from dmft.cli.output import print_json
+    from dmft.conservation.table import as_markdown, count_all
+    from dmft.store.output import check_output, replacing
+
+    if given.output:
+        check_output(given.output, overwrite=given.overwrite)
+    rows = count_all()
+    if given.output:
+        with replacing(given.output) as temporary:
+            temporary.write_text(as_markdown(rows), encoding="utf-8")
+    if given.json:
+        print_json({"rows": [row.to_table() for row in rows]})
+    elif given.output:
+        print(f"table of {len(rows)} architectures in {given.output}")
+    else:
+        print(as_markdown(rows), end="")
+    return 0
+
+
 _ACTIONS: dict[str, tuple[Callable[..., Any], Callable[[argparse.Namespace], int]]] = {
     "count": (_with_architecture(_add_counting), _count),
     "laws": (_with_architecture(_add_laws), _laws),
+    "polynomial": (_with_architecture(_add_polynomial), _polynomial),
+    "verify": (_with_architecture(_add_verify), _verify),
+    "table": (_prepare_table, _table),
 }

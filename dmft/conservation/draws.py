@@ -79,6 +79,11 @@ class Draws:
         chosen.continuous = self.continuous
         return chosen
 
+    def distinct(self) -> Draws:
+        """Each combination of data once."""
+        rows = np.concatenate([array.reshape(self.batch, -1) for array in self._arrays], axis=1)
+        return self.select(np.unique(rows, axis=0, return_index=True)[1])
+
     def _replay(self, make: Callable[[], np.ndarray]) -> np.ndarray:
         if self._position == len(self._arrays):
             self._arrays.append(make())

@@ -92,18 +92,26 @@ class Fields:
         if not draws.has_roots or draws.continuous:
             return point
         draws = Draws(self.ring, self._rng, _CANDIDATES // 4, self.key)
-        best = -1.0
+        self._output(draws, point)
+        draws = draws.distinct()
+        best = self._score(draws, point)
         for _ in range(_CLIMBS):
+            if best > draws.batch / 2:
+                break
             proposal = point.copy()
             parts = self.split(proposal)
             part = parts[list(parts)[self._rng.integers(len(parts))]][0, 0]
             row = self._rng.integers(len(part))
             part[row] = self.ring.random(self._rng, part[row].shape)
-            self._output(draws, proposal)
-            score = np.exp2(-draws.missing).sum()
+            score = self._score(draws, proposal)
             if score >= best:
                 best, point = score, proposal
         return point
+
+    def _score(self, draws: Draws, point: np.ndarray) -> float:
+        """Number of evaluations with all their roots; others count by how many they miss."""
+        self._output(draws, point)
+        return float((0.125**draws.missing).sum())
 
     def _fill_pool(self) -> Draws:
         found: list[Draws] = []

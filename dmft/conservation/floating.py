@@ -69,23 +69,21 @@ class FloatCount:
 
 
 def numerical_rank(rows: np.ndarray) -> NumericalRank:
-    """Rank of rows scaled to unit norm, cut at the widest gap of the singular values."""
+    """Rank of rows scaled to unit norm, cut at the widest gap of the singular values.
+
+    There must be more rows than columns.
+    """
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     rows = rows[norms[:, 0] > 0] / norms[norms[:, 0] > 0]
     if not len(rows):
         return NumericalRank(0, 1.0, 0.0)
     values = np.linalg.svd(rows, compute_uv=False)
     values = values / values[0]
-    floor = np.finfo(float).eps * 1e-3
-    padded = np.maximum(
-        np.append(values, 0.0 if len(values) == rows.shape[1] else values[-1]), floor
-    )
-    ratios = padded[:-1] / padded[1:]
     if len(values) == rows.shape[1] and values[-1] > _NOISE:
         return NumericalRank(len(values), float(values[-1]), 0.0)
-    cut = int(ratios.argmax()) + 1
-    below = float(values[cut]) if cut < len(values) else 0.0
-    return NumericalRank(cut, float(values[cut - 1]), below)
+    tiny = np.maximum(values, np.finfo(float).tiny)
+    cut = int((tiny[:-1] / tiny[1:]).argmax()) + 1
+    return NumericalRank(cut, float(values[cut - 1]), float(values[cut]))
 
 
 def count_float(architecture: Architecture, *, seed: int = 0, max_level: int = 4) -> FloatCount:

@@ -27,6 +27,7 @@ class Law:
     evaluate : function of a mapping from names to arrays, which returns a vector (or a scalar).
         It uses operators, `.T`, `.sum(axis)` and indexing only, so that NumPy arrays, PyTorch
         tensors and the tensors of this package all serve.
+    degree : 1 or 2 for a linear or quadratic form, None for anything else.
 
     Examples
     --------

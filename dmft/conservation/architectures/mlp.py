@@ -25,10 +25,10 @@ class MLP(Architecture):
     """W_L sigma(... sigma(W_1 x + b_1) ...) + b_L.
 
     widths : of the input, the hidden layers and the output.
-    activation : sigma; 'power' is max(z, 0)^degree.
+    activation : sigma; 'power' is max(z, 0)^exponent.
     bias : biases b_i of the hidden layers.
     output_bias : bias b_L of the last layer.
-    degree : of homogeneity, for 'power'.
+    exponent : for 'power', which is homogeneous of that degree.
     """
 
     kind: Literal["mlp"] = "mlp"
@@ -36,7 +36,7 @@ class MLP(Architecture):
     activation: Activation = "relu"
     bias: bool = False
     output_bias: bool = False
-    degree: int = Field(2, ge=1, le=6)
+    exponent: int = Field(2, ge=1, le=6)
 
     @model_validator(mode="after")
     def _one_class_has_no_gradient(self) -> MLP:
@@ -68,7 +68,7 @@ class MLP(Architecture):
 
     def _activate(self, z: Tensor, draws: Draws) -> Tensor:
         if self.activation == "power":
-            return z**self.degree * draws.pattern(z)
+            return z**self.exponent * draws.pattern(z)
         return draws.activation(self.activation, z)
 
     def laws(self) -> tuple[Law, ...]:
@@ -85,7 +85,7 @@ class MLP(Architecture):
             return balancedness(inner, outer, bias)
         if self.activation in ("relu", "leaky-relu", "power"):
             return neuron_balance(
-                inner, outer, bias, self.degree if self.activation == "power" else 1
+                inner, outer, bias, self.exponent if self.activation == "power" else 1
             )
         return None
 
