@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dmft.conservation.architectures.base import Architecture
 from dmft.conservation.echelon import Echelon
 from dmft.conservation.fields import Fields
 from dmft.conservation.rings import PrimeField
@@ -37,10 +36,8 @@ class Trace:
         return self.echelon.p
 
 
-def generate(
-    architecture: Architecture, prime: int, seed: int, *, failures: int = 16, max_level: int = 8
-) -> Trace:
-    """Span of the generators and their right-normed brackets at a random point mod `prime`.
+def generate(fields: Fields, *, failures: int = 16, max_level: int = 8) -> Trace:
+    """Span of the generators and their right-normed brackets at the point of `fields`.
 
     Right-normed brackets [X_n, [.. [X_2, X_1]]] span a Lie algebra. If those of n + 1 generators
     add nothing at a generic point to those of up to n, no longer ones do: near such a point, each
@@ -48,12 +45,13 @@ def generate(
 
     Parameters
     ----------
+    fields : of an architecture over a prime field.
     failures : a level ends when a batch of random brackets has this many dependent ones more than
         it has new directions missing; nothing is known of an expected dimension.
     max_level : give up closing beyond brackets of so many generators.
     """
-    fields = Fields(architecture, PrimeField(prime, key=seed), seed)
-    echelon = Echelon(fields.dimension, prime)
+    assert isinstance(fields.ring, PrimeField)
+    echelon = Echelon(fields.dimension, fields.ring.p)
     dimensions: list[int] = []
     closed, tried = False, 0
     for level in range(1, max_level + 1):

@@ -11,8 +11,9 @@ import numpy as np
 from dmft.conservation.architectures.base import Architecture
 from dmft.conservation.closure import Trace, generate
 from dmft.conservation.echelon import Echelon, product
+from dmft.conservation.fields import Fields
 from dmft.conservation.law import Law, jacobian
-from dmft.conservation.rings import PRIMES
+from dmft.conservation.rings import PRIMES, PrimeField
 
 _TRACE = (
     "a rank over a prime field at one point bounds the generic rank from below, so"
@@ -156,7 +157,8 @@ def count(
     checks: list[tuple[LawCheck, ...]] = []
     for i in range(points):
         prime = PRIMES[i % len(PRIMES)]
-        trace = generate(architecture, prime, seed + i, failures=failures, max_level=max_level)
+        fields = Fields(architecture, PrimeField(prime, key=seed + i), seed + i)
+        trace = generate(fields, failures=failures, max_level=max_level)
         traces.append(trace)
         checks.append(check_laws(catalogue, trace))
     levels = max(len(trace.dimensions) for trace in traces)

@@ -7,21 +7,21 @@ import numpy as np
 from dmft.conservation.kernels import reduce_rows
 
 _HALF = 16  # bits of the lower half of an entry in `product`
-_BLOCK = 64  # rows that are reduced against each other by the compiled loop
+_BLOCK = 128  # rows that are reduced against each other by the compiled loop
 
 
 def product(a: np.ndarray, b: np.ndarray, p: int) -> np.ndarray:
     """Return a @ b mod p for int64 matrices with entries in [0, p), p < 2^31.
 
-    Entries are split into halves of 16 bits, so that the four products of float64 matrices are
-    exact as long as the inner dimension is below 2^20.
+    Entries are split into halves of 16 bits; three products of float64 matrices (Karatsuba) are
+    exact as long as the inner dimension is below 2^19.
     """
     mask = (1 << _HALF) - 1
     a_high, a_low = (a >> _HALF).astype(float), (a & mask).astype(float)
     b_high, b_low = (b >> _HALF).astype(float), (b & mask).astype(float)
-    high = (a_high @ b_high).astype(np.int64) % p
-    middle = (a_high @ b_low + a_low @ b_high).astype(np.int64) % p
-    low = (a_low @ b_low).astype(np.int64) % p
+    high, low = a_high @ b_high, a_low @ b_low
+    middle = ((a_high + a_low) @ (b_high + b_low) - high - low).astype(np.int64) % p
+    high, low = high.astype(np.int64) % p, low.astype(np.int64) % p
     return (((high << _HALF) + middle) % p * (1 << _HALF) + low) % p
 
 

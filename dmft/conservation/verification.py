@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from dmft.conservation.architectures.base import Architecture
+from dmft.conservation.closure import generate
 from dmft.conservation.counting import check_laws
+from dmft.conservation.fields import Fields
 from dmft.conservation.flow import RandomLoss, integrate
 from dmft.conservation.law import Law
+from dmft.conservation.rings import PRIMES, PrimeField
 
 TOLERANCE = 1e-12
 _EXACT_STAGES = 4  # for laws that are neither linear nor quadratic: order 8
@@ -87,15 +90,12 @@ def verify(
     steps : of the integrator, each over about 2 % of the size of theta at the start.
     samples : number of data points.
     """
-    from dmft.conservation.closure import generate
-    from dmft.conservation.rings import PRIMES
-
     tested = architecture.laws() if laws is None else tuple(laws)
     control = random_form(architecture, seed)
     quadratic = all(law.degree is not None for law in tested)
     loss = RandomLoss(architecture, samples, seed)
     flow = integrate(loss, steps, stages=1 if quadratic else _EXACT_STAGES)
-    trace = generate(architecture, PRIMES[0], seed, max_level=1)
+    trace = generate(Fields(architecture, PrimeField(PRIMES[0], seed), seed), max_level=1)
     exact = [check.conserved for check in check_laws([*tested, control], trace)]
     drifts = [
         Drift(law, _drift(law, loss, flow.points), conserved)
