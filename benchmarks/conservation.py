@@ -15,6 +15,7 @@ import json
 import resource
 import time
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,8 @@ def random_networks(kind: str, seed: int) -> list[dict[str, Any]]:
 def small(kind: str) -> dict[str, Any]:
     """CPU time of 50 random networks."""
     count(parse_architecture({"kind": kind, "widths": [2, 3, 2], "bias": True}))
-    counts = []
     start = time.process_time()
-    for table in random_networks(kind, seed=1):
-        counts.append(count(parse_architecture(table)))
+    counts = [count(parse_architecture(table)) for table in random_networks(kind, seed=1)]
     seconds = time.process_time() - start
     return {
         "case": f"{NETWORKS} random {kind} networks",
@@ -78,7 +77,7 @@ def main() -> None:
     """Print the table; write it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small networks only")
-    parser.add_argument("--json", metavar="FILE", help="write what was measured")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
     given = parser.parse_args()
     rows = [small("linear"), small("relu")]
     if not given.quick:
@@ -96,8 +95,7 @@ def main() -> None:
         f"peak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
     )
     if given.json:
-        with open(given.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
+        given.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class Draws:
     ----------
     assumptions : what a formal evaluation over a prime field takes for granted.
     missing : (batch,) how many square roots of the network do not exist in the prime field.
-    has_roots : whether there are any.
+    roots : how many square roots one evaluation takes.
     continuous : whether the data contain generic numbers, not only classes.
     """
 
@@ -52,7 +52,7 @@ class Draws:
         self.key = key
         self.assumptions: set[str] = set()
         self.missing = np.zeros(batch, int)
-        self.has_roots = False
+        self.roots = 0
         self.continuous = False
         self._rng = rng
         self._arrays: list[np.ndarray] = []
@@ -63,6 +63,7 @@ class Draws:
         """Replay from the beginning."""
         self._position = 0
         self.missing = np.zeros(self.batch, int)
+        self.roots = 0
         return self
 
     @property
@@ -75,7 +76,7 @@ class Draws:
         chosen = Draws(self.ring, self._rng, len(index), self.key)
         chosen._arrays = [array[index] for array in self._arrays]
         chosen.assumptions = self.assumptions
-        chosen.has_roots = self.has_roots
+        chosen.roots = self.roots
         chosen.continuous = self.continuous
         return chosen
 
@@ -159,8 +160,9 @@ class Draws:
         if isinstance(self.ring, PrimeField):
             _, exists = self.ring.square_root(z.data[0])
             exists &= z.data[0] != 0  # zero has a root, but no inverse
-            self.missing = self.missing + (~exists).reshape(len(exists), -1).sum(axis=1)
-            self.has_roots = True
+            lost = ~exists.reshape(len(exists), -1)
+            self.missing = self.missing + lost.sum(axis=1)
+            self.roots += lost.shape[1]
         return functions.apply(functions.inverse_root_series, z)
 
     def maximum(self, z: Tensor) -> Tensor:

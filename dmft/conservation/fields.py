@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _CANDIDATES = 2048  # evaluations per attempt at finding data whose square roots exist
 _ATTEMPTS = 400
-_NO_ROOTS = "found no data for which the square roots of the network exist in the prime field"
+_NO_ROOTS = "found no data for which the square roots of the norms exist in the prime field"
 _CLIMBS = 400  # proposals for a point where enough sequences of classes have their roots
 
 
@@ -58,18 +58,24 @@ class Fields:
         if self._pool is None:
             draws = Draws(self.ring, self._rng, batch, self.key)
             self._output(draws, self.point)
-            if not draws.has_roots:
+            if not draws.roots:
                 return draws
             self._pool = self._fill_pool()
         return self._pool.select(self._rng.integers(0, self._pool.batch, batch))
 
     def points(self, batch: int) -> tuple[np.ndarray, Draws]:
-        """Random points (1, batch, D), each with the data of one generator."""
+        """Random points (1, batch, D), each with the data of one generator.
+
+        Raises
+        ------
+        NotConverged : the network has so many square roots that they hardly ever all exist.
+        """
         points = self.ring.random(self._rng, (1, batch, self.dimension))
         draws = Draws(self.ring, self._rng, batch, self.key)
         self._output(draws, points)
-        if not draws.has_roots:
+        if not draws.roots:
             return points, draws
+        self._refuse_hopeless(draws)
         found: list[tuple[np.ndarray, Draws]] = []
         for _ in range(_ATTEMPTS):
             found.append((points[:, draws.valid], draws.select(draws.valid)))
@@ -82,15 +88,23 @@ class Fields:
             self._output(draws, points)
         raise NotConverged(_NO_ROOTS)
 
+    def _refuse_hopeless(self, draws: Draws) -> None:
+        if draws.roots > math.log2(_ATTEMPTS * _CANDIDATES):
+            raise NotConverged(f"{_NO_ROOTS}: there are {draws.roots} of them in one evaluation")
+
     def _choose_point(self) -> np.ndarray:
         """A random point at which some data have their square roots.
 
         Data made of classes are few, and most would be lost. The point is then improved row by
         row until roots exist for many of them; a rank bounds the generic one at any point.
         """
-        point, draws = self.points(1)
-        if not draws.has_roots or draws.continuous:
+        point = self.ring.random(self._rng, (1, 1, self.dimension))
+        draws = Draws(self.ring, self._rng, 1, self.key)
+        self._output(draws, point)
+        if not draws.roots:
             return point
+        if draws.continuous:
+            return self.points(1)[0]
         draws = Draws(self.ring, self._rng, _CANDIDATES // 4, self.key)
         self._output(draws, point)
         draws = draws.distinct()
@@ -118,6 +132,8 @@ class Fields:
         for _ in range(_ATTEMPTS):
             draws = Draws(self.ring, self._rng, _CANDIDATES, self.key)
             outputs = self._output(draws, self.point)
+            if draws.continuous:
+                self._refuse_hopeless(draws)
             wanted = max(24, 2 * self.dimension // math.prod(outputs.shape))
             found.append(draws.select(draws.valid))
             if sum(part.batch for part in found) >= wanted:

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dmft.conservation import kernels
+from dmft.errors import NotConverged
 
 # The largest primes below 2^31 that are 3 mod 4, where square roots are one power.
 PRIMES = (2147483647, 2147483587, 2147483579, 2147483563, 2147483543, 2147483423)
@@ -94,6 +95,8 @@ class PrimeField(Ring):
         return out.reshape(*out.shape[:2], *heads, *out.shape[-2:])
 
     def inverse(self, a: np.ndarray) -> np.ndarray:
+        if not a.all():
+            raise NotConverged(f"a division by zero modulo {self.p}: take another seed")
         return self._power(a, self.p - 2)
 
     def fraction(self, numerator: int, denominator: int = 1) -> int:

@@ -138,7 +138,7 @@ def evaluate(found, theta):
         (["u+v", "u-2*v"], 3, []),
         (["u + v - 3*w"], 1, ["u - v", "3 u + w"]),
         (["u**3/3 + v**3/3"], 3, []),  # 1/u - 1/v
-        (["a*x + b*y", "a*y - b*x"], 2, ["a^2 + b^2 - x^2 - y^2"]),  # a complex product
+        (["a*x + b*y", "a*y - b*x"], 2, ["a^2 - x^2 + b^2 - y^2"]),  # a complex product
     ],
 )
 def test_polynomial_laws_of_given_polynomials(phi, degree, formulas):

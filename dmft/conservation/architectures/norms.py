@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 
 from dmft.conservation.architectures.base import Architecture, Size, split_list
 from dmft.conservation.catalogue import gain_balance, logit_shift, output_sum, total_square
 from dmft.conservation.law import Law
+from dmft.errors import InputError
 
 if TYPE_CHECKING:
     from dmft.conservation.draws import Draws
@@ -30,6 +31,12 @@ class NormLayer(Architecture):
     widths: Annotated[tuple[Size, Size, Size], BeforeValidator(split_list)] = (3, 4, 3)
     norm: Norm = "layer"
     eps: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_variance(self) -> NormLayer:
+        if self.norm == "layer" and self.widths[1] < 2:
+            raise InputError("given 1, must be at least 2 for the norm 'layer'", "widths.1")
+        return self
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         inputs, width, outputs = self.widths

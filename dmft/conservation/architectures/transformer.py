@@ -63,6 +63,8 @@ class Transformer(Architecture):
     def _consistent(self) -> Transformer:
         if self.width % self.heads:
             raise InputError(f"given {self.heads}, must divide width {self.width}", "heads")
+        if self.norm == "layer" and self.width < 2:
+            raise InputError("given 1, must be at least 2 for the norm 'layer'", "width")
         self.attention()
         return self
 
