@@ -13,6 +13,7 @@ actions:
 from __future__ import annotations
 
 import argparse
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,12 @@ def _with_architecture(
         kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
         for name, (model, implied) in KINDS.items():
             summary = (model.__doc__ or "").partition("\n")[0]
-            kind = kinds.add_parser(name, help=summary, description=model.__doc__)
+            fixed = ", ".join(f"{key} = {value}" for key, value in implied.items())
+            kind = kinds.add_parser(
+                name,
+                help=f"{model.__name__}, {fixed}" if fixed else summary,
+                description=f"{summary}\n{fixed}",
+            )
             _add_settings(kind, model, implied)
             add_options(kind)
         file = kinds.add_parser("file", help="an architecture described by a TOML file")
@@ -76,18 +82,42 @@ def _with_architecture(
 def _add_settings(
     parser: argparse.ArgumentParser, model: type[Architecture], implied: dict[str, Any]
 ) -> None:
-    """One option for each setting; pydantic checks and converts the values."""
+    """One option for each setting, explained by the docstrings; pydantic checks the values."""
+    texts = {**_explanations(model.__mro__[1]), **_explanations(model)}
     for name, field in model.model_fields.items():
         if name == "kind" or name in implied:
             continue
         option = "--" + name.replace("_", "-")
-        default = "" if field.is_required() else f"default {field.default}"
+        explained = texts[name].rstrip(".").replace("%", "%%")
+        if field.is_required():
+            explained += " (required)"
+        elif field.default is not None:
+            explained += f" (default {_shown(field.default)})"
         if field.annotation is bool:
             parser.add_argument(option, dest=f"setting.{name}", default=None,
-                                action=argparse.BooleanOptionalAction, help=default)  # fmt: skip
+                                action=argparse.BooleanOptionalAction, help=explained)  # fmt: skip
         else:
-            parser.add_argument(option, dest=f"setting.{name}", help=default,
+            parser.add_argument(option, dest=f"setting.{name}", help=explained,
                                 metavar=name.upper().replace("_", "-"))  # fmt: skip
+
+
+def _explanations(model: type) -> dict[str, str]:
+    """The entries `name : text` of a docstring."""
+    texts: dict[str, str] = {}
+    name = ""
+    for line in inspect.cleandoc(model.__doc__ or "").splitlines()[1:]:
+        head, colon, text = line.partition(" : ")
+        if colon and head.isidentifier():
+            name, texts[head] = head, text
+        elif name and line.startswith("    "):
+            texts[name] += " " + line.strip()
+    return texts
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _architecture(given: argparse.Namespace) -> Architecture:
@@ -280,7 +310,7 @@ def _verify(given: argparse.Namespace) -> int:
             print(f"{drift.drift:>9.1e}  {exact:<12}{drift.law.formula}")
         verdict = "passed" if result.passed else "FAILED"
         print(f"{verdict}: laws below {TOLERANCE:.0e} and conserved, the last one neither")
-    return 0 if result.passed else 3
+    return 0 if result.passed else 1
 
 
 def _prepare_table(parser: options.Parser) -> options.Parser:

@@ -16,8 +16,8 @@ from dmft.conservation.law import Law, jacobian
 from dmft.conservation.rings import PRIMES, PrimeField
 
 _TRACE = (
-    "a rank over a prime field at one point bounds the generic rank from below, so"
-    " laws <= parameters - rank"
+    "a rank over a prime field at one point, for some of the data, bounds the generic rank from"
+    " below, so laws <= parameters - rank"
 )
 _LAWS = (
     "the gradients of the explicit laws are orthogonal to the whole trace, and independent, at"
@@ -93,7 +93,8 @@ class Count:
     Attributes
     ----------
     parameters : D.
-    trace_dimensions : dimension of the span of brackets of up to 1, 2, .. generators.
+    trace_dimensions : dimension of the span of brackets of up to 1, 2, .. generators, the largest
+        found. Each is a lower bound; the last is exact if the certificate is.
     laws : D minus the last of them, the number of independent laws near a generic point.
     """
 
@@ -161,11 +162,7 @@ def count(
         trace = generate(fields, failures=failures, max_level=max_level)
         traces.append(trace)
         checks.append(check_laws(catalogue, trace))
-    levels = max(len(trace.dimensions) for trace in traces)
-    dimensions = tuple(
-        max(trace.dimensions[min(level, len(trace.dimensions) - 1)] for trace in traces)
-        for level in range(levels)
-    )
+    dimensions = _largest([trace.dimensions for trace in traces])
     best = max(traces, key=lambda trace: trace.echelon.rank)
     certificate = Certificate(
         primes=tuple(trace.prime for trace in traces),
@@ -185,6 +182,13 @@ def count(
         architecture.dimension - dimensions[-1],
         certificate,
     )
+
+
+def _largest(runs: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The largest dimension at each level, up to the level where the last of them is reached."""
+    levels = range(max(len(run) for run in runs))
+    largest = [max(run[min(level, len(run) - 1)] for run in runs) for level in levels]
+    return tuple(largest[: largest.index(largest[-1]) + 1])
 
 
 def check_laws(laws: Sequence[Law], trace: Trace) -> tuple[LawCheck, ...]:

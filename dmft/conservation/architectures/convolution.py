@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Convolution(Architecture):
-    """W_L * pool(sigma(... sigma(W_1 * x + b_1) ...)), convolutions with zero padding.
+    """Convolutional network W_L * pool(sigma(... sigma(W_1 * x + b_1) ...)), zero padding.
 
     channels : of the input, the hidden layers and the output.
     kernel : side of the kernels, odd.

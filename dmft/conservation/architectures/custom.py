@@ -25,7 +25,7 @@ _NODES = (
 
 
 class Polynomial(Architecture):
-    """The components of phi(theta), all of which the data can push independently.
+    """Polynomials phi(theta) of your own; the data push their values independently.
 
     phi : polynomials in the parameters, for example "u1*v1, u1*v2"; + - * and ** with integers,
         / by numbers.

@@ -81,7 +81,7 @@ def _law_of_difference(depth: int) -> Law:
 
 
 class Symmetric(Architecture):
-    """U U^T x, a matrix factorised symmetrically.
+    """Symmetric factorisation U U^T x.
 
     widths : of the input (and output) and of the factor.
     """

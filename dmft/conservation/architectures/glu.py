@@ -19,7 +19,7 @@ Gate = Literal["silu", "gelu", "sigmoid", "tanh", "relu", "linear"]
 
 
 class GLU(Architecture):
-    """A (sigma(B x) * C x), a gated linear unit.
+    """Gated linear unit A (sigma(B x) * C x).
 
     widths : of the input, the hidden layer and the output.
     gate : sigma; 'silu' is SwiGLU, 'gelu' GEGLU, 'relu' ReGLU, 'linear' the bilinear layer.

@@ -22,7 +22,7 @@ Activation = Literal[
 
 
 class MLP(Architecture):
-    """W_L sigma(... sigma(W_1 x + b_1) ...) + b_L.
+    """Multilayer perceptron W_L sigma(... sigma(W_1 x + b_1) ...) + b_L.
 
     widths : of the input, the hidden layers and the output.
     activation : sigma; 'power' is max(z, 0)^exponent.

@@ -23,11 +23,11 @@ _GLU_GATES = {"swiglu": "silu", "geglu": "gelu", "reglu": "relu", "bilinear": "l
 
 
 class MixtureOfExperts(Architecture):
-    """sum over the selected experts i of gate_i(R x) E_i(x).
+    """Mixture of experts, sum over the selected i of gate_i(R x) E_i(x).
 
     widths : of the input, the hidden layer of an expert and the output.
     experts : their number n.
-    top_k : how many are selected; default all.
+    top_k : how many are selected; if left out, all.
     gate : softmax (over the selected), switch (softmax over all, then selection), sigmoid,
         normalised-sigmoid (divided by the sum over the selected), relu, linear, cosine (softmax
         of cosines between x and the rows of R).

@@ -20,7 +20,7 @@ Norm = Literal["layer", "rms"]
 
 
 class NormLayer(Architecture):
-    """W (g * norm(U x) + b), a normalisation between two matrices.
+    """Normalisation between two matrices, W (g * norm(U x) + b).
 
     widths : of the input, of what is normalised, and of the output.
     norm : 'layer' subtracts the mean and has a bias b, 'rms' does not.

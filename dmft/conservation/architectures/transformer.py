@@ -24,13 +24,13 @@ _GLU_GATES = {"swiglu": "silu", "geglu": "gelu", "reglu": "relu"}
 
 
 class Transformer(Architecture):
-    """Pre-norm decoder: x += attention(norm(x)), x += feed-forward(norm(x)), logits of norm(x).
+    """Pre-norm transformer: x += attention(norm(x)), x += feed-forward(norm(x)), logits.
 
     vocabulary : number of tokens that exist.
     width : d, of the residual stream.
     layers : number of blocks.
     heads : heads of attention, of dimension width/heads.
-    kv_heads : number of key-value heads; default as many as heads.
+    kv_heads : number of key-value heads; if left out, as many as heads.
     hidden : width of the feed-forward layers.
     tokens : length of the sequences.
     position : learned (added to the embedding), rotary, none.
