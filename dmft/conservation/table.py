@@ -8,6 +8,7 @@ from typing import Any
 
 from dmft.conservation.architectures import parse_architecture
 from dmft.conservation.counting import Count, count
+from dmft.conservation.draws import CONSTANTS, FORMAL, PATTERNS, SELECTIONS
 
 _ROTARY = {"kind": "attention", "width": 5, "head_dim": 4, "tokens": 3, "position": "rotary"}
 _ATTENTION = {"kind": "attention", "width": 4, "head_dim": 2, "tokens": 3}
@@ -171,7 +172,9 @@ def _lines(rows: list[Row]) -> Iterator[str]:
     yield "# Counts of conservation laws"
     yield ""
     yield "Written by `dmft conservation table -o docs/conservation-table.md --overwrite`; what the"
-    yield "columns mean is in [conservation.md](conservation.md)."
+    yield "columns mean is in [conservation.md](conservation.md). Certainty names what is assumed:"
+    yield "*patterns* and *selections* of rectifiers and maxima all occur, *formal* transcendental"
+    yield "functions are independent, constants are *generic*."
     section = ""
     for row in rows:
         if row.section != section:
@@ -179,15 +182,26 @@ def _lines(rows: list[Row]) -> Iterator[str]:
             yield ""
             yield f"## {section}"
             yield ""
-            yield "| architecture | D | trace dimensions | laws | explained | in general |"
-            yield "| --- | --- | --- | --- | --- | --- |"
+            yield (
+                "| architecture | D | trace dimensions | laws | explained | certainty"
+                " | in general |"
+            )
+            yield "| --- | --- | --- | --- | --- | --- | --- |"
         result = row.count
         levels = ", ".join(map(str, result.trace_dimensions))
         note = row.note.replace("|", "\\|")
         yield (
             f"| {_settings(row.settings)} | {result.parameters} | {levels} | {result.laws}"
-            f" | {result.certificate.lower_bound} | {note} |"
+            f" | {result.certificate.lower_bound} | {_certainty(result)} | {note} |"
         )
+
+
+def _certainty(result: Count) -> str:
+    """'exact' or 'upper bound', with what it assumes."""
+    names = {PATTERNS: "patterns", SELECTIONS: "selections", FORMAL: "formal", CONSTANTS: "generic"}
+    made = [names[text] for text in names if text in result.certificate.assumptions]
+    word = "exact" if result.certificate.exact else "upper bound"
+    return f"{word}, {' + '.join(made)}" if made else word
 
 
 def _settings(settings: dict[str, Any]) -> str:

@@ -68,11 +68,18 @@ class AttentionLaws:
             names.append(f"{self.prefix}b{name}[{h}]")
         return [f"{one} {one}^T" for one in names]
 
+    def _latex(self, name: str, heads: list[int], sign: str) -> str:
+        """The LaTeX of the same matrices, of several heads, each with a sign."""
+        names = [name, f"b{name}"] if self.layer.bias else [name]
+        symbols = [f"{tex(self.prefix + one)}_{{{h}}}" for h in heads for one in names]
+        return "".join(f" {sign} {one} {one}^\\top" for one in symbols)
+
     def _query_key_laws(self, g: int) -> Iterator[Law]:
         """Q Q^T - K K^T, or the part of it that commutes with the rotations."""
         queries = [text for h in self.layer.members(g) for text in self._squares("Q", h)]
         formula = " - ".join([" + ".join(queries), *self._squares("K", g)])
-        latex = f"\\sum_h Q_h Q_h^\\top - K_{{{g}}} K_{{{g}}}^\\top"
+        latex = self._latex("Q", self.layer.members(g), "+") + self._latex("K", [g], "-")
+        latex = latex.removeprefix(" + ")
         difference = partial(self._query_key, g)
         name = f"query-key {self.prefix}{g}"
         if self.layer.position != "rotary":
@@ -98,7 +105,7 @@ class AttentionLaws:
                 yield Law(
                     f"{name} plane {a},{b}",
                     f"entries ({a},{a}) + ({b},{b}) of {formula}",
-                    f"({latex})_{{{a}{a}}} + (\\cdot)_{{{b}{b}}}",
+                    f"D_{{{a}{a}}} + D_{{{b}{b}}}, D = {latex}",
                     partial(_hermitian, difference, first, second),
                 )
             else:
@@ -106,7 +113,7 @@ class AttentionLaws:
                     f"{name} frequency {label}",
                     f"Z Z^* - Y Y^*, real and imaginary parts, of the complex rows {pairs} of"
                     f" {formula}",
-                    "\\sum_h Z_h Z_h^* - Y Y^*",
+                    f"D_{{aa'}} + D_{{bb'}} + i (D_{{ba'}} - D_{{ab'}}), D = {latex}",
                     partial(_hermitian, difference, first, second),
                 )
 
@@ -122,7 +129,7 @@ class AttentionLaws:
                 yield Law(
                     f"norm {self.prefix}{name}[{h}]",
                     f"|{self.prefix}{name}[{h}]|^2{bias}",
-                    f"\\|{name}_{{{h}}}\\|^2",
+                    f"\\|{tex(self.prefix + name)}_{{{h}}}\\|^2",
                     partial(self._norm, name, h),
                 )
 
@@ -213,7 +220,8 @@ class AttentionLaws:
         return Law(
             f"value-output {self.prefix}{g}",
             " + ".join(self._squares("V", g)) + minus,
-            f"V_{{{g}}} V_{{{g}}}^\\top - \\sum_h O_h^\\top O_h",
+            self._latex("V", [g], "+").removeprefix(" + ")
+            + "".join(f" - {tex(name)}_{{{h}}}^\\top {tex(name)}_{{{h}}}" for h in members),
             evaluate,
         )
 
