@@ -158,14 +158,13 @@ def _add_counting(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(given: argparse.Namespace) -> int:
+    architecture = _architecture(given)  # before anything is compiled
     from dmft.cli.output import print_json
     from dmft.conservation import count
 
     if given.float:
-        return _count_float(given)
-    result = count(
-        _architecture(given), points=given.points, seed=given.seed, max_level=given.max_level
-    )
+        return _count_float(given, architecture)
+    result = count(architecture, points=given.points, seed=given.seed, max_level=given.max_level)
     certificate = result.certificate
     if given.json:
         print_json(result.to_table())
@@ -189,11 +188,11 @@ def _count(given: argparse.Namespace) -> int:
     return 0 if certificate.closed or certificate.exact else 3
 
 
-def _count_float(given: argparse.Namespace) -> int:
+def _count_float(given: argparse.Namespace, architecture: Architecture) -> int:
     from dmft.cli.output import print_json
     from dmft.conservation import count_float
 
-    result = count_float(_architecture(given), seed=given.seed, max_level=given.max_level)
+    result = count_float(architecture, seed=given.seed, max_level=given.max_level)
     if given.json:
         print_json(result.to_table())
     else:
@@ -220,9 +219,9 @@ def _add_laws(parser: argparse.ArgumentParser) -> None:
 
 
 def _laws(given: argparse.Namespace) -> int:
+    architecture = _architecture(given)  # before anything is compiled
     from dmft.cli.output import print_json
 
-    architecture = _architecture(given)
     laws = architecture.laws()
     if given.json:
         families = [{"name": law.name, "formula": law.formula, "latex": law.latex} for law in laws]
@@ -258,10 +257,10 @@ def _add_polynomial(parser: argparse.ArgumentParser) -> None:
 
 
 def _polynomial(given: argparse.Namespace) -> int:
+    architecture = _architecture(given)  # before anything is compiled
     from dmft.cli.output import print_json
     from dmft.conservation import dictionary_laws, polynomial_laws
 
-    architecture = _architecture(given)
     if given.dictionary:
         found = dictionary_laws(architecture, seed=given.seed)
     else:
@@ -294,11 +293,12 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(given: argparse.Namespace) -> int:
+    architecture = _architecture(given)  # before anything is compiled
     from dmft.cli.output import print_json
     from dmft.conservation import verify
     from dmft.conservation.verification import TOLERANCE
 
-    result = verify(_architecture(given), steps=given.steps, seed=given.seed)
+    result = verify(architecture, steps=given.steps, seed=given.seed)
     if given.json:
         print_json(result.to_table())
     else:
