@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from dmft.conservation.law import Law, squares, upper
 
 
@@ -79,6 +81,43 @@ def neuron_sum(inner: str, outer: str, bias: str | None = None) -> Law:
         f"\\sum_j ({tex(inner)})_{{kj}}{latex_plus} - \\sum_j ({tex(outer)})_{{jk}}",
         evaluate,
         degree=1,
+    )
+
+
+def angular_momentum(inner: str, outer: str, bias: str | None = None) -> Law:
+    """e^(rate t) <theta', A theta> for the rotations A of a linear hidden layer, with momentum."""
+
+    def evaluate(p: Mapping[str, Any]) -> Any:
+        matrix = incoming(p[f"velocity.{inner}"]) @ incoming(p[inner]).T
+        matrix = matrix - outgoing(p[outer]) @ outgoing(p[f"velocity.{outer}"]).T
+        if bias:
+            matrix = matrix + p[f"velocity.{bias}"].reshape(-1, 1) @ p[bias].reshape(1, -1)
+        rows, columns = np.triu_indices(matrix.shape[-1], 1)
+        return p["growth"] * (matrix - matrix.T)[rows.tolist(), columns.tolist()]
+
+    plus = f" + {bias}' {bias}^T" if bias else ""
+    latex_plus = f" + \\dot {tex(bias)} {tex(bias)}^\\top" if bias else ""
+    return Law(
+        f"angular momentum {inner}-{outer}",
+        f"e^(rate t) (M - M^T), M = {inner}' {inner}^T{plus} - {outer}^T {outer}'",
+        f"e^{{\\gamma t}} (M - M^\\top), M = \\dot {tex(inner)} {tex(inner)}^\\top{latex_plus}"
+        f" - {tex(outer)}^\\top \\dot {tex(outer)}",
+        evaluate,
+        degree=None,
+    )
+
+
+def decayed(law: Law) -> Law:
+    """A law of degree n under weight decay: e^(n rate t) h."""
+    power = law.degree
+    assert power is not None
+    times = "" if power == 1 else f"{power} "
+    return Law(
+        law.name,
+        f"e^({times}rate t) ({law.formula})",
+        f"e^{{{times}\\lambda t}} ({law.latex})",
+        lambda p: p["growth"] ** power * law.evaluate(p),
+        degree=None,
     )
 
 

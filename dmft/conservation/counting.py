@@ -10,6 +10,7 @@ import numpy as np
 
 from dmft.conservation.architectures.base import Architecture
 from dmft.conservation.closure import Trace, generate
+from dmft.conservation.dynamics import size_of
 from dmft.conservation.echelon import Echelon, product
 from dmft.conservation.fields import Fields
 from dmft.conservation.law import Law, jacobian
@@ -95,7 +96,8 @@ class Count:
     parameters : D.
     trace_dimensions : dimension of the span of brackets of up to 1, 2, .. generators, the largest
         found. Each is a lower bound; the last is exact if the certificate is.
-    laws : D minus the last of them, the number of independent laws near a generic point.
+    laws : D minus the last of them, the number of independent laws near a generic point. With
+        momentum or weight decay, the entries of the state take the place of D.
     """
 
     architecture: Architecture
@@ -109,6 +111,7 @@ class Count:
         return {
             "architecture": self.architecture.describe(),
             "parameters": self.parameters,
+            "state": size_of(self.architecture.state()),
             "trace_dimensions": list(self.trace_dimensions),
             "laws": self.laws,
             "explained": self.certificate.lower_bound,
@@ -171,7 +174,7 @@ def count(
         closed=best.closed,
         tried=best.tried,
         assumptions=tuple(sorted(set().union(*(trace.fields.assumptions for trace in traces)))),
-        upper_bound=architecture.dimension - dimensions[-1],
+        upper_bound=traces[0].fields.dimension - dimensions[-1],
         lower_bound=min(sum(check.new for check in found) for found in checks),
         checks=tuple(_worst(*together) for together in zip(*checks, strict=True)),
     )
@@ -179,7 +182,7 @@ def count(
         architecture,
         architecture.dimension,
         dimensions,
-        architecture.dimension - dimensions[-1],
+        certificate.upper_bound,
         certificate,
     )
 

@@ -202,6 +202,10 @@ class Draws:
         self.assumptions.add(CONSTANTS)
         return self._tensor(self.ring.random(self._generator(name), (1, *real.shape)))
 
+    def rate(self) -> Any:
+        """Rate of friction or decay, a scalar of the ring."""
+        return self.constant("rate", 0.5).data[0, 0]
+
     def rotations(self, name: str, label: int, base: float, steps: int) -> list[tuple[Any, Any]]:
         """(cos, sin) of 0, 1, .. steps - 1 times a generic angle; label 0 is the angle 0.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.conservation.draws import Draws
+from dmft.conservation.dynamics import size_of, velocity
 from dmft.conservation.rings import Ring
 from dmft.conservation.tensor import Tensor, backward
 from dmft.errors import NotConverged
@@ -38,15 +39,16 @@ class Fields:
 
     Attributes
     ----------
-    point : (1, 1, D) the parameters; square roots of a network exist there for the data drawn.
+    point : (1, 1, D) the parameters, or the state of the flow; square roots of a network exist
+        there for the data drawn.
     assumptions : what the evaluations so far have taken for granted.
     """
 
     def __init__(self, architecture: Architecture, ring: Ring, seed: int) -> None:
         self.architecture = architecture
         self.ring = ring
-        self.shapes = architecture.parameters()
-        self.dimension = sum(math.prod(shape) for shape in self.shapes.values())
+        self.shapes = architecture.state()
+        self.dimension = size_of(self.shapes)
         self.key = seed
         self.assumptions: set[str] = set()
         self._rng = np.random.default_rng(seed)
@@ -147,7 +149,7 @@ class Fields:
         return output
 
     def split(self, theta: np.ndarray) -> dict[str, np.ndarray]:
-        """Named parameters of (components, batch, D), as views with axes (.., .., *shape)."""
+        """Named parts of states (components, batch, D), as views with axes (.., .., *shape)."""
         parts, position = {}, 0
         for name, shape in self.shapes.items():
             size = math.prod(shape)
@@ -158,23 +160,24 @@ class Fields:
 
     def generator(self, draws: Draws, theta: np.ndarray) -> np.ndarray:
         """The fields of `draws` at multi-dual points (components, 1 or batch, D)."""
+        state = self.split(theta)
         tensors = {
-            name: Tensor(self.ring, part, tracked=True) for name, part in self.split(theta).items()
+            name: Tensor(self.ring, state[name], tracked=True)
+            for name in self.architecture.parameters()
         }
         output = self.architecture.forward(tensors, draws.restart())
         zero_sum = self.architecture.loss == "cross-entropy"
         seed = draws.cotangent(output.shape, zero_sum)
         gradients = backward(output, seed, list(tensors.values()))
-        out = np.zeros((len(theta), draws.batch, self.dimension), self.ring.dtype)
+        force = np.zeros((len(theta), draws.batch, self.architecture.dimension), self.ring.dtype)
         position = 0
         for gradient in gradients:
             size = math.prod(gradient.shape[2:])
             part = gradient.reshape(*gradient.shape[:2], size)
-            out[: len(part), :, position : position + size] = part
+            force[: len(part), :, position : position + size] = part
             position += size
-        if self.architecture.flow == "multiplicative":
-            out = self.ring.multiply(out, theta)
-        return out
+        rate = draws.rate() if self.architecture.flow in ("weight-decay", "momentum") else None
+        return velocity(self.architecture.flow, self.ring, force, theta, rate)
 
     def bracket(self, generators: Sequence[Draws], theta: np.ndarray) -> np.ndarray:
         """[X_n, [.. [X_2, X_1]]] of the given generators, at multi-dual points."""

@@ -118,4 +118,4 @@ def count_float(architecture: Architecture, *, seed: int = 0, max_level: int = 4
             closed = True
             break
     laws = fields.dimension - ranks[-1].rank
-    return FloatCount(architecture, fields.dimension, tuple(ranks), laws, closed)
+    return FloatCount(architecture, architecture.dimension, tuple(ranks), laws, closed)

@@ -13,6 +13,7 @@ import numpy as np
 
 from dmft.conservation.architectures.base import Architecture
 from dmft.conservation.draws import Draws
+from dmft.conservation.dynamics import velocity
 from dmft.conservation.fields import Fields
 from dmft.conservation.rings import Reals
 from dmft.conservation.tensor import Tensor, backward
@@ -54,9 +55,10 @@ class RandomLoss:
 
     def gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss, and its gradient (D,), both averaged over samples."""
+        state = self.split(theta[None, None])
         tensors = {
-            name: Tensor(Reals(), part, tracked=True)
-            for name, part in self.split(theta[None, None]).items()
+            name: Tensor(Reals(), state[name], tracked=True)
+            for name in self.architecture.parameters()
         }
         output = self.architecture.forward(tensors, self._draws.restart())
         loss, cotangent = self._loss(output.data[0])
@@ -69,9 +71,10 @@ class RandomLoss:
         return loss, gradient
 
     def velocity(self, theta: np.ndarray) -> np.ndarray:
-        """theta' of the flow of the architecture."""
-        gradient = self.gradient(theta)[1]
-        return -theta * gradient if self.architecture.flow == "multiplicative" else -gradient
+        """Velocity of a state of the flow of the architecture."""
+        force = -self.gradient(theta)[1][None, None]
+        rate = self._draws.rate()
+        return velocity(self.architecture.flow, Reals(), force, theta[None, None], rate)[0, 0]
 
     def _loss(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         if self.architecture.loss == "mse":
@@ -98,14 +101,13 @@ def integrate(loss: RandomLoss, steps: int, *, stages: int = 1) -> Flow:
     """
     a, b = gauss(stages)
     theta = loss.start
-    velocity = loss.velocity(theta)
-    speed = float(np.linalg.norm(velocity))
-    step = _START * float(np.linalg.norm(theta)) / (speed or 1.0)
+    speed = loss.velocity(theta)
+    step = _START * float(np.linalg.norm(theta)) / (float(np.linalg.norm(speed)) or 1.0)
     points, times, losses = [theta], [0.0], [loss.gradient(theta)[0]]
     for _ in range(steps):
-        slopes, step = _solve_stages(loss, theta, velocity, step, a)
+        slopes, step = _solve_stages(loss, theta, speed, step, a)
         theta = theta + step * (b @ slopes)
-        velocity = loss.velocity(theta)
+        speed = loss.velocity(theta)
         points.append(theta)
         times.append(times[-1] + step)
         losses.append(loss.gradient(theta)[0])
@@ -123,11 +125,11 @@ def gauss(stages: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _solve_stages(
-    loss: RandomLoss, theta: np.ndarray, velocity: np.ndarray, step: float, a: np.ndarray
+    loss: RandomLoss, theta: np.ndarray, speed: np.ndarray, step: float, a: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Slopes at the stages by fixed-point iteration, and the step with which it converges."""
     for _ in range(_HALVINGS):
-        slopes = np.tile(velocity, (len(a), 1))
+        slopes = np.tile(speed, (len(a), 1))
         before = np.inf
         for _ in range(_SWEEPS):
             new = np.array([loss.velocity(theta + step * row) for row in a @ slopes])

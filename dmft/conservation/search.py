@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from dmft.conservation.architectures.base import Architecture
+from dmft.conservation.dynamics import size_of
 from dmft.conservation.echelon import Echelon, product
 from dmft.conservation.fields import Fields
 from dmft.conservation.law import Law, upper
@@ -96,19 +97,18 @@ def polynomial_laws(architecture: Architecture, degree: int, *, seed: int = 0) -
     """
     if degree < 1:
         raise InputError(f"given {degree}, must be at least 1", "degree")
-    size = math.comb(architecture.dimension + degree, degree) - 1
+    entries = size_of(architecture.state())
+    size = math.comb(entries + degree, degree) - 1
     if size > MAX_QUANTITIES:
         raise InputError(
-            f"given {degree}, which means {size} monomials of {architecture.dimension} parameters,"
+            f"given {degree}, which means {size} monomials of {entries} parameters,"
             f" must be at most {MAX_QUANTITIES}: take a lower degree, or the dictionary",
             "degree",
         )
     exponents = [
         combination
         for order in range(1, degree + 1)
-        for combination in itertools.combinations_with_replacement(
-            range(architecture.dimension), order
-        )
+        for combination in itertools.combinations_with_replacement(range(entries), order)
     ]
     names = parameter_names(architecture)
     labels = tuple(_monomial(combination, names) for combination in exponents)
@@ -155,7 +155,7 @@ def gram_dictionary(architecture: Architecture) -> list[Law]:
     Axes before the last two are kept apart, as the heads of attention are.
     """
     laws = []
-    for name, shape in architecture.parameters().items():
+    for name, shape in architecture.state().items():
         heads = math.prod(shape[:-2])
         for head in range(heads):
             label = f"{name}[{head}]" if len(shape) > 2 else name
@@ -323,10 +323,10 @@ def _sparse(row: np.ndarray) -> dict[int, Fraction]:
 
 
 def parameter_names(architecture: Architecture) -> list[str]:
-    """A name for every entry of the flattened parameters."""
+    """A name for every entry of the flattened parameters, or of the state of the flow."""
     return [
         f"{name}[{','.join(map(str, index))}]" if index else name
-        for name, shape in architecture.parameters().items()
+        for name, shape in architecture.state().items()
         for index in itertools.product(*map(range, shape))
     ]
 

@@ -37,7 +37,15 @@ SECTIONS: dict[str, list[tuple[dict[str, Any], str]]] = {
             {"kind": "linear", "widths": [4, 3], "loss": "cross-entropy", "output_bias": True},
             "one per input, and one",
         ),
+    ],
+    "Other flows; D counts the parameters, the state has more entries": [
         ({"kind": "linear", "widths": [3, 4, 2], "flow": "multiplicative"}, "one per neuron"),
+        ({"kind": "relu", "widths": [3, 4, 2], "flow": "multiplicative"}, "one per neuron"),
+        ({"kind": "linear", "widths": [3, 4, 2], "flow": "weight-decay"}, "as without decay"),
+        ({"kind": "relu", "widths": [3, 4, 2], "flow": "weight-decay"}, "as without decay"),
+        ({"kind": "linear", "widths": [2, 2, 2], "flow": "momentum"}, "r(r-1)/2"),
+        ({"kind": "linear", "widths": [3, 4, 2], "flow": "momentum"}, "r(r-1)/2"),
+        ({"kind": "relu", "widths": [3, 4, 2], "flow": "momentum"}, "0"),
     ],
     "Diagonal and symmetric networks": [
         ({"kind": "diagonal", "dimension_of_inputs": 3, "depth": 3}, "d(L-1)"),

@@ -46,6 +46,9 @@ def test_ten_by_ten_network_of_four_layers():
 def expected_laws(settings):
     """The count as a formula of the sizes, where the table gives one in words."""
     kind = settings["kind"]
+    if settings.get("flow") == "momentum":
+        r = settings["widths"][1]
+        return r * (r - 1) // 2 if kind == "linear" else 0
     if kind in ("relu", "leaky-relu", "power"):
         return sum(settings["widths"][1:-1])
     if kind in ("gelu", "silu", "tanh", "sigmoid", "softplus"):
@@ -221,6 +224,27 @@ def test_polynomial_laws_are_at_least_as_many_as_the_independent_ones(widths, ki
     result = count(architecture, points=1)
     assert found.independent <= len(found.coefficients)
     assert result.certificate.lower_bound <= found.independent <= result.laws
+
+
+@pytest.mark.parametrize("flow", ["multiplicative", "weight-decay", "momentum"])
+def test_velocities_of_other_flows(flow):
+    """Written out for u v with one sample: X = (v, u) w."""
+    architecture = parse_architecture({"kind": "polynomial", "phi": ["u*v"], "flow": flow})
+    fields = Fields(architecture, PrimeField(PRIMES[0], 1), 1)
+    draws = fields.generators(1)
+    p = PRIMES[0]
+    state = fields.point[0, 0].tolist()
+    u, v = state[:2]
+    w, rate = draws.cotangent((1,), False).item(), int(draws.rate())
+    if flow == "multiplicative":
+        expected = [u * v * w, u * v * w]
+    elif flow == "weight-decay":
+        expected = [v * w - rate * u, u * w - rate * v, rate * state[-1]]
+    else:
+        friction = [-rate * state[2], -rate * state[3]]
+        expected = [*state[2:4], v * w + friction[0], u * w + friction[1], rate * state[-1]]
+    found = fields.generator(draws, fields.point)[0, 0].tolist()
+    assert found == [value % p for value in expected]
 
 
 # What a certificate says.

@@ -35,7 +35,9 @@ def test_catalogue_is_conserved_along_flows(settings):
     result = verify(parse_architecture(settings), steps=12)
     assert all(drift.drift < 1e-12 and drift.conserved for drift in result.drifts)
     assert result.control.drift > 1e-4 and not result.control.conserved
-    assert result.passed and result.moved > 0.01 and result.losses[1] < result.losses[0]
+    assert result.passed and result.moved > 0.01
+    if settings.get("flow", "gradient") == "gradient":
+        assert result.losses[1] < result.losses[0]
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])

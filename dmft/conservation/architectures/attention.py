@@ -189,8 +189,8 @@ class Attention(Architecture):
         e = e if visible is None else e * visible
         return e / (e.sum(-1, keepdims=True) + draws.exp(theta[f"{prefix}sink"].reshape(-1, 1, 1)))
 
-    def laws(self) -> tuple[Law, ...]:
-        return () if self.flow == "multiplicative" else tuple(self.layer_laws(""))
+    def gradient_laws(self) -> tuple[Law, ...]:
+        return tuple(self.layer_laws(""))
 
     def layer_laws(self, prefix: str) -> Iterator[Law]:
         """The laws of the layer as part of a network."""

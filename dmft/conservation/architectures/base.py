@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from dmft.conservation.catalogue import decayed
+from dmft.conservation.dynamics import Flow, size_of, state_shapes
 from dmft.errors import InputError
 from dmft.validation import Settings
 
@@ -27,21 +28,21 @@ class Architecture(Settings):
 
     loss : 'mse' has gradients in all directions of the output, 'cross-entropy' those that sum to
         zero over the last axis of the output (logits).
-    flow : 'gradient' is theta' = -grad, 'multiplicative' is theta' = -theta * grad entrywise.
+    flow : gradient, multiplicative (theta' = -theta * grad), weight-decay (theta' = -grad - rate
+        theta) or momentum (theta'' = -grad - rate theta'), see dynamics.py.
     """
 
     kind: str
     loss: Literal["mse", "cross-entropy"] = "mse"
-    flow: Literal["gradient", "multiplicative"] = "gradient"
-
-    # Whether an argument by exact arithmetic alone proves the bound: see Draws.assumptions.
-    smooth: ClassVar[bool] = True
+    flow: Flow = "gradient"
 
     @model_validator(mode="after")
     def _not_too_large(self) -> Architecture:
-        if self.dimension > MAX_PARAMETERS:
+        size = size_of(self.state())
+        if size > MAX_PARAMETERS:
+            what = "parameters" if size == self.dimension else "entries of the state"
             raise InputError(
-                f"given {self.dimension} parameters, must be at most {MAX_PARAMETERS}"
+                f"given {size} {what}, must be at most {MAX_PARAMETERS}"
                 " (the exact count keeps a matrix of that size squared)",
                 self.kind,
             )
@@ -56,13 +57,33 @@ class Architecture(Settings):
         raise NotImplementedError
 
     def laws(self) -> tuple[Law, ...]:
-        """The conservation laws known in closed form for the gradient flow."""
+        """The conservation laws known in closed form, for the flow of the architecture."""
+        if self.flow == "gradient":
+            return self.gradient_laws()
+        if self.flow == "weight-decay":
+            return tuple(decayed(law) for law in self.gradient_laws() if law.degree is not None)
+        return self.multiplicative_laws() if self.flow == "multiplicative" else self.momentum_laws()
+
+    def gradient_laws(self) -> tuple[Law, ...]:
+        """Those of the gradient flow."""
         return ()
+
+    def multiplicative_laws(self) -> tuple[Law, ...]:
+        """Those of the multiplicative flow."""
+        return ()
+
+    def momentum_laws(self) -> tuple[Law, ...]:
+        """Those of the flow with momentum."""
+        return ()
+
+    def state(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of everything that moves: the parameters, and what the flow adds to them."""
+        return state_shapes(self.flow, self.parameters())
 
     @property
     def dimension(self) -> int:
         """D, the number of parameters."""
-        return sum(math.prod(shape) for shape in self.parameters().values())
+        return size_of(self.parameters())
 
     def describe(self) -> dict[str, Any]:
         """The settings as a plain table, the inverse of `parse_architecture`."""

@@ -102,8 +102,8 @@ class Convolution(Architecture):
         out = weight.reshape(weight.shape[0], -1) @ patches.reshape(-1, side**self._axes)
         return out + theta[f"b{i}"].reshape(-1, 1) if f"b{i}" in theta else out
 
-    def laws(self) -> tuple[Law, ...]:
-        if self.flow == "multiplicative" or self.activation in ("gelu", "silu", "tanh"):
+    def gradient_laws(self) -> tuple[Law, ...]:
+        if self.activation in ("gelu", "silu", "tanh"):
             return ()
         laws = []
         for i in range(1, self.depth):

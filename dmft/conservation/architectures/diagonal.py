@@ -41,9 +41,7 @@ class Diagonal(Architecture):
             w = theta["u1"] ** self.depth - theta["u2"] ** self.depth
         return (w * draws.inputs(self.dimension_of_inputs)).sum(-1).reshape(1)
 
-    def laws(self) -> tuple[Law, ...]:
-        if self.flow == "multiplicative":
-            return ()
+    def gradient_laws(self) -> tuple[Law, ...]:
         if self.form == "product":
             return tuple(_difference_of_squares(f"u{i}", f"u{i + 1}") for i in range(1, self.depth))
         return (_law_of_difference(self.depth),)
@@ -96,9 +94,9 @@ class Symmetric(Architecture):
         x = draws.inputs(self.widths[0], 1)
         return (theta["U"] @ (theta["U"].T @ x)).reshape(-1)
 
-    def laws(self) -> tuple[Law, ...]:
+    def gradient_laws(self) -> tuple[Law, ...]:
         n, r = self.widths
-        if r <= n or self.flow == "multiplicative":
+        if r <= n:
             return ()
         return (
             Law(

@@ -35,9 +35,7 @@ class GLU(Architecture):
     def forward(self, theta: Mapping[str, Tensor], draws: Draws) -> Tensor:
         return glu(theta, "", draws.inputs(self.widths[0], 1), self.gate, draws).reshape(-1)
 
-    def laws(self) -> tuple[Law, ...]:
-        if self.flow == "multiplicative":
-            return ()
+    def gradient_laws(self) -> tuple[Law, ...]:
         shift = logit_shift("A") if self.loss == "cross-entropy" else []
         return (*glu_laws("", self.gate), *shift)
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from dmft.conservation.architectures.base import Architecture, Widths
-from dmft.conservation.catalogue import balancedness, logit_shift, neuron_balance, neuron_sum
+from dmft.conservation.catalogue import (
+    angular_momentum,
+    balancedness,
+    logit_shift,
+    neuron_balance,
+    neuron_sum,
+)
 from dmft.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,9 +77,7 @@ class MLP(Architecture):
             return z**self.exponent * draws.pattern(z)
         return draws.activation(self.activation, z)
 
-    def laws(self) -> tuple[Law, ...]:
-        if self.flow == "multiplicative":
-            return self._multiplicative_laws()
+    def gradient_laws(self) -> tuple[Law, ...]:
         laws = [law for i in range(1, self.depth) if (law := self._hidden_law(i))]
         if self.loss == "cross-entropy":
             laws += logit_shift(f"W{self.depth}", f"b{self.depth}" if self.output_bias else None)
@@ -89,7 +93,15 @@ class MLP(Architecture):
             )
         return None
 
-    def _multiplicative_laws(self) -> tuple[Law, ...]:
+    def momentum_laws(self) -> tuple[Law, ...]:
+        if self.activation != "linear":
+            return ()
+        return tuple(
+            angular_momentum(f"W{i}", f"W{i + 1}", f"b{i}" if self.bias else None)
+            for i in range(1, self.depth)
+        )
+
+    def multiplicative_laws(self) -> tuple[Law, ...]:
         if self.activation not in ("linear", "relu", "leaky-relu"):
             return ()
         return tuple(

@@ -104,9 +104,7 @@ class MixtureOfExperts(Architecture):
         name = "linear" if self.expert == "two-layer" else self.expert
         return theta[f"{prefix}A"] @ draws.activation(name, theta[f"{prefix}B"] @ x)
 
-    def laws(self) -> tuple[Law, ...]:
-        if self.flow == "multiplicative":
-            return ()
+    def gradient_laws(self) -> tuple[Law, ...]:
         laws = self._router_laws()
         for i in range(1, self.experts + 1):
             laws += self._expert_laws(f"E{i}.")

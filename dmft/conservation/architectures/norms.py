@@ -49,9 +49,7 @@ class NormLayer(Architecture):
         normalised = normalise(theta, "", x, self.norm, self.eps, draws)
         return (theta["W"] @ normalised.reshape(-1, 1)).reshape(-1)
 
-    def laws(self) -> tuple[Law, ...]:
-        if self.flow == "multiplicative":
-            return ()
+    def gradient_laws(self) -> tuple[Law, ...]:
         laws = [gain_balance(list(norm_shapes("", 1, self.norm)), ["W"])]
         if self.norm == "layer":
             laws.append(output_sum("U"))

@@ -137,8 +137,8 @@ class Transformer(Architecture):
         out = draws.activation(self.feed_forward, z) @ theta[f"{prefix}A"].T
         return out + theta[f"{prefix}bA"] if self.bias else out
 
-    def laws(self) -> tuple[Law, ...]:
-        return () if self.flow == "multiplicative" else tuple(self._laws())
+    def gradient_laws(self) -> tuple[Law, ...]:
+        return tuple(self._laws())
 
     def _laws(self) -> Iterator[Law]:
         for prefix in self._prefixes():
