@@ -90,6 +90,11 @@ def reduce_rows(rows: np.ndarray, p: int) -> np.ndarray:
     """
     count, width = rows.shape
     pivots = np.full(count, -1, np.int64)
+    # p' = -1/p mod 2^32, by Newton's iteration, for Montgomery's reduction below.
+    inverse = np.uint64(1)
+    for _ in range(6):
+        inverse = inverse * (np.uint64(2) - np.uint64(p) * inverse)
+    negative = (np.uint64(0) - inverse) & np.uint64(0xFFFFFFFF)
     for i in range(count):
         for c in range(width):
             if rows[i, c] != 0:
@@ -104,12 +109,28 @@ def reduce_rows(rows: np.ndarray, p: int) -> np.ndarray:
                 scale = scale * base % p
             base = base * base % p
             e >>= 1
-        for c in range(width):
+        for c in range(pivot, width):
             rows[i, c] = rows[i, c] * scale % p
         for j in range(count):
-            factor = rows[j, pivot]
-            if j != i and factor != 0:
-                factor = p - factor
-                for c in range(width):
-                    rows[j, c] = (rows[j, c] + factor * rows[i, c]) % p
+            if j != i and rows[j, pivot] != 0:
+                factor = ((p - rows[j, pivot]) << 32) % p
+                _add_multiple(rows[j, pivot:], rows[i, pivot:], factor, p, negative)
     return pivots
+
+
+@njit(cache=True)
+def _add_multiple(
+    target: np.ndarray, source: np.ndarray, factor: int, p: int, negative: np.uint64
+) -> None:
+    """target += factor / 2^32 * source, by Montgomery's reduction, which vectorises."""
+    low = np.uint64(0xFFFFFFFF)
+    shift = np.uint64(32)
+    modulus = np.uint64(p)
+    times = np.uint64(factor)
+    for c in range(target.size):
+        t = times * np.uint64(source[c])
+        m = ((t & low) * negative) & low
+        u = (t + m * modulus) >> shift  # below 2p
+        u = min(u, u - modulus)  # unsigned: the difference wraps around if u < p
+        u = u + np.uint64(target[c])
+        target[c] = np.int64(min(u, u - modulus))
