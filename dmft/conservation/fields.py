@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 _CANDIDATES = 2048  # evaluations per attempt at finding data whose square roots exist
 _ATTEMPTS = 400
-_NO_ROOTS = "found no data for which the square roots of the norms exist in the prime field"
+_MOST_ROOTS = 32  # more of them are hopeless even after choosing the point
+_NO_ROOTS = (
+    "found no data for which all square roots of the norms exist in the prime field; take fewer"
+    " tokens, heads or layers, or count in float64"
+)
 _CLIMBS = 400  # proposals for a point where enough sequences of classes have their roots
 
 
@@ -92,7 +96,7 @@ class Fields:
 
     def _refuse_hopeless(self, draws: Draws) -> None:
         if draws.roots > math.log2(_ATTEMPTS * _CANDIDATES):
-            raise NotConverged(f"{_NO_ROOTS}: there are {draws.roots} of them in one evaluation")
+            raise NotConverged(_NO_ROOTS)
 
     def _choose_point(self) -> np.ndarray:
         """A random point at which some data have their square roots.
@@ -110,18 +114,23 @@ class Fields:
         draws = Draws(self.ring, self._rng, _CANDIDATES // 4, self.key)
         self._output(draws, point)
         draws = draws.distinct()
+        if draws.roots > _MOST_ROOTS:
+            raise NotConverged(_NO_ROOTS)
+        names = list(self.architecture.parameters())
         best = self._score(draws, point)
         for _ in range(_CLIMBS):
             if best > draws.batch / 2:
                 break
             proposal = point.copy()
-            parts = self.split(proposal)
-            part = parts[list(parts)[self._rng.integers(len(parts))]][0, 0]
+            part = self.split(proposal)[names[self._rng.integers(len(names))]][0, 0]
             row = self._rng.integers(len(part))
             part[row] = self.ring.random(self._rng, part[row].shape)
             score = self._score(draws, proposal)
             if score >= best:
                 best, point = score, proposal
+        self._output(draws, point)
+        if not len(draws.valid):
+            raise NotConverged(_NO_ROOTS)
         return point
 
     def _score(self, draws: Draws, point: np.ndarray) -> float:

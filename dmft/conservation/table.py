@@ -27,7 +27,7 @@ SECTIONS: dict[str, list[tuple[dict[str, Any], str]]] = {
             ([1, 2, 2, 2], "sum r_i(r_i+1)/2"),
             ([10, 10, 10, 10, 10], "sum r_i(r_i+1)/2"),
             ([20, 20, 20], "r(r+1)/2"),
-            ([1, 2, 2, 1], "D-1: one field only; one law has no known closed form"),
+            ([1, 2, 2, 1], "D-1: one field only; one law by a quadrature"),
         )
     ]
     + [
@@ -137,14 +137,17 @@ SECTIONS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"kind": "norm", "norm": "rms", "eps": True}, "gains"),
     ],
     "Whole transformers": [
-        ({"kind": "gpt2"}, "see below"),
-        ({"kind": "gpt2", "tied": False}, "see below"),
+        ({"kind": "gpt2"}, "as listed in conservation.md"),
+        ({"kind": "gpt2", "tied": False}, "as listed in conservation.md"),
         ({"kind": "gpt2", "eps": False}, "and one: the scale of the residual stream"),
-        ({"kind": "gpt2", "layers": 2, "tokens": 2, "width": 3, "heads": 1}, "see below"),
-        ({"kind": "llama"}, "see below"),
-        ({"kind": "llama", "tied": False, "kv_heads": 1}, "see below"),
+        (
+            {"kind": "gpt2", "layers": 2, "tokens": 2, "width": 3, "heads": 1},
+            "as listed in conservation.md",
+        ),
+        ({"kind": "llama"}, "as listed in conservation.md"),
+        ({"kind": "llama", "tied": False, "kv_heads": 1}, "as listed in conservation.md"),
         ({"kind": "llama", "eps": False}, "and one: the scale of the residual stream"),
-        ({"kind": "llama", "layers": 2, "tokens": 2}, "see below"),
+        ({"kind": "llama", "layers": 2, "tokens": 2}, "as listed in conservation.md"),
     ],
 }
 
@@ -182,7 +185,8 @@ def _lines(rows: list[Row]) -> Iterator[str]:
     yield "Written by `dmft conservation table -o docs/conservation-table.md --overwrite`; what the"
     yield "columns mean is in [conservation.md](conservation.md). Certainty names what is assumed:"
     yield "*patterns* and *selections* of rectifiers and maxima all occur, *formal* transcendental"
-    yield "functions are independent, constants are *generic*."
+    yield "functions are independent, constants are *generic*. For transformers, dimensions of lower"
+    yield "levels are those of the sequences that were used, and may be larger."
     section = ""
     for row in rows:
         if row.section != section:

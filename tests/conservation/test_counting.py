@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -319,14 +321,6 @@ def test_singular_values_agree_with_exact_ranks(table):
     assert all(rank.clear for rank in real.ranks) and real.closed
 
 
-def test_wide_hidden_layers_need_their_patterns():
-    """The float count sees only the activation patterns that its data produce."""
-    architecture = parse_architecture({"kind": "relu", "widths": [2, 3, 2]})
-    fields = Fields(architecture, PrimeField(), 0)
-    assert generate(fields).dimensions == (9,)
-    assert count(architecture).laws == 3
-
-
 def test_memory_of_an_elimination_is_that_of_one_matrix():
     """Rank 300 of 400 columns is kept in at most 400 rows, whatever was inserted."""
     architecture = parse_architecture({"kind": "relu", "widths": [10] * 5})
@@ -334,3 +328,20 @@ def test_memory_of_an_elimination_is_that_of_one_matrix():
     assert trace.echelon._rows.shape[0] <= trace.fields.dimension
     assert trace.echelon.rank == 400 - 30
     assert np.array_equal(np.unique(trace.echelon.pivots), np.sort(trace.echelon.pivots))
+
+
+def peak_memory(width):
+    """Bytes of one count, and D."""
+    architecture = parse_architecture({"kind": "linear", "widths": [width] * 3})
+    tracemalloc.start()
+    count(architecture, points=1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak, architecture.dimension
+
+
+def test_memory_grows_with_the_square_of_the_parameters():
+    (small, few), (large, many) = peak_memory(11), peak_memory(22)
+    assert many == 4 * few
+    assert large < 1.1 * 16 * small
+    assert large < 120 * many**2  # the matrix itself takes 8
