@@ -7,7 +7,7 @@ is the same vector field wherever it is evaluated.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -229,3 +229,15 @@ class Draws:
 
     def _generator(self, name: str) -> np.random.Generator:
         return np.random.default_rng([self.key, hash_name(name)])
+
+
+def join(parts: Sequence[Draws]) -> Draws:
+    """The evaluations of several draws of the same network as one."""
+    first = parts[0]
+    joined = first.select(np.zeros(0, int))
+    joined.batch = sum(part.batch for part in parts)
+    joined.missing = np.zeros(joined.batch, int)
+    joined._arrays = [
+        np.concatenate([part._arrays[i] for part in parts]) for i in range(len(first._arrays))
+    ]
+    return joined

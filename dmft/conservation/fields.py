@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.conservation.draws import Draws
+from dmft.conservation.draws import Draws, join
 from dmft.conservation.dynamics import size_of, velocity
 from dmft.conservation.rings import Ring
 from dmft.conservation.tensor import Tensor, backward
@@ -199,18 +199,6 @@ class Fields:
         derivative_of_y = y[half:]
         derivative_of_x = self.generator(last, _with_nilpotent(theta, y[:half]))[half:]
         return self.ring.add(derivative_of_x, self.ring.negative(derivative_of_y))
-
-
-def join(parts: Sequence[Draws]) -> Draws:
-    """The evaluations of several draws of the same network as one."""
-    first = parts[0]
-    joined = first.select(np.zeros(0, int))
-    joined.batch = sum(part.batch for part in parts)
-    joined.missing = np.zeros(joined.batch, int)
-    joined._arrays = [
-        np.concatenate([part._arrays[i] for part in parts]) for i in range(len(first._arrays))
-    ]
-    return joined
 
 
 def _with_nilpotent(theta: np.ndarray, direction: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from dmft.conservation.dynamics import size_of
 from dmft.conservation.echelon import Echelon, product
 from dmft.conservation.fields import Fields
 from dmft.conservation.law import Law, upper
+from dmft.conservation.reconstruction import modulo, reconstruct, sparse
 from dmft.conservation.rings import PRIMES, PrimeField
 from dmft.conservation.tensor import Tensor
 from dmft.errors import InputError, NotConverged
@@ -219,10 +220,10 @@ def _search(
         echelon, equations = _equations(fields, len(labels), quantities)
         basis = echelon.null_space()
         if candidate is not None and len(basis) == len(candidate):
-            tested = _modulo(candidate, prime)
+            tested = modulo(candidate, prime)
             if tested is not None and not product(tested, echelon.rows.T, prime).any():
                 independent = _independent(fields, tested, quantities)
-                laws = tuple(_sparse(row) for row in candidate)
+                laws = tuple(sparse(row) for row in candidate)
                 return FoundLaws(architecture, labels, laws, independent, (*used, prime), equations)
         order = np.sort(echelon.pivots)
         if pivots is None or not np.array_equal(order, pivots):
@@ -230,7 +231,7 @@ def _search(
         pivots = order
         residues.append(basis)
         used.append(prime)
-        candidate = _reconstruct(residues, used)
+        candidate = reconstruct(residues, used)
     raise NotConverged("the coefficients of the laws could not be reconstructed as small fractions")
 
 
@@ -267,59 +268,6 @@ def _independent(fields: Fields, laws: np.ndarray, quantities: Quantities) -> in
 def _evaluate(law: Law, fields: Fields, points: np.ndarray) -> np.ndarray:
     tensors = {name: Tensor(fields.ring, part) for name, part in fields.split(points).items()}
     return law.evaluate(tensors).reshape(-1).data
-
-
-def _reconstruct(residues: list[np.ndarray], primes: list[int]) -> np.ndarray | None:
-    """Matrix of fractions with the given residues, or None if they are not small enough."""
-    modulus = math.prod(primes)
-    combined = np.zeros(residues[0].shape, object)
-    for residue, prime in zip(residues, primes, strict=True):
-        rest = modulus // prime
-        combined += residue.astype(object) * (rest * pow(rest, -1, prime))
-    out = np.zeros(combined.shape, object)
-    for index in np.argwhere(combined % modulus != 0):
-        value = rational(int(combined[tuple(index)] % modulus), modulus)
-        if value is None:
-            return None
-        out[tuple(index)] = value
-    return out
-
-
-def rational(residue: int, modulus: int) -> Fraction | None:
-    """The fraction n/d = residue mod modulus with |n|, d <= sqrt(modulus/2), if there is one.
-
-    Wang's algorithm: the extended Euclidean one, stopped half-way.
-    """
-    bound = math.isqrt(modulus // 2)
-    r0, r1, s0, s1 = modulus, residue % modulus, 0, 1
-    while r1 > bound:
-        quotient = r0 // r1
-        r0, r1, s0, s1 = r1, r0 - quotient * r1, s1, s0 - quotient * s1
-    if s1 == 0 or abs(s1) > bound or math.gcd(r1, s1) != 1:
-        return None
-    return Fraction(r1, s1)
-
-
-def _modulo(matrix: np.ndarray, prime: int) -> np.ndarray | None:
-    out = np.zeros(matrix.shape, np.int64)
-    for index in np.argwhere(matrix != 0):
-        value = Fraction(matrix[tuple(index)])
-        if value.denominator % prime == 0:
-            return None
-        out[tuple(index)] = value.numerator * pow(value.denominator, -1, prime) % prime
-    return out
-
-
-def _sparse(row: np.ndarray) -> dict[int, Fraction]:
-    """Non-zero entries, scaled to coprime integers with the first one positive."""
-    found = {int(i): Fraction(row[i]) for i in np.flatnonzero(row)}
-    scale = Fraction(
-        math.lcm(*(value.denominator for value in found.values())),
-        math.gcd(*(value.numerator for value in found.values())),
-    )
-    if next(iter(found.values())) < 0:
-        scale = -scale
-    return {index: value * scale for index, value in found.items()}
 
 
 def parameter_names(architecture: Architecture) -> list[str]:

@@ -12,6 +12,7 @@ from dmft.conservation.draws import CONSTANTS, FORMAL, PATTERNS, SELECTIONS
 
 _ROTARY = {"kind": "attention", "width": 5, "head_dim": 4, "tokens": 3, "position": "rotary"}
 _ATTENTION = {"kind": "attention", "width": 4, "head_dim": 2, "tokens": 3}
+_LISTED = "as listed in conservation.md"
 _MOE = {"kind": "moe", "widths": [4, 2, 2], "experts": 3}
 
 # Title of a section, and its rows: settings, and what the count is in general.
@@ -137,17 +138,17 @@ SECTIONS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"kind": "norm", "norm": "rms", "eps": True}, "gains"),
     ],
     "Whole transformers": [
-        ({"kind": "gpt2"}, "as listed in conservation.md"),
-        ({"kind": "gpt2", "tied": False}, "as listed in conservation.md"),
+        ({"kind": "gpt2"}, _LISTED),
+        ({"kind": "gpt2", "tied": False}, _LISTED),
         ({"kind": "gpt2", "eps": False}, "and one: the scale of the residual stream"),
         (
             {"kind": "gpt2", "layers": 2, "tokens": 2, "width": 3, "heads": 1},
-            "as listed in conservation.md",
+            _LISTED,
         ),
-        ({"kind": "llama"}, "as listed in conservation.md"),
-        ({"kind": "llama", "tied": False, "kv_heads": 1}, "as listed in conservation.md"),
+        ({"kind": "llama"}, _LISTED),
+        ({"kind": "llama", "tied": False, "kv_heads": 1}, _LISTED),
         ({"kind": "llama", "eps": False}, "and one: the scale of the residual stream"),
-        ({"kind": "llama", "layers": 2, "tokens": 2}, "as listed in conservation.md"),
+        ({"kind": "llama", "layers": 2, "tokens": 2}, _LISTED),
     ],
 }
 
@@ -185,8 +186,8 @@ def _lines(rows: list[Row]) -> Iterator[str]:
     yield "Written by `dmft conservation table -o docs/conservation-table.md --overwrite`; what the"
     yield "columns mean is in [conservation.md](conservation.md). Certainty names what is assumed:"
     yield "*patterns* and *selections* of rectifiers and maxima all occur, *formal* transcendental"
-    yield "functions are independent, constants are *generic*. For transformers, dimensions of lower"
-    yield "levels are those of the sequences that were used, and may be larger."
+    yield "functions are independent, constants are *generic*. The lower levels of transformers are"
+    yield "those of the sequences that were used, and may be larger."
     section = ""
     for row in rows:
         if row.section != section:

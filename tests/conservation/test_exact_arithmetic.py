@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmft.conservation.echelon import Echelon, product
+from dmft.conservation.reconstruction import rational
 from dmft.conservation.rings import PRIMES, PrimeField, Reals
-from dmft.conservation.search import rational
 
 P = PRIMES[0]
 
