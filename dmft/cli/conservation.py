@@ -226,6 +226,8 @@ def _laws(given: argparse.Namespace) -> int:
     if given.json:
         families = [{"name": law.name, "formula": law.formula, "latex": law.latex} for law in laws]
         print_json({"architecture": architecture.describe(), "families": families})
+    elif not laws:
+        print("no laws in closed form are known")
     elif given.latex:
         print("\\begin{align*}")
         print(" \\\\\n".join(f"  & {law.latex}" for law in laws))
@@ -233,8 +235,6 @@ def _laws(given: argparse.Namespace) -> int:
     else:
         for law in laws:
             print(f"{law.name}: {law.formula}")
-        if not laws:
-            print("no laws in closed form are known")
     return 0
 
 

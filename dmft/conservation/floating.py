@@ -16,6 +16,7 @@ from dmft.conservation.fields import Fields
 from dmft.conservation.rings import Reals
 
 _CLEAR_GAP = 1e3
+_CANCELLED = 1e-10  # brackets of unit fields that are smaller are rounding errors
 _NOISE = 1e-9  # a full rank needs its smallest singular value above this
 
 
@@ -107,8 +108,10 @@ def count_float(architecture: Architecture, *, seed: int = 0, max_level: int = 4
         batch = 2 * fields.dimension + 16
         generators = [fields.generators(batch) for _ in range(level)]
         new = fields.bracket(generators, fields.point)[0]
-        new = new / np.maximum(np.linalg.norm(new, axis=1, keepdims=True), 1e-300)
-        rows = np.concatenate([rows, new])
+        for draws in generators:
+            norms = np.linalg.norm(fields.generator(draws, fields.point)[0], axis=1)
+            new = new / np.maximum(norms, np.finfo(float).tiny)[:, None]  # units may be dead
+        rows = np.concatenate([rows, new[np.linalg.norm(new, axis=1) > _CANCELLED]])
         rank = numerical_rank(rows)
         if ranks and rank.rank == ranks[-1].rank:
             closed = True

@@ -147,7 +147,13 @@ def dictionary_laws(
             parts.append(np.broadcast_to(full, (len(points), points.shape[1], part.shape[-1])))
         return np.concatenate(parts, axis=-1)
 
-    return _search(architecture, labels, values, seed)
+    kept = _different(fields, len(labels), values)
+    return _search(
+        architecture,
+        tuple(labels[i] for i in kept),
+        lambda fields, points: values(fields, points)[..., kept],
+        seed,
+    )
 
 
 def gram_dictionary(architecture: Architecture) -> list[Law]:
@@ -249,6 +255,18 @@ def _equations(fields: Fields, size: int, quantities: Quantities) -> tuple[Echel
         equations += _BATCH
         if echelon.insert(rows) <= _BATCH - _FAILURES:
             return echelon, equations
+
+
+def _different(fields: Fields, size: int, quantities: Quantities) -> np.ndarray:
+    """Indices of quantities without linear relations, such as equal traces, among them."""
+    ring = fields.ring
+    assert isinstance(ring, PrimeField)
+    rng = np.random.default_rng(fields.key)
+    echelon = Echelon(size, ring.p)
+    while True:
+        moved = ring.random(rng, (2, _BATCH, fields.dimension))
+        if echelon.insert(quantities(fields, moved)[1]) <= _BATCH - _FAILURES:
+            return np.sort(echelon.pivots)
 
 
 def _independent(fields: Fields, laws: np.ndarray, quantities: Quantities) -> int:

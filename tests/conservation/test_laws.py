@@ -193,6 +193,12 @@ def test_the_dictionary_finds_all_laws(table):
     assert dictionary_laws(architecture).independent == count(architecture).laws
 
 
+def test_identities_of_a_dictionary_are_no_laws():
+    """tr W W^T = tr W^T W and the sum of all entries, twice, hold for any matrix."""
+    found = dictionary_laws(parse_architecture({"kind": "gelu", "widths": [2, 3, 2]}))
+    assert found.coefficients == () and found.independent == 0
+
+
 # Flows
 
 
