@@ -166,6 +166,21 @@ def output_sum(name: str) -> Law:
     )
 
 
+def stream_mean(name: str, axis: int) -> Law:
+    """Sums over an output axis whose mean is never seen, for instance by a LayerNorm."""
+
+    def evaluate(p: Mapping[str, Any]) -> Any:
+        return p[name].sum(axis).reshape(-1)
+
+    return Law(
+        f"stream mean {name}",
+        f"sum of {name} over the stream",
+        f"\\sum_i \\mathrm{{{name}}}_{{i\\cdot}}",
+        evaluate,
+        degree=1,
+    )
+
+
 def logit_shift(weight: str, bias: str | None = None) -> list[Law]:
     """Column sums of a last layer under cross-entropy, where logits have a common shift free."""
     return [output_sum(name) for name in (weight, bias) if name]

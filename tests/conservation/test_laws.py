@@ -178,6 +178,19 @@ def test_the_extra_law_of_a_scalar_network_is_no_polynomial():
     assert polynomial_laws(architecture, 4).independent == 6
 
 
+def test_that_law_is_a_quadrature():
+    """Volumes are kept, div X = 0, and D - 2 other laws are known: Jacobi's last multiplier."""
+    for kind, keeps in (("linear", True), ("tanh", False)):
+        architecture = parse_architecture({"kind": kind, "widths": [1, 2, 2, 1]})
+        fields = Fields(architecture, PrimeField(PRIMES[0], 1), 1)
+        draws = fields.generators(1).select(np.zeros(8, int))
+        draws._cotangent = np.ones((1, 8, 1), np.int64)
+        moved = np.stack([np.broadcast_to(fields.point[0], (8, 8)), np.eye(8, dtype=np.int64)])
+        slopes = fields.generator(draws, moved)[1]
+        assert (np.trace(slopes) % PRIMES[0] == 0) == keeps
+        assert architecture.dimension - 2 == 6
+
+
 @pytest.mark.parametrize(
     "table",
     [

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from dmft.conservation.architectures.attention_laws import AttentionLaws
 from dmft.conservation.architectures.base import Architecture, Size, split_list
+from dmft.conservation.catalogue import stream_mean
 from dmft.errors import InputError
 
 if TYPE_CHECKING:
@@ -190,7 +191,14 @@ class Attention(Architecture):
         return e / (e.sum(-1, keepdims=True) + draws.exp(theta[f"{prefix}sink"].reshape(-1, 1, 1)))
 
     def gradient_laws(self) -> tuple[Law, ...]:
-        return tuple(self.layer_laws(""))
+        laws = list(self.layer_laws(""))
+        if self.loss == "cross-entropy":
+            laws += [stream_mean(name, axis) for name, axis in self.writers("").items()]
+        return tuple(laws)
+
+    def writers(self, prefix: str) -> dict[str, int]:
+        """What adds to the outputs, with the axis of the outputs in it."""
+        return {f"{prefix}O": -2} | ({f"{prefix}bO": -1} if self.bias else {})
 
     def layer_laws(self, prefix: str) -> Iterator[Law]:
         """The laws of the layer as part of a network."""

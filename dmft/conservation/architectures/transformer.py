@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,7 +11,13 @@ from dmft.conservation.architectures.attention import Attention
 from dmft.conservation.architectures.base import Architecture, Size
 from dmft.conservation.architectures.glu import glu, glu_laws, glu_shapes
 from dmft.conservation.architectures.norms import Norm, norm_shapes, normalise
-from dmft.conservation.catalogue import gain_balance, neuron_balance, output_sum, total_square
+from dmft.conservation.catalogue import (
+    gain_balance,
+    neuron_balance,
+    output_sum,
+    stream_mean,
+    total_square,
+)
 from dmft.conservation.law import Law
 from dmft.errors import InputError
 
@@ -174,7 +180,7 @@ class Transformer(Architecture):
             for name, axis in writers.items():
                 if name == "E" and self.tied:
                     continue
-                yield _mean_law(name, axis)
+                yield stream_mean(name, axis)
         if not self.eps:
             # A tied embedding scales the logits too; the last gain makes up for it.
             against = self._gains("n.") if self.tied else []
@@ -194,24 +200,8 @@ class Transformer(Architecture):
         if self.position == "learned":
             writers["P"] = -1
         for prefix in self._prefixes():
-            writers |= {f"{prefix}O": -2, f"{prefix}A": -2}
-            if self.bias:
-                writers[f"{prefix}bO"] = -1
-                if self.feed_forward not in _GLU_GATES:
-                    writers[f"{prefix}bA"] = -1
+            writers |= self.attention().writers(prefix)
+            writers[f"{prefix}A"] = -2
+            if self.bias and self.feed_forward not in _GLU_GATES:
+                writers[f"{prefix}bA"] = -1
         return writers
-
-
-def _mean_law(name: str, axis: int) -> Law:
-    """LayerNorm subtracts the mean of the stream: what is written into it is never seen."""
-
-    def evaluate(p: Mapping[str, Any]) -> Any:
-        return p[name].sum(axis).reshape(-1)
-
-    return Law(
-        f"stream mean {name}",
-        f"sum of {name} over the stream",
-        f"\\sum_i \\mathrm{{{name}}}_{{i\\cdot}}",
-        evaluate,
-        degree=1,
-    )
