@@ -45,7 +45,7 @@ class Fields:
     ----------
     point : (1, 1, D) the parameters, or the state of the flow; square roots of a network exist
         there for the data drawn.
-    assumptions : what the evaluations so far have taken for granted.
+    assumptions : what the evaluations have taken for granted.
     """
 
     def __init__(self, architecture: Architecture, ring: Ring, seed: int) -> None:
@@ -56,16 +56,15 @@ class Fields:
         self.key = seed
         self.assumptions: set[str] = set()
         self._rng = np.random.default_rng(seed)
+        self._has_roots = False
         self._pool: Draws | None = None
         self.point = self._choose_point()
 
     def generators(self, batch: int) -> Draws:
         """Data and cotangents of `batch` random generators, whose square roots exist at `point`."""
+        if not self._has_roots:
+            return Draws(self.ring, self._rng, batch, self.key)
         if self._pool is None:
-            draws = Draws(self.ring, self._rng, batch, self.key)
-            self._output(draws, self.point)
-            if not draws.roots:
-                return draws
             self._pool = self._fill_pool()
         return self._pool.select(self._rng.integers(0, self._pool.batch, batch))
 
@@ -78,9 +77,9 @@ class Fields:
         """
         points = self.ring.random(self._rng, (1, batch, self.dimension))
         draws = Draws(self.ring, self._rng, batch, self.key)
-        self._output(draws, points)
-        if not draws.roots:
+        if not self._has_roots:
             return points, draws
+        self._output(draws, points)
         self._refuse_hopeless(draws)
         found: list[tuple[np.ndarray, Draws]] = []
         for _ in range(_ATTEMPTS):
@@ -107,7 +106,8 @@ class Fields:
         point = self.ring.random(self._rng, (1, 1, self.dimension))
         draws = Draws(self.ring, self._rng, 1, self.key)
         self._output(draws, point)
-        if not draws.roots:
+        self._has_roots = draws.roots > 0
+        if not self._has_roots:
             return point
         if draws.continuous:
             return self.points(1)[0]
@@ -186,6 +186,7 @@ class Fields:
             force[: len(part), :, position : position + size] = part
             position += size
         rate = draws.rate() if self.architecture.flow in ("weight-decay", "momentum") else None
+        self.assumptions |= draws.assumptions
         return velocity(self.architecture.flow, self.ring, force, theta, rate)
 
     def bracket(self, generators: Sequence[Draws], theta: np.ndarray) -> np.ndarray:

@@ -260,7 +260,8 @@ def test_normalised_sigmoid_by_an_exact_counterexample():
         architecture = parse_architecture({**table, "gate": gate})
         fields = Fields(architecture, Reals(), 0)
         draws = fields.generators(1)
-        draws._arrays[0][:] = 1.0  # x
+        fields._output(draws, fields.point)  # draws x
+        draws._arrays[0][:] = 1.0
         theta = np.array([[[math.log(2), 0.0, 1.0, 0.0]]])  # R_1, R_2, A_1, A_2
         z = fields._output(draws, theta).data[0, 0]
         draws._cotangent = -z.reshape(1, 1, 1)
