@@ -25,7 +25,7 @@ FORMAL = (
     "functional independence: the values of transcendental functions at the arguments of the"
     " network satisfy no algebraic relation besides their differential equations"
 )
-CONSTANTS = "fixed constants of the network (angles, slopes, eps) are generic"
+CONSTANTS = "fixed constants of the network (angles, slopes, eps, rates) are generic"
 
 
 class Draws:
