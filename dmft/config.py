@@ -93,7 +93,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     ------
     InputError : missing or unreadable file, invalid TOML, unknown key, bad value.
     """
-    table: dict[str, Any] = {} if path is None else _read_toml(Path(path))
+    table: dict[str, Any] = {} if path is None else read_toml(Path(path))
     for override in overrides:
         _apply(table, override)
     return parse_config(table)
@@ -115,7 +115,8 @@ def parse_config(table: dict[str, Any]) -> Config:
         raise InputError(error.message, where) from None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; every failure is an InputError that names the file."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

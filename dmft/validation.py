@@ -46,7 +46,10 @@ def nearest_key(key: str, allowed: list[str]) -> str:
 
 
 def _as_input_error(error: ValidationError, model: type[BaseModel]) -> InputError:
-    details = error.errors(include_url=False)[0]
+    # An unknown key explains a missing one.
+    details = min(
+        error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden"
+    )
     path = [str(part) for part in details["loc"]]
     inner = details.get("ctx", {}).get("error")
     if isinstance(inner, InputError):

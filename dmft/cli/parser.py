@@ -42,6 +42,13 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+def natural_number(text: str) -> int:
+    """An option's value that must be an integer of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"given {text!r}, must be an integer of at least 0")
+    return int(text)
+
+
 def positive_number(text: str) -> float:
     """An option's value that must be a finite number greater than 0."""
     try:
