@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,7 +93,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     ------
     InputError : missing or unreadable file, invalid TOML, unknown key, bad value.
     """
-    table: dict[str, Any] = {} if path is None else _read_toml(Path(path))
+    table: dict[str, Any] = {} if path is None else read_toml(Path(path))
     for override in overrides:
         _apply(table, override)
     return parse_config(table)
@@ -115,7 +115,28 @@ def parse_config(table: dict[str, Any]) -> Config:
         raise InputError(error.message, where) from None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def changed_settings(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a resolved table that differ from the defaults, by dotted name."""
+    usual = dict(flat(Config().to_table()))
+    return {key: value for key, value in flat(table) if usual.get(key) != value}
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested tables."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Tables of a TOML file.
+
+    Raises
+    ------
+    InputError : missing or unreadable file, invalid TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM as a polite request that a running solve polls."""
+"""Ctrl-C and SIGTERM as a polite request that a running computation polls."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,8 +13,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether a stop was requested.
+def stop_requests(
+    signals: Sequence[signal.Signals] = _SIGNALS,
+) -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether a stop was requested by one of `signals`.
 
     A second signal does not wait any longer and raises KeyboardInterrupt.
     """
@@ -27,14 +29,14 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         requested = True
         if os.isatty(2):
             # Not print: the signal may arrive while the stream is being written to.
-            os.write(2, b"\nstopping after this panel; once more to stop without saving it\n")
+            os.write(2, b"\nstopping at the next chance to save; once more to stop at once\n")
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False  # only the main thread may handle signals
         return
-    before = [signal.signal(number, request) for number in _SIGNALS]
+    before = [signal.signal(number, request) for number in signals]
     try:
         yield lambda: requested
     finally:
-        for number, handler in zip(_SIGNALS, before, strict=True):
+        for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
