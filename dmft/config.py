@@ -149,18 +149,32 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"is not valid TOML: {error}", str(path)) from None
 
 
-def _apply(table: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or len(parts) < 2 or not all(parts):
-        raise InputError(f"given {override!r}, must be section.key=value", "--set")
-    for part in parts[:-1]:
+def assign(table: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key of nested tables; a new `kind` clears the keys of the former one.
+
+    Raises
+    ------
+    InputError : a part of the key is a value, not a table.
+    """
+    *sections, last = key.split(".")
+    for part in sections:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise InputError(f"given {override!r}, but '{part}' is no section", "--set")
-    if parts[-1] == "kind" and table.get("kind") != _value(text):
+            raise InputError(f"'{part}' is no section", key)
+    if last == "kind" and table.get("kind") != value:
         table.clear()  # the keys of another kind do not carry over
-    table[parts[-1]] = _value(text)
+    table[last] = value
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    key = key.strip()
+    if not separator or "." not in key or not all(key.split(".")):
+        raise InputError(f"given {override!r}, must be section.key=value", "--set")
+    try:
+        assign(table, key, _value(text))
+    except InputError as error:
+        raise InputError(f"given {override!r}, but {error.message}", "--set") from None
 
 
 def _value(text: str) -> Any:
