@@ -6,16 +6,13 @@ file per result. Every command can be repeated at any time: what is finished sta
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli import parser as options
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
-    from dmft.sweep import Summary
+    from dmft.sweep import Grid
     from dmft.sweep.status import Status
 
 SUMMARY = "compute a grid of problems"
@@ -92,7 +89,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _plan_table(
-    path: Path, grid: Any, total: int, left: int, seconds: float, measured: bool
+    path: Path, grid: Grid, total: int, left: int, seconds: float, measured: bool
 ) -> dict[str, Any]:
     return {
         "sweep": str(path),
@@ -106,7 +103,7 @@ def _plan_table(
     }
 
 
-def _print_plan(grid: Any, total: int, left: int, seconds: float, measured: bool) -> None:
+def _print_plan(grid: Grid, total: int, left: int, seconds: float, measured: bool) -> None:
     axes = " x ".join(f"{dimension.name} ({len(dimension)})" for dimension in grid.dimensions)
     print(f"points    {len(grid.points)} = {axes}")
     print(f"tasks     {', '.join(grid.tasks)}")
@@ -115,25 +112,46 @@ def _print_plan(grid: Any, total: int, left: int, seconds: float, measured: bool
     print(f"cost      about {_duration(seconds)} of one core, {source}")
 
 
-# ---------------------------------------------------------------------- run
+# ---------------------------------------------------------------------- run and script
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER")
-    parser.add_argument("--jobs", type=options.positive_integer, metavar="N",
-                        help="worker processes; default one per core")  # fmt: skip
-    parser.add_argument("--threads", type=options.positive_integer, metavar="N",
-                        help="threads of each; default the cores divided by the jobs")  # fmt: skip
-    parser.add_argument("--executor", choices=("local", "dask", "slurm", "submitit"),
-                        default="local", help="where the workers are (default local)")  # fmt: skip
-    parser.add_argument("--scheduler", metavar="ADDRESS",
-                        help="of a running Dask cluster; default a local one")  # fmt: skip
-    parser.add_argument("--index", type=_natural, metavar="I",
-                        help="compute only part I, from 0, in this process")  # fmt: skip
-    parser.add_argument("--chunk", type=options.positive_integer, metavar="N",
-                        help="points of a part: I*N to I*N + N - 1 (default 1)")  # fmt: skip
-    parser.add_argument("--retries", type=_natural, default=1, metavar="N",
-                        help="further tries after an unexpected error (default 1)")  # fmt: skip
+    parser.add_argument(
+        "--executor",
+        choices=("local", "dask", "slurm", "submitit"),
+        default="local",
+        help="where the workers are (default local); slurm and submitit submit jobs and return",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=options.positive_integer,
+        metavar="N",
+        help="worker processes, local or of a local Dask cluster; default one per core",
+    )
+    parser.add_argument(
+        "--threads",
+        type=options.positive_integer,
+        metavar="N",
+        help="threads of each; default the cores divided by the jobs",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a running Dask cluster; default a local one"
+    )
+    parser.add_argument(
+        "--index", type=_natural, metavar="I", help="compute only part I, from 0, in this process"
+    )
+    _add_batch(parser)
+    parser.add_argument(
+        "--collect", type=Path, metavar="ALL.h5", help="with slurm: submit a job that collects"
+    )
+    parser.add_argument(
+        "--retries",
+        type=_natural,
+        default=1,
+        metavar="N",
+        help="further tries after an unexpected error (default 1)",
+    )
     options.add_checkpoints(parser)
     parser.add_argument("--quiet", action="store_true", help="no summary, no progress")
     parser.add_argument("--progress", action="store_true", help="progress even into a file")
@@ -141,84 +159,51 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from contextlib import ExitStack
-    from signal import SIGINT, SIGTERM, SIGUSR1
+    from dmft.cli.sweeping import compute, submit
 
-    from dmft.stopping import stop_requests
-    from dmft.sweep import Settings, run
-    from dmft.sweep.local import available_cores, compute_in_worker
+    return (submit if arguments.executor in ("slurm", "submitit") else compute)(arguments)
 
-    cores = available_cores()
-    alone = arguments.index is not None
-    jobs = 1 if alone else arguments.jobs or cores
-    settings = Settings(
-        threads=arguments.threads or max(1, cores // jobs),
-        retries=arguments.retries,
-        checkpoint_seconds=arguments.checkpoint_seconds,
+
+def _add_script(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    _add_batch(parser)
+
+
+def _script(arguments: argparse.Namespace) -> int:
+    from dmft.cli.sweeping import batch_of
+    from dmft.sweep import open_folder
+    from dmft.sweep.slurm import array_script
+
+    folder = open_folder(arguments.folder)
+    (folder.path / "slurm").mkdir(exist_ok=True)
+    print(array_script(folder, batch_of(arguments)), end="")
+    return 0
+
+
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--chunk",
+        type=options.positive_integer,
+        metavar="N",
+        help="points of a part, I*N to I*N + N - 1; default 1, in arrays what keeps them short",
     )
-    chunk = arguments.chunk or 1
-    indices = range(arguments.index * chunk, (arguments.index + 1) * chunk) if alone else None
-    with ExitStack() as stack:
-        stop = stack.enter_context(stop_requests((SIGINT, SIGTERM, SIGUSR1)))
-        show = stack.enter_context(_progress(arguments))
-        executor: Executor | None = None
-        more: dict[str, Any] = {}
-        if not alone:
-            from dmft.sweep.local import LocalExecutor
-
-            executor = stack.enter_context(LocalExecutor(jobs))
-            more["function"] = compute_in_worker
-        summary = run(
-            arguments.folder, executor, indices=indices, settings=settings, stop=stop,
-            report=show, command_line=arguments.command_line, **more,
-        )  # fmt: skip
-    return _report_run(arguments, summary)
-
-
-def _progress(arguments: argparse.Namespace) -> Any:
-    from contextlib import contextmanager
-
-    from dmft.cli.progress import progress_bar
-
-    @contextmanager
-    def showing() -> Any:
-        with progress_bar(arguments, "sweep") as show:
-
-            def report(outcome: Any, done: int, total: int) -> None:
-                if show is not None:
-                    show(done / total, f"{done}/{total}")
-                if outcome.state in ("failed", "blocked") and not arguments.quiet:
-                    print(f"dmft: warning: {outcome.name}: {outcome.reason}", file=sys.stderr)
-
-            yield report
-
-    return showing()
-
-
-def _report_run(arguments: argparse.Namespace, summary: Summary) -> int:
-    from dmft.cli.output import command, print_json
-
-    failed, open_ = len(summary.failures), len(summary.not_converged)
-    if arguments.json:
-        print_json(
-            {
-                "folder": str(arguments.folder),
-                "computed": summary.computed,
-                "skipped": summary.skipped,
-                "failures": [{"item": o.name, "reason": o.reason} for o in summary.failures],
-            }
-        )
-    elif not arguments.quiet:
-        words = [f"{count} {state}" for state, count in summary.computed.items()]
-        print(f"computed  {', '.join(words) or 'nothing'}")
-        print(f"before    {summary.skipped} results were there")
-        if failed:
-            print("next:", command("dmft", "sweep", "status", arguments.folder))
-        elif arguments.index is None:
-            print("next:", command("dmft", "sweep", "collect", arguments.folder, "-o", "ALL.h5"))
-    if failed:
-        return 1
-    return 3 if open_ else 0
+    parser.add_argument(
+        "--limit", type=options.positive_integer, metavar="N", help="array tasks at the same time"
+    )
+    parser.add_argument(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="an option of sbatch, as in --sbatch=--time=01:00:00; repeatable",
+    )
+    parser.add_argument(
+        "--setup",
+        action="append",
+        default=[],
+        metavar="LINE",
+        help="a line of shell before the program, as in --setup='module load python'; repeatable",
+    )
 
 
 def _natural(text: str) -> int:
@@ -302,6 +287,7 @@ _ACTIONS = {
     "init": ("make the folder of a grid, or give it an edited grid", _add_init, _init),
     "plan": ("print what a grid comes to, and its estimated cost", _add_plan, _plan),
     "run": ("compute what is not finished", _add_run, _run),
+    "script": ("print the batch script of a Slurm array job", _add_script, _script),
     "status": ("say how far it is, how long it takes and what failed", _add_status, _status),
     "retry": ("let failed points be computed again", _add_retry, _retry),
 }

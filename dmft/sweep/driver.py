@@ -33,12 +33,13 @@ class Summary:
     computed : items that this run finished, by their final state.
     skipped : items that were finished before.
     failures : outcomes that failed or are blocked by failures.
+    not_converged : names of results without the wanted accuracy, also of earlier runs.
     """
 
     computed: dict[str, int] = field(default_factory=dict)
     skipped: int = 0
     failures: tuple[Outcome, ...] = ()
-    not_converged: tuple[Outcome, ...] = ()
+    not_converged: tuple[str, ...] = ()
 
 
 def run(
@@ -117,6 +118,7 @@ class _Driver:
         stop: Callable[[], bool],
         report: Callable[[Outcome, int, int], None],
     ) -> None:
+        self._folder = folder
         self._executor = executor
         self._template = template
         self._function = function
@@ -221,5 +223,9 @@ class _Driver:
             computed=dict(Counter(outcome.state for outcome in outcomes)),
             skipped=self._skipped,
             failures=tuple(o for o in outcomes if o.state in (worker.FAILED, worker.BLOCKED)),
-            not_converged=tuple(o for o in outcomes if o.state == worker.NOT_CONVERGED),
+            not_converged=tuple(
+                name
+                for name in sorted(self._folder.noted() & self._items.keys())
+                if self._folder.read_note(name).get("status") == worker.NOT_CONVERGED
+            ),
         )
