@@ -18,13 +18,14 @@ def stop_requests(
 ) -> Iterator[Callable[[], bool]]:
     """Yield a function that says whether a stop was requested by one of `signals`.
 
-    A second signal does not wait any longer and raises KeyboardInterrupt.
+    A second Ctrl-C does not wait any longer and raises KeyboardInterrupt; schedulers repeat
+    their signals, and mean the same by that.
     """
     requested = False
 
-    def request(_number: int, _frame: FrameType | None) -> None:
+    def request(number: int, _frame: FrameType | None) -> None:
         nonlocal requested
-        if requested:
+        if requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         requested = True
         if os.isatty(2):

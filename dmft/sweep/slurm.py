@@ -22,18 +22,20 @@ from dmft.sweep.folder import Folder, open_folder
 
 MOST_TASKS = 1000  # of one array, the usual limit of Slurm being 1001
 
+# Under srun, because Slurm signals a preemption to the steps of a job, not to its script.
 _SCRIPT = """\
 #!/usr/bin/env bash
 {options}
 {setup}
-# A signal that comes to this shell goes on to the program, which saves and exits with 130.
-{command} &
-program=$!
-trap 'kill -TERM "$program" 2>/dev/null' TERM USR1
-wait "$program"
+srun --ntasks=1 --cpus-per-task="${{SLURM_CPUS_PER_TASK:-1}}" \\
+    {command} &
+step=$!
+# A signal that comes to this script alone goes on to the program, which saves and exits with 130.
+trap 'kill -USR1 "$step" 2>/dev/null' TERM USR1
+wait "$step"
 status=$?
-while kill -0 "$program" 2>/dev/null; do # the wait was cut short by a signal
-    wait "$program"
+while kill -0 "$step" 2>/dev/null; do # the wait was cut short by a signal
+    wait "$step"
     status=$?
 done
 if [ "$status" -eq 130 ]; then

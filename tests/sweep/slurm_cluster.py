@@ -156,6 +156,7 @@ MinJobAge=300
 SlurmctldTimeout=60
 SlurmdTimeout=60
 JobRequeue=1
+SlurmctldDebug=debug2
 NodeName={host} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory=1000 State=UNKNOWN
 PartitionName=low Nodes={host} Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
 PartitionName=high Nodes={host} PriorityTier=10 PreemptMode=OFF
