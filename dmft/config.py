@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,14 +118,19 @@ def parse_config(table: dict[str, Any]) -> Config:
 
 def changed_settings(table: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a resolved table that differ from the defaults, by dotted name."""
-    usual = dict(flat(Config().to_table()))
+    usual = _defaults()
     return {key: value for key, value in flat(table) if usual.get(key) != value}
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return dict(flat(Config().to_table()))
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted names and values of nested tables."""
     for key, value in table.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

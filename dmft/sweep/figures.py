@@ -26,6 +26,7 @@ _COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY)
 _MARKERS = "osD^vP*"
 _MOST_PANELS = 12
 _MOST_LINES = 7
+_MOST_LABELS = 6  # above which ticks are at round numbers
 _WIDE = 30.0  # ratio of largest to smallest above which an axis or a colour is logarithmic
 _WORDS = {
     "excess_risk": "excess risk",
@@ -57,7 +58,8 @@ def plot_map(
     ------
     InputError : an unknown value, dimension or label, or fewer than two dimensions.
     """
-    values = _values(collection, value)
+    value = _full_name(collection, value)
+    values = collection.values[value]
     x, y = _two_dimensions(collection, x, y)
     panels = list(_panels(collection, {x, y}, at or {}))
     shown = panels[:_MOST_PANELS]
@@ -100,7 +102,8 @@ def plot_lines(
     ------
     InputError : an unknown value, dimension or label.
     """
-    values = _values(collection, value)
+    value = _full_name(collection, value)
+    values = collection.values[value]
     errors = collection.values.get(f"{value}_stderr")
     x = _dimension(collection, x) if x else _longest(collection)
     others = [d for d in collection.dimensions if d != x and len(_axis(collection, d)) > 1]
@@ -122,13 +125,13 @@ def plot_lines(
             _positions(collection, x), values[index], yerr=bars, capsize=2, linewidth=1.2,
             color=_COLOURS[number % len(_COLOURS)], marker=_MARKERS[number % len(_MARKERS)],
             markersize=4.5, markerfacecolor="white",
-            label=None if label is None else f"{by} = {_short(label)}",
+            label=None if label is None else f"{_words(by)} = {_short(label)}",
         )  # fmt: skip
     _scale_axis(axes, collection, x, "x")
     if _wide(values):
         axes.set_yscale("log")
     axes.set_ylabel(label_of(value))
-    words = [f"{name} = {_short(label)}" for name, label in fixed.items()]
+    words = [f"{_words(name)} = {_short(label)}" for name, label in fixed.items()]
     bars_words = ["bars: ±2 standard errors"] if errors is not None else []
     axes.set_title(", ".join(words + bars_words), fontsize=9)
     axes.grid(alpha=0.25)
@@ -171,10 +174,10 @@ def plot_curves(
                 alpha=0.25, linewidth=0,
             )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel=TIME_LABEL, ylabel=label_of(curve))
-    words = [f"{name} = {_short(label)}" for name, label in fixed.items()]
+    words = [f"{_words(name)} = {_short(label)}" for name, label in fixed.items()]
     axes.set_title(", ".join([*words, "bands: ±2 standard errors"]), fontsize=9)
     axes.grid(alpha=0.25)
-    axes.legend(title=by, fontsize=9, title_fontsize=9)
+    axes.legend(title=_words(by), fontsize=9, title_fontsize=9)
     _write(figure, path)
 
 
@@ -191,12 +194,15 @@ def label_of(name: str) -> str:
 # ---------------------------------------------------------------------- what is drawn
 
 
-def _values(collection: Collection, name: str) -> np.ndarray:
+def _full_name(collection: Collection, name: str) -> str:
+    """The name of a value; a curve stands for its last value."""
+    for task in ("", *(f"{task}_" for task in collection.tasks)):
+        final = f"{task}final_{name.removeprefix(task)}"
+        if name not in collection.values and final in collection.values:
+            return final
     if name not in collection.values:
-        if f"final_{name}" in collection.values:
-            return collection.values[f"final_{name}"]
         raise InputError(nearest_key(name, list(collection.values)), "--value")
-    return collection.values[name]
+    return name
 
 
 def _dimension(collection: Collection, name: str) -> str:
@@ -238,7 +244,9 @@ def _panels(
             continue
         wanted = range(len(labels)) if name not in at else [_position(name, labels, at[name])]
         several = len(labels) > 1
-        choices.append([(f"{name} = {_short(labels[i])}" if several else "", i) for i in wanted])
+        choices.append(
+            [(f"{_words(name)} = {_short(labels[i])}" if several else "", i) for i in wanted]
+        )
     for combination in itertools.product(*choices):
         title = ", ".join(words for words, _ in combination if words)
         yield title, tuple(index for _, index in combination)
@@ -372,10 +380,15 @@ def _scale_axis(axes: Axes, collection: Collection, name: str, which: str) -> No
     axis = axes.xaxis if which == "x" else axes.yaxis
     if _is_log(collection, name):
         axes.set(**{f"{which}scale": "log"})
-    if _is_text(collection, name):
-        labels = [_short(label) for label in _axis(collection, name)]
-        axis.set_ticks(np.arange(len(labels)), labels)
-    axis.set_label_text(name.replace("_", " "))
+    labels = [_short(label) for label in _axis(collection, name)]
+    if _is_text(collection, name) or len(labels) <= _MOST_LABELS:
+        axis.set_ticks(_positions(collection, name), labels)
+        axis.set_ticks([], minor=True)
+    axis.set_label_text(_words(name))
+
+
+def _words(name: str | None) -> str:
+    return (name or "").replace("_", " ")
 
 
 def _short(label: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import math
@@ -102,11 +101,12 @@ class Grid:
         for dimension, number in zip(self.dimensions, position, strict=True):
             for axis, name in zip(dimension.axes, dimension.names, strict=True):
                 settings[axis.key] = values[name] = axis.values[number]
-        table = copy.deepcopy(self.base)
+        table = _copy(self.base)
         try:
             # Kinds first: a new kind clears the keys of the former one.
             for key in sorted(settings, key=lambda key: (not key.endswith(".kind"), key)):
-                assign(table, key, copy.copy(settings[key]))
+                value = settings[key]
+                assign(table, key, _copy(value) if isinstance(value, dict) else value)
             config = parse_config(table)
         except InputError as error:
             raise _at_point(error, settings) from None
@@ -290,6 +290,11 @@ def _short_names(keys: Sequence[str]) -> dict[str, str]:
                 break
         names[key] = name
     return names
+
+
+def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables copied, the values in them shared."""
+    return {key: _copy(value) if isinstance(value, dict) else value for key, value in table.items()}
 
 
 def _at_point(error: InputError, settings: Mapping[str, Any]) -> InputError:

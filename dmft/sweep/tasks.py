@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class Item:
     config: Config
     needs: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Beginning of the names of its files."""
         return f"{self.task}-{self.digest}"
