@@ -179,12 +179,10 @@ def _simulate_seconds(config: Config) -> float:
 
 
 def _theory(config: Config, path: Path, context: Context) -> tuple[str, str]:
-    from dmft.theory import predict  # type: ignore[attr-defined]
+    import dmft
 
-    prediction = predict(config.problem)
-    names = ("regime", "excess_risk", "train_mse", "relaxation_rate")
-    values = {name: getattr(prediction, name) for name in names}
-    _save_values(path, "dmft-theory", config, values, context)
+    prediction = dmft.theory.predict(config.problem).to_dict()
+    _save_values(path, "dmft-theory", config, prediction, context)
     return "done", ""
 
 
