@@ -149,7 +149,7 @@ class _Driver:
             self._take(future)
         if self._stopping == worker.INTERRUPTED:
             raise Interrupted(
-                f"interrupted, {len(self._waiting)} items are left; continue with: "
+                f"interrupted, {len(self._waiting)} results are left; continue with: "
                 f"dmft sweep run {self._template.folder}"
             )
         if self._stopping:

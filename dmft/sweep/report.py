@@ -86,16 +86,18 @@ def _counts(collection: Collection) -> str:
 def _pictures(collection: Collection) -> Iterator[str]:
     several = sum(length > 1 for length in collection.shape)
     for curve in _SHOWN:
-        value = f"final_{curve}"
-        if not np.isfinite(collection.values.get(value, np.nan)).any():
+        there = [value for value in (f"final_{curve}", curve) if value in collection.values]
+        if not there or not np.isfinite(collection.values[there[0]]).any():
             continue
-        yield f"<h2>{html.escape(label_of(value)).capitalize()}</h2>"
+        value, words = there[0], label_of(there[0])
+        yield f"<h2>{html.escape(words).capitalize()}</h2>"
         if several > 1:
             # Labels that do not increase make no map; the lines are there all the same.
             with suppress(InputError):
-                yield _picture(plot_map, collection, value, f"{label_of(value)} over the grid")
-        yield _picture(plot_lines, collection, value, f"{label_of(value)} along the longest axis")
-        yield _picture(plot_curves, collection, curve, f"{label_of(curve)} over time")
+                yield _picture(plot_map, collection, value, f"{words}, over the grid")
+        yield _picture(plot_lines, collection, value, f"{words}, along the longest axis")
+        if value != curve:
+            yield _picture(plot_curves, collection, curve, f"{label_of(curve)} over time")
 
 
 def _picture(
