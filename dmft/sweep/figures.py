@@ -60,7 +60,8 @@ def plot_map(
     """
     value = _full_name(collection, value)
     values = collection.values[value]
-    x, y = _two_dimensions(collection, x, y)
+    x, y = _two_dimensions(collection, x, y, at or {})
+    _check_free(at or {}, x, y)
     panels = list(_panels(collection, {x, y}, at or {}))
     shown = panels[:_MOST_PANELS]
     columns = min(len(shown), 3)
@@ -105,12 +106,14 @@ def plot_lines(
     value = _full_name(collection, value)
     values = collection.values[value]
     errors = collection.values.get(f"{value}_stderr")
-    x = _dimension(collection, x) if x else _longest(collection)
-    others = [d for d in collection.dimensions if d != x and len(_axis(collection, d)) > 1]
+    fixed = dict(at or {})
+    x = _dimension(collection, x) if x else _longest(collection, fixed)
+    others = [d for d in collection.dimensions if d not in (x, *fixed)]
+    others = [name for name in others if len(_axis(collection, name)) > 1]
     by = _dimension(collection, by) if by else next(iter(others), None)
     if by == x:
         raise InputError(f"given '{by}' twice, must be two dimensions", "by")
-    fixed = dict(at or {})
+    _check_free(fixed, x, by)
     for name in collection.dimensions:
         if name not in (x, by, *fixed):
             fixed[name] = _axis(collection, name)[0]
@@ -153,8 +156,9 @@ def plot_curves(
     ------
     InputError : an unknown curve, dimension or label.
     """
-    by = _dimension(collection, by) if by else _longest(collection)
     fixed = dict(at or {})
+    by = _dimension(collection, by) if by else _longest(collection, fixed)
+    _check_free(fixed, by)
     for name in collection.dimensions:
         if name not in (by, *fixed):
             fixed[name] = _axis(collection, name)[0]
@@ -215,13 +219,24 @@ def _axis(collection: Collection, name: str) -> np.ndarray:
     return collection.coordinates[name][1]
 
 
-def _longest(collection: Collection) -> str:
-    return max(collection.dimensions, key=lambda name: len(_axis(collection, name)))
+def _longest(collection: Collection, fixed: Selection) -> str:
+    free = [name for name in collection.dimensions if name not in fixed]
+    if not free:
+        raise InputError("given for every dimension, nothing is left to draw", "--at")
+    return max(free, key=lambda name: len(_axis(collection, name)))
 
 
-def _two_dimensions(collection: Collection, x: str | None, y: str | None) -> tuple[str, str]:
+def _check_free(fixed: Selection, *drawn: str | None) -> None:
+    for name in drawn:
+        if name in fixed:
+            raise InputError(f"given for '{name}', which is drawn", "--at")
+
+
+def _two_dimensions(
+    collection: Collection, x: str | None, y: str | None, fixed: Selection
+) -> tuple[str, str]:
     given = [_dimension(collection, name) for name in (x, y) if name]
-    free = [name for name in collection.dimensions if name not in given]
+    free = [name for name in collection.dimensions if name not in (*given, *fixed)]
     free.sort(key=lambda name: len(_axis(collection, name)) < 2)  # those of one point last
     chosen = [name or (free.pop(0) if free else None) for name in (x, y)]
     if None in chosen or chosen[0] == chosen[1]:
