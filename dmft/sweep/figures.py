@@ -200,6 +200,8 @@ def label_of(name: str) -> str:
 
 def _full_name(collection: Collection, name: str) -> str:
     """The name of a value; a curve stands for its last value."""
+    if not collection.values:
+        raise InputError("holds no results, nothing can be drawn", str(collection.path))
     for task in ("", *(f"{task}_" for task in collection.tasks)):
         final = f"{task}final_{name.removeprefix(task)}"
         if name not in collection.values and final in collection.values:
