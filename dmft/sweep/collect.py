@@ -163,7 +163,9 @@ def load_collection(path: str | Path) -> Collection:
             path=path,
             tasks=tuple(json.loads(file.attrs["tasks"])),
             dimensions=dimensions,
-            coordinates=coordinates,
+            coordinates=dict(
+                sorted(coordinates.items(), key=lambda pair: dimensions.index(pair[1][0]))
+            ),
             status=texts.pop("status"),
             reason=texts.pop("reason"),
             values=values,

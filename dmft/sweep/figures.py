@@ -178,8 +178,8 @@ def plot_curves(
                 alpha=0.25, linewidth=0,
             )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel=TIME_LABEL, ylabel=label_of(curve))
-    words = [f"{_words(name)} = {_short(label)}" for name, label in fixed.items()]
-    axes.set_title(", ".join([*words, "bands: ±2 standard errors"]), fontsize=9)
+    where = [f"{_words(name)} = {_short(label)}" for name, label in fixed.items()]
+    axes.set_title(", ".join([*where, "bands: ±2 standard errors"]), fontsize=9)
     axes.grid(alpha=0.25)
     axes.legend(title=_words(by), fontsize=9, title_fontsize=9)
     _write(figure, path)

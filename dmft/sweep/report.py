@@ -29,7 +29,8 @@ figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: .9rem; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
-th { border-bottom: 2px solid #888; white-space: nowrap; } td.text { text-align: left; }
+th { border-bottom: 2px solid #888; white-space: nowrap; } td.text { text-align: left; white-space: nowrap; }
+td.reason { text-align: left; min-width: 16rem; }
 tr.missing td { color: #777; background: #f3f3f3; } tr.failed td, tr.unreadable td
 { background: #fbe3d6; } tr.not-converged td { background: #fdf3d4; }
 .counts span { display: inline-block; margin-right: 1.5rem; } .counts b { font-size: 1.3rem; }
@@ -131,7 +132,7 @@ def _table(collection: Collection) -> str:
             error = collection.values.get(f"{name}_stderr")
             cells.append(_number(float(collection.values[name][index]), error, index))
         cells += [_cell(collection.texts[name][index]) for name in texts]
-        cells.append(_cell(collection.reason[index]))
+        cells.append(_cell(str(collection.reason[index]), "reason"))
         rows.append(f'<tr class="{html.escape(status)}">{"".join(cells)}</tr>')
     return (
         f'<div class="table"><table><thead><tr>{head}</tr></thead>'
@@ -144,9 +145,9 @@ def _label(collection: Collection, name: str, index: tuple[int, ...]) -> Any:
     return labels[index[collection.dimensions.index(dimension)]]
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, kind: str = "text") -> str:
     if isinstance(value, str):
-        return f'<td class="text">{html.escape(value)}</td>'
+        return f'<td class="{kind}">{html.escape(value)}</td>'
     return f"<td>{value:.6g}</td>"
 
 
