@@ -29,7 +29,8 @@ figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: .9rem; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
-th { border-bottom: 2px solid #888; white-space: nowrap; } td.text { text-align: left; white-space: nowrap; }
+th { border-bottom: 2px solid #888; white-space: nowrap; }
+td.text { text-align: left; white-space: nowrap; }
 td.reason { text-align: left; min-width: 16rem; }
 tr.missing td { color: #777; background: #f3f3f3; } tr.failed td, tr.unreadable td
 { background: #fbe3d6; } tr.not-converged td { background: #fdf3d4; }
