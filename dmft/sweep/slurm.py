@@ -167,6 +167,13 @@ def submit_with_submitit(
     executor = submitit.AutoExecutor(folder=there.path / "slurm" / "submitit", cluster=cluster)
     if batch.limit:
         parameters["slurm_array_parallelism"] = batch.limit
+    if batch.setup:
+        parameters["slurm_setup"] = list(batch.setup)
+    if batch.options:
+        pairs = (option.lstrip("-").partition("=") for option in batch.options)
+        parameters["slurm_additional_parameters"] = {
+            key.replace("-", "_"): value or True for key, _, value in pairs
+        }
     executor.update_parameters(name=f"sweep-{_job_name(there)}", **parameters)
     ranges = [(part * chunk, (part + 1) * chunk) for part in parts]
     return executor.map_array(Part(str(there.path.resolve())), *zip(*ranges, strict=True))

@@ -140,8 +140,11 @@ def test_parts_that_are_finished_are_not_submitted(slurm, commands, make_sweep, 
 def test_submitit_submits_an_array(slurm, commands, make_sweep):
     pytest.importorskip("submitit", reason="needs pip install 'dmft[submitit]'")
     folder = make_sweep(SMALL)
-    jobs = submit_with_submitit(folder, Batch(chunk=2, limit=1), "slurm", timeout_min=5)
+    batch = Batch(chunk=2, limit=1, options=("--comment=from-submitit",), setup=("export A=1",))
+    jobs = submit_with_submitit(folder, batch, "slurm", timeout_min=5)
     assert len(jobs) == 2
+    shown = slurm.run("scontrol", "show", "job", jobs[0].job_id.partition("_")[0])
+    assert "Comment=from-submitit" in shown and "ArrayTaskThrottle=1" in shown
     slurm.wait(lambda: status(folder).done == 3, 90, "all points")
 
 
