@@ -20,7 +20,7 @@ from dmft.errors import InputError
 from dmft.store import check_output
 from dmft.store.hdf5 import reading, writing
 from dmft.store.header import write_header
-from dmft.store.migrate import opened
+from dmft.sweep.collection import COLLECTION, Collection, load_collection
 from dmft.sweep.folder import Folder, open_folder
 from dmft.sweep.grid import Grid, axis_label
 from dmft.sweep.worker import FAILED, NOT_CONVERGED
@@ -28,41 +28,9 @@ from dmft.sweep.worker import FAILED, NOT_CONVERGED
 if TYPE_CHECKING:
     import h5py
 
-COLLECTION = "dmft-collection"
 MISSING, UNREADABLE = "missing", "unreadable"
 # Of a solution or a simulation; not collected, since they say nothing about a point.
 _LEFT_OUT = {"panel", "seed"}
-_CURVES = ("train_mse", "excess_risk", "mean_charge")
-
-
-@dataclass(frozen=True)
-class Collection:
-    """The values of a collection that pictures and tables are made from; curves stay in the file.
-
-    Attributes
-    ----------
-    dimensions : names, in order; arrays have one axis for each.
-    coordinates : labels along each dimension, of zipped axes too, as (dimension, labels).
-    status : "done", "not-converged", "failed", "missing" or "unreadable".
-    reason : why it is not "done".
-    values : numbers at every point, NaN where there are none.
-    texts : likewise text, empty where there is none.
-    """
-
-    path: Path
-    tasks: tuple[str, ...]
-    dimensions: tuple[str, ...]
-    coordinates: dict[str, tuple[str, np.ndarray]]
-    status: np.ndarray
-    reason: np.ndarray
-    values: dict[str, np.ndarray]
-    texts: dict[str, np.ndarray]
-    config: dict[str, Any]
-    created: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.status.shape
 
 
 @dataclass
@@ -130,49 +98,6 @@ def collect(
             writer.task(task, {name: sources[name] for name in sources if name.startswith(task)})
         file.attrs["coordinates"] = " ".join(writer.coordinates)
     return load_collection(path)
-
-
-def load_collection(path: str | Path) -> Collection:
-    """Read coordinates, states and the values at every point; curves are not touched.
-
-    Raises
-    ------
-    InputError : no collection, or a damaged one.
-    """
-    import h5py
-
-    path = Path(path)
-    with opened(path) as file:
-        if file.attrs["schema"] != COLLECTION:
-            raise InputError(f"holds a '{file.attrs['schema']}', must be a collection")
-        dimensions = tuple(json.loads(file.attrs["dimensions"]))
-        shape = tuple(len(file[name]) for name in dimensions)
-        values: dict[str, np.ndarray] = {}
-        texts: dict[str, np.ndarray] = {}
-        coordinates: dict[str, tuple[str, np.ndarray]] = {}
-        for name, dataset in file.items():
-            if not isinstance(dataset, h5py.Dataset):
-                continue
-            text = dataset.dtype.kind == "O"
-            along = dataset.attrs.get("axis_of")
-            if along is not None:
-                coordinates[name] = (along, dataset.asstr()[()] if text else dataset[()])
-            elif dataset.shape == shape:
-                (texts if text else values)[name] = dataset.asstr()[()] if text else dataset[()]
-        return Collection(
-            path=path,
-            tasks=tuple(json.loads(file.attrs["tasks"])),
-            dimensions=dimensions,
-            coordinates=dict(
-                sorted(coordinates.items(), key=lambda pair: dimensions.index(pair[1][0]))
-            ),
-            status=texts.pop("status"),
-            reason=texts.pop("reason"),
-            values=values,
-            texts=texts,
-            config=json.loads(file.attrs["config"]),
-            created=file.attrs["created"],
-        )
 
 
 # ---------------------------------------------------------------------- what there is

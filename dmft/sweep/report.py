@@ -17,8 +17,9 @@ import numpy as np
 from dmft.config import changed_settings
 from dmft.errors import InputError
 from dmft.store import replacing
-from dmft.sweep.collect import Collection
-from dmft.sweep.figures import label_of, plot_curves, plot_lines, plot_map
+from dmft.sweep.collection import Collection
+from dmft.sweep.drawing import label_of
+from dmft.sweep.figures import plot_curves, plot_lines, plot_map
 
 _STYLE = """\
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff;

@@ -13,7 +13,8 @@ import pytest
 from dmft.errors import DmftError, InputError
 from dmft.store import describe, load
 from dmft.sweep import open_folder, run
-from dmft.sweep.collect import collect, load_collection
+from dmft.sweep.collect import collect
+from dmft.sweep.collection import load_collection
 
 xarray = pytest.importorskip("xarray")
 

@@ -9,7 +9,7 @@ import pytest
 from dmft.cli.main import main
 from dmft.store import load_checkpoint
 from dmft.sweep import open_folder, run
-from dmft.sweep.collect import load_collection
+from dmft.sweep.collection import load_collection
 from dmft.sweep.slurm import Batch, submit_with_submitit
 from dmft.sweep.status import status
 from tests.sweep import processes, slurm_cluster
