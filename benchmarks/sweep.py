@@ -1,4 +1,4 @@
-"""Parallel efficiency of a sweep, and the time that large grids take to plan and to collect.
+"""Parallel efficiency of a sweep of small solves.
 
     python benchmarks/sweep.py [--points 200] [--jobs 2] [--json FILE]
 
@@ -13,12 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from pathlib import Path
 
 from dmft.sweep import open_folder
@@ -35,31 +33,19 @@ problem.network.init_scale = {{ geomspace = [0.1, 1.0, 10] }}
 """
 
 
-def timed(*arguments: object) -> tuple[float, float]:
-    """Wall-clock and CPU seconds of a command and its workers."""
-    start, used = time.monotonic(), _cpu_seconds()
+def timed(*arguments: object) -> float:
+    """Wall-clock seconds of a command."""
+    start = time.monotonic()
     command = [sys.executable, "-m", "dmft", "sweep", *map(str, arguments)]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    return time.monotonic() - start, _cpu_seconds() - used
+    return time.monotonic() - start
 
 
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def busy_share(folder: Path, jobs: int) -> float:
-    """Time that workers spent on points, over the time between the first start and the last end."""
-    spent: dict[str, float] = defaultdict(float)
-    first, last = float("inf"), 0.0
-    for path in (folder / "log").glob("*.jsonl"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            event = json.loads(line)
-            spent[path.name] += event["seconds"]
-            first = min(first, event["time"] - event["seconds"])
-            last = max(last, event["time"])
-    return sum(spent.values()) / (jobs * (last - first))
+def spent(folder: Path, key: str) -> float:
+    """Seconds that workers spent on points, by their logs."""
+    lines = [path.read_text(encoding="utf-8") for path in (folder / "log").glob("*.jsonl")]
+    return float(sum(json.loads(line)[key] for text in lines for line in text.splitlines()))
 
 
 def main() -> None:
@@ -78,17 +64,17 @@ def main() -> None:
         count = len(open_folder(home / "alone").grid.points)
         alone = timed("run", home / "alone", "--index", 0, "--chunk", count, "--threads", 1)
         sweep = timed("run", home / "sweep", "--jobs", arguments.jobs)
+        cpu = spent(home / "alone", "cpu_seconds"), spent(home / "sweep", "cpu_seconds")
         result = {
             "points": count,
             "jobs": arguments.jobs,
-            "alone_seconds": alone[0],
-            "alone_cpu_seconds": alone[1],
-            "sweep_seconds": sweep[0],
-            "sweep_cpu_seconds": sweep[1],
-            "efficiency": alone[0] / (arguments.jobs * sweep[0]),
-            "cpu_efficiency": alone[1] / sweep[1],
-            "busy_share": busy_share(home / "sweep", arguments.jobs),
-            "status_cpu_seconds": timed("status", home / "sweep")[1],
+            "alone_seconds": alone,
+            "sweep_seconds": sweep,
+            "alone_cpu_seconds": cpu[0],
+            "sweep_cpu_seconds": cpu[1],
+            "efficiency": alone / (arguments.jobs * sweep),
+            "cpu_efficiency": cpu[0] / cpu[1],
+            "busy_share": spent(home / "sweep", "seconds") / (arguments.jobs * sweep),
         }
     for name, value in result.items():
         print(f"{name:<20}{value:.4g}")

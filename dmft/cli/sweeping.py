@@ -31,7 +31,7 @@ def compute(arguments: argparse.Namespace) -> int:
         raise InputError("given with --index, which computes in this process", "--jobs")
     if arguments.scheduler is not None and arguments.executor != "dask":
         raise InputError("given without --executor dask", "--scheduler")
-    open_folder(arguments.folder)  # before any worker is started
+    grid = open_folder(arguments.folder).grid  # before any worker is started
     cores = available_cores()
     jobs = 1 if alone else arguments.jobs or cores
     settings = Settings(
@@ -51,7 +51,9 @@ def compute(arguments: argparse.Namespace) -> int:
             where = dask_executor(arguments.scheduler, jobs)
             options["executor"] = stack.enter_context(where)
         else:
-            options["executor"] = stack.enter_context(LocalExecutor(jobs))
+            options["executor"] = stack.enter_context(
+                LocalExecutor(jobs, solves="solve" in grid.tasks)
+            )
             options["function"] = compute_in_worker
         summary = run(arguments.folder, **options)
     return _print_summary(arguments, summary)

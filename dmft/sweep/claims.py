@@ -18,6 +18,7 @@ import os
 import platform
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def acquire(
     deaths = 0
     if number >= 0:
         owner = _owner(_claim_path(folder, name, number))
-        if _alive(_claim_path(folder, name, number), owner, stale_seconds):
+        if _alive(_claim_path(folder, name, number), owner, stale_seconds, _clock(folder)):
             return None
         deaths = int(owner.get("deaths", 0)) + 1 if owner.get("mark") == mark else 0
     claim = Claim(folder, name, number + 1, deaths)
@@ -117,10 +118,11 @@ def active(folder: Path, *, stale_seconds: float = STALE_SECONDS) -> dict[str, d
         if separator and end.isdecimal():
             latest[name] = max(latest.get(name, -1), int(end))
     found = {}
+    now = _clock(folder) if latest else 0.0
     for name, number in latest.items():
         path = _claim_path(folder, name, number)
         owner = _owner(path)
-        if _alive(path, owner, stale_seconds):
+        if _alive(path, owner, stale_seconds, now):
             found[name] = owner
     return found
 
@@ -151,7 +153,7 @@ def _owner(path: Path) -> dict[str, Any]:
     return owner if isinstance(owner, dict) else {}
 
 
-def _alive(path: Path, owner: dict[str, Any], stale_seconds: float) -> bool:
+def _alive(path: Path, owner: dict[str, Any], stale_seconds: float, now: float) -> bool:
     me = _identity()
     if me["place"] and owner.get("place") == me["place"]:
         return _started(int(owner.get("pid", -1))) == owner.get("started")
@@ -159,7 +161,7 @@ def _alive(path: Path, owner: dict[str, Any], stale_seconds: float) -> bool:
         touched = path.stat().st_mtime
     except FileNotFoundError:
         return False
-    return _clock(path.parent) - touched < stale_seconds
+    return now - touched < stale_seconds
 
 
 def _clock(folder: Path) -> float:
@@ -167,9 +169,11 @@ def _clock(folder: Path) -> float:
     probe = folder / f".clock-{secrets.token_hex(4)}"
     try:
         probe.touch()
-        return probe.stat().st_mtime
-    finally:
+        now = probe.stat().st_mtime
         probe.unlink(missing_ok=True)
+    except OSError:  # a folder to look at only, or a full disk
+        return time.time()
+    return now
 
 
 def _identity() -> dict[str, Any]:

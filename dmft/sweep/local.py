@@ -16,7 +16,8 @@ from typing import Any
 from dmft.sweep.worker import Outcome, Work, compute
 
 # Imported once, by the server that the workers are forked from.
-_PRELOAD = ["dmft.solver", "dmft.store.results", "h5py"]
+_PRELOAD = ["dmft.store.results", "h5py"]
+_COMPILED = "dmft.sweep.compiled"
 
 
 def available_cores() -> int:
@@ -31,11 +32,16 @@ class LocalExecutor(Executor):
 
     Unlike a ProcessPoolExecutor it survives the death of a worker: the call under way raises
     BrokenExecutor, all others go on, and a new worker takes the place of the dead one.
+
+    Parameters
+    ----------
+    jobs : number of workers.
+    solves : whether they will solve, and should share the compiled kernels.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, *, solves: bool = True) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(_PRELOAD)
+        self._context.set_forkserver_preload([*_PRELOAD, _COMPILED] if solves else _PRELOAD)
         self._threads = ThreadPoolExecutor(jobs, thread_name_prefix="worker")
         self._pools: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
         for _ in range(jobs):

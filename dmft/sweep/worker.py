@@ -51,7 +51,6 @@ class Outcome:
     name: str
     state: str
     reason: str = ""
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -121,29 +120,27 @@ def _compute_claimed(folder: Folder, work: Work, claim: Claim, stop: Callable[[]
         return _failed(folder, item, reason, [])
     errors: list[dict[str, Any]] = []
     while True:
-        started = time.monotonic()
+        watch = _Stopwatch()
         try:
             # The lock also removes what a killed process left half-written.
             with locked(folder.unfinished(item.name)):
                 state, reason = _attempt(folder, work, stop)
-                seconds = time.monotonic() - started
                 if claim.lost():
                     return Outcome(item.name, BUSY)
                 _publish(folder, item, state, reason)
-            _log(folder, item, state, seconds)
-            return Outcome(item.name, state, reason, seconds)
+            _log(folder, item, state, watch)
+            return Outcome(item.name, state, reason)
         except Interrupted:
-            _log(folder, item, INTERRUPTED, time.monotonic() - started)
+            _log(folder, item, INTERRUPTED, watch)
             return Outcome(item.name, INTERRUPTED)
         except Exception as error:
-            seconds = time.monotonic() - started
             if _is_storage(error):
                 return Outcome(item.name, STORAGE, one_line(error))
             reason = f"{type(error).__name__}: {one_line(error)}"
             if isinstance(error, DmftError):
                 reason = one_line(error)
             errors.append({"reason": reason, "traceback": traceback.format_exc()})
-            _log(folder, item, "error", seconds, **errors[-1])
+            _log(folder, item, "error", watch, **errors[-1])
             # An error of the input, or of the method, comes back for certain.
             certain = isinstance(error, InputError | NotConverged)
             if certain or len(errors) > work.settings.retries:
@@ -191,7 +188,7 @@ def _failed(folder: Folder, item: Item, reason: str, errors: list[dict[str, Any]
         folder.write_note(item.name, note)
     except DmftError as error:
         return Outcome(item.name, STORAGE, one_line(error))
-    _log(folder, item, FAILED, 0.0, reason=reason)
+    _log(folder, item, FAILED, _Stopwatch(), reason=reason)
     return Outcome(item.name, FAILED, reason)
 
 
@@ -200,5 +197,20 @@ def _is_storage(error: Exception) -> bool:
     return type(error) is DmftError or isinstance(error, OSError)
 
 
-def _log(folder: Folder, item: Item, event: str, seconds: float, **more: Any) -> None:
-    folder.log({"item": item.name, "event": event, "seconds": round(seconds, 3), **more})
+def _log(folder: Folder, item: Item, event: str, spent: _Stopwatch, **more: Any) -> None:
+    folder.log({"item": item.name, "event": event, **spent.read(), **more})
+
+
+class _Stopwatch:
+    """Wall-clock time and CPU time of this process since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """Both in seconds."""
+        wall, cpu = self._start
+        return {
+            "seconds": round(time.monotonic() - wall, 3),
+            "cpu_seconds": round(time.process_time() - cpu, 3),
+        }
