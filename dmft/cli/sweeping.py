@@ -31,6 +31,11 @@ def compute(arguments: argparse.Namespace) -> int:
         raise InputError("given with --index, which computes in this process", "--jobs")
     if arguments.scheduler is not None and arguments.executor != "dask":
         raise InputError("given without --executor dask", "--scheduler")
+    if alone and arguments.executor != "local":
+        raise InputError("given with --index, which computes in this process", "--executor")
+    for name in ("limit", "sbatch", "setup", "collect"):
+        if getattr(arguments, name):
+            raise InputError("given without --executor slurm", f"--{name}")
     grid = open_folder(arguments.folder).grid  # before any worker is started
     cores = available_cores()
     jobs = 1 if alone else arguments.jobs or cores
@@ -63,7 +68,7 @@ def submit(arguments: argparse.Namespace) -> int:
     """Submit jobs that compute, and return."""
     from dmft.sweep.slurm import submit, submit_with_submitit
 
-    for name in ("index", "jobs", "scheduler"):
+    for name in ("index", "jobs", "scheduler", "threads"):
         if getattr(arguments, name) is not None:
             raise InputError(f"given with --executor {arguments.executor}", f"--{name}")
     batch = batch_of(arguments)
