@@ -118,13 +118,25 @@ def parse_config(table: dict[str, Any]) -> Config:
 
 def changed_settings(table: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a resolved table that differ from the defaults, by dotted name."""
-    usual = _defaults()
-    return {key: value for key, value in flat(table) if usual.get(key) != value}
+    return dict(_changed(table, _defaults(), ""))
 
 
 @cache
 def _defaults() -> dict[str, Any]:
-    return dict(flat(Config().to_table()))
+    return Config().to_table()
+
+
+def _changed(
+    table: Mapping[str, Any], usual: Mapping[str, Any], prefix: str
+) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        other = usual.get(key)
+        if value == other:
+            continue
+        if isinstance(value, dict):
+            yield from _changed(value, other if isinstance(other, dict) else {}, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

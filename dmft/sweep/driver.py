@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import secrets
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
@@ -16,6 +17,7 @@ from pathlib import Path
 from dmft.errors import DmftError, InputError, Interrupted
 from dmft.store import is_locked, locked
 from dmft.sweep import worker
+from dmft.sweep.claims import active
 from dmft.sweep.folder import Folder, items_of, open_folder
 from dmft.sweep.tasks import Item
 from dmft.sweep.worker import Outcome, Settings, Work, compute
@@ -136,6 +138,7 @@ class _Driver:
         self._final: dict[str, Outcome] = {}
         self._breaks: Counter[str] = Counter()
         self._stopping = ""
+        self._told = False
 
     def drive(self) -> Summary:
         """Submit and collect until everything is final, or until something asks to stop."""
@@ -145,6 +148,7 @@ class _Driver:
             try:
                 future = self._back.get(timeout=_POLL_SECONDS)
             except queue.Empty:
+                self._say_what_is_waited_for()
                 continue
             self._take(future)
         if self._stopping == worker.INTERRUPTED:
@@ -155,6 +159,19 @@ class _Driver:
         if self._stopping:
             raise DmftError(f"stopped: {self._stopping}; what is finished is safe, the rest waits")
         return self._summary()
+
+    def _say_what_is_waited_for(self) -> None:
+        """Once, when all that is left is with other processes."""
+        if self._told or self._futures or not self._busy or self._stopping:
+            return
+        self._told = True
+        owners = active(self._folder.running)
+        who = {f"{owner.get('host', '?')} ({owner.get('pid', '?')})" for owner in owners.values()}
+        warnings.warn(
+            f"waiting for {len(self._waiting)} results that other processes have claimed: "
+            f"{', '.join(sorted(who)) or 'unknown ones'}",
+            stacklevel=2,
+        )
 
     def _look_for_stop(self) -> None:
         if not self._stopping and self._stop():

@@ -67,21 +67,25 @@ class Cluster:
         return "\n".join(text)
 
 
+class CannotStart(Exception):
+    """The daemons are installed, but do not run here."""
+
+
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    """Start the three daemons, wait until the node is idle, and end them afterwards."""
+    """Start the three daemons, wait until the node is idle, and end them afterwards.
+
+    Raises
+    ------
+    CannotStart : with the ends of their logs.
+    """
     running: list[subprocess.Popen[bytes]] = []
     there = Cluster(folder)
     try:
-        _write_configuration(folder)
-        running.append(_start(there, _munged(folder), "munged"))
-        there.wait((folder / "munge.socket").exists, 10, "munged")
-        options = ["-D", "-f", str(folder / "slurm.conf")]
-        running.append(_start(there, ["slurmctld", *options], "slurmctld"))
-        running.append(_start(there, ["slurmd", *options], "slurmd"))
-        there.wait(
-            lambda: "idle" in there.run("sinfo", "-h", "-o", "%t", check=False), 30, "an idle node"
-        )
+        try:
+            _start_all(there, running)
+        except AssertionError as error:
+            raise CannotStart(str(error)) from None
         yield there
     finally:
         if len(running) > 1:
@@ -93,6 +97,20 @@ def cluster(folder: Path) -> Iterator[Cluster]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _start_all(there: Cluster, running: list[subprocess.Popen[bytes]]) -> None:
+    _write_configuration(there.folder)
+    running.append(_start(there, _munged(there.folder), "munged"))
+    there.wait((there.folder / "munge.socket").exists, 10, "munged")
+    options = ["-D", "-f", str(there.folder / "slurm.conf")]
+    running.append(_start(there, ["slurmctld", *options], "slurmctld"))
+    running.append(_start(there, ["slurmd", *options], "slurmd"))
+
+    def idle() -> bool:
+        return "idle" in there.run("sinfo", "-h", "-o", "%t", check=False).split()
+
+    there.wait(idle, 30, "an idle node")
 
 
 def _start(there: Cluster, command: Sequence[str], name: str) -> subprocess.Popen[bytes]:
@@ -156,17 +174,8 @@ MinJobAge=300
 SlurmctldTimeout=60
 SlurmdTimeout=60
 JobRequeue=1
-SlurmctldDebug=debug2
 NodeName={host} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory=1000 State=UNKNOWN
 PartitionName=low Nodes={host} Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
 PartitionName=high Nodes={host} PriorityTier=10 PreemptMode=OFF
 """
     )
-
-
-if __name__ == "__main__":
-    import sys
-
-    with cluster(Path(sys.argv[1])) as started:
-        print(started.report())
-        time.sleep(float(sys.argv[2]))
