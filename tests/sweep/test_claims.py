@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
@@ -147,3 +148,26 @@ def test_of_many_exactly_one_wins(folder, stale):
         for process in processes:
             process.join()
         assert not wins.empty() and wins.get() and wins.empty()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a process namespace of its own needs root")
+def test_owner_in_another_process_namespace(folder):
+    """Where process numbers mean nothing, as on another host or in a container."""
+    program = (
+        "import sys, time; from pathlib import Path; from dmft.sweep.claims import claimed\n"
+        "with claimed(Path(sys.argv[1]), 'item', Path('x'), stale_seconds=2.0) as claim:\n"
+        "    print(claim.number, flush=True); time.sleep(60)"
+    )
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    command += [sys.executable, "-c", program, str(folder)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+    ) as process:
+        if process.stdout.readline() != b"0\n":
+            pytest.skip("namespaces are not allowed here")
+        time.sleep(3.0)  # it is alive, and shows that
+        assert acquire(folder, "item", folder / "x", stale_seconds=2.0) is None
+        process.kill()
+    assert acquire(folder, "item", folder / "x", stale_seconds=2.0) is None  # not known yet
+    time.sleep(2.5)
+    assert acquire(folder, "item", folder / "x", stale_seconds=2.0).number == 1
