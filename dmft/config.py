@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,8 +116,45 @@ def parse_config(table: dict[str, Any]) -> Config:
         raise InputError(error.message, where) from None
 
 
+def changed_settings(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a resolved table that differ from the defaults, by dotted name."""
+    return dict(_changed(table, _defaults(), ""))
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return Config().to_table()
+
+
+def _changed(
+    table: Mapping[str, Any], usual: Mapping[str, Any], prefix: str
+) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        other = usual.get(key)
+        if value == other:
+            continue
+        if isinstance(value, dict):
+            yield from _changed(value, other if isinstance(other, dict) else {}, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested tables."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file; every failure is an InputError that names the file."""
+    """Tables of a TOML file.
+
+    Raises
+    ------
+    InputError : missing or unreadable file, invalid TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -129,18 +167,32 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"is not valid TOML: {error}", str(path)) from None
 
 
-def _apply(table: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or len(parts) < 2 or not all(parts):
-        raise InputError(f"given {override!r}, must be section.key=value", "--set")
-    for part in parts[:-1]:
+def assign(table: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key of nested tables; a new `kind` clears the keys of the former one.
+
+    Raises
+    ------
+    InputError : a part of the key is a value, not a table.
+    """
+    *sections, last = key.split(".")
+    for part in sections:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise InputError(f"given {override!r}, but '{part}' is no section", "--set")
-    if parts[-1] == "kind" and table.get("kind") != _value(text):
+            raise InputError(f"'{part}' is no section", key)
+    if last == "kind" and table.get("kind") != value:
         table.clear()  # the keys of another kind do not carry over
-    table[parts[-1]] = _value(text)
+    table[last] = value
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    key = key.strip()
+    if not separator or "." not in key or not all(key.split(".")):
+        raise InputError(f"given {override!r}, must be section.key=value", "--set")
+    try:
+        assign(table, key, _value(text))
+    except InputError as error:
+        raise InputError(f"given {override!r}, but {error.message}", "--set") from None
 
 
 def _value(text: str) -> Any:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
 
 from dmft.cli import parser as options
 
@@ -23,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from dmft.cli.output import command, print_json
-    from dmft.config import Config
+    from dmft.config import changed_settings
     from dmft.store import describe, is_locked
     from dmft.store.schema import RUNNING
 
     path = arguments.file
     found = describe(path)
     config = found.get("config")
-    changed = _differences(config, Config().to_table()) if isinstance(config, dict) else {}
+    changed = changed_settings(config) if isinstance(config, dict) else {}
     running = found.get("status") == RUNNING
     active = running and is_locked(path)
     if arguments.json:
@@ -54,19 +52,6 @@ def run(arguments: argparse.Namespace) -> int:
     for name, shape in found["datasets"].items():
         print(f"  {name}  {' x '.join(map(str, shape)) or 'one value'}")
     return 0
-
-
-def _differences(config: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    usual = dict(_flat(default))
-    return {key: value for key, value in _flat(config) if usual.get(key) != value}
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _bracketed(text: str) -> str:

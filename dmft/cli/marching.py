@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from dmft.cli.output import command, curve_table, curves, print_json
 from dmft.cli.progress import progress_bar
-from dmft.cli.stopping import stop_requests
 from dmft.config import Config
 from dmft.errors import DmftError, Interrupted
+from dmft.stopping import stop_requests
 
 if TYPE_CHECKING:
     from dmft.solution import Solution

@@ -1,0 +1,278 @@
+"""One file for the analysis of a sweep, with the axes of the grid as labelled dimensions.
+
+By default its curves are *virtual*: views of the files in the folder of the sweep, which have to
+stay where they are relative to the collection. A packed collection holds copies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft.config import parse_config
+from dmft.errors import InputError
+from dmft.store import check_output
+from dmft.store.hdf5 import reading, writing
+from dmft.store.header import write_header
+from dmft.sweep.collection import COLLECTION, Collection, load_collection
+from dmft.sweep.folder import Folder, open_folder
+from dmft.sweep.grid import Grid, axis_label
+from dmft.sweep.worker import FAILED, NOT_CONVERGED
+
+if TYPE_CHECKING:
+    import h5py
+
+MISSING, UNREADABLE = "missing", "unreadable"
+# Of a solution or a simulation; not collected, since they say nothing about a point.
+_LEFT_OUT = {"panel", "seed"}
+
+
+@dataclass
+class _Source:
+    """What the file of an item holds: lengths of its curves, last values, values without axes."""
+
+    path: Path
+    lengths: dict[str, int] = field(default_factory=dict)
+    scalars: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, dict[str, str]] = field(default_factory=dict)
+    problem: str = ""
+
+
+def collect(
+    folder: str | Path,
+    path: str | Path,
+    *,
+    packed: bool = False,
+    overwrite: bool = False,
+    command_line: str | None = None,
+) -> Collection:
+    """Write a collection of all points, with those that are missing marked as such.
+
+    The curves of the first task carry their plain names, those of the others begin with the name of
+    the task ("simulate_excess_risk"). Curves run along `node`, up to the number of times of
+    each point, and are NaN beyond; `time` holds the times. What begins with "final_" are the
+    last values of the curves.
+
+    Parameters
+    ----------
+    packed : copy the curves.
+
+    Raises
+    ------
+    InputError : no sweep, a bad grid, an output that cannot be written.
+    """
+    there, path = open_folder(folder), Path(path)
+    grid = there.grid
+    check_output(path, overwrite=overwrite)
+    finished = there.finished()
+    sources = {
+        name: _look(there.result(name)) for name in grid.items.keys() & finished
+    }  # fmt: skip
+    status, reason = _states(there, grid, sources)
+    complete = not (set(status) - {"done", NOT_CONVERGED})
+    missing = sum(state not in ("done", NOT_CONVERGED) for state in status)
+    with writing(path) as file:
+        write_header(
+            file,
+            COLLECTION,
+            parse_config(grid.base),
+            seeds=(),
+            command_line=command_line,
+            status="done" if complete else "incomplete",
+            reason="" if complete else f"{missing} of {len(status)} points have no result",
+        )
+        file.attrs["tasks"] = json.dumps(grid.tasks)
+        file.attrs["dimensions"] = json.dumps([dimension.name for dimension in grid.dimensions])
+        file.attrs["grid"] = there.grid_file.read_text(encoding="utf-8")
+        writer = _Writer(file, grid, path.resolve().parent, packed)
+        writer.axes()
+        writer.texts("status", status, "what became of the point")
+        writer.texts("reason", reason, "why the status is not done")
+        for task in grid.tasks:
+            writer.task(task, {name: sources[name] for name in sources if name.startswith(task)})
+        file.attrs["coordinates"] = " ".join(writer.coordinates)
+    return load_collection(path)
+
+
+# ---------------------------------------------------------------------- what there is
+
+
+def _look(path: Path) -> _Source:
+    """Open a result, for its shapes and its last values only."""
+    import h5py
+
+    source = _Source(path)
+    try:
+        with reading(path) as file:
+            for name, dataset in file.items():
+                if not isinstance(dataset, h5py.Dataset) or name in _LEFT_OUT:
+                    continue
+                about = ((key, dataset.attrs.get(key)) for key in ("long_name", "units"))
+                source.about[name] = {key: text for key, text in about if isinstance(text, str)}
+                if dataset.ndim == 0:
+                    text = dataset.dtype.kind == "O"
+                    source.scalars[name] = dataset.asstr()[()] if text else float(dataset[()])
+                elif dataset.ndim == 1:
+                    source.lengths[name] = len(dataset)
+                    source.scalars[f"final_{name}"] = float(dataset[-1])
+    except InputError as error:
+        return _Source(path, problem=error.message)
+    return source
+
+
+def _states(
+    folder: Folder, grid: Grid, sources: Mapping[str, _Source]
+) -> tuple[list[str], list[str]]:
+    """Status and reason of every point: the worst of its items."""
+    notes = {name: folder.read_note(name) for name in folder.noted() & grid.items.keys()}
+    order = [FAILED, UNREADABLE, MISSING, NOT_CONVERGED, "done"]
+    status, reason = [], []
+    for point in grid.points:
+        found = []
+        for item in point.items:
+            note = notes.get(item.name, {})
+            if item.name in sources and sources[item.name].problem:
+                found.append((UNREADABLE, sources[item.name].problem))
+            elif item.name in sources:
+                converged = note.get("status") != NOT_CONVERGED
+                found.append(("done", "") if converged else (NOT_CONVERGED, note["reason"]))
+            elif note.get("status") == FAILED:
+                found.append((FAILED, note["reason"]))
+            else:
+                found.append((MISSING, f"{item.task} was not computed yet"))
+        worst = min(found, key=lambda pair: order.index(pair[0]))
+        status.append(worst[0])
+        reason.append(worst[1])
+    return status, reason
+
+
+# ---------------------------------------------------------------------- writing
+
+
+class _Writer:
+    """Puts datasets of the shape of the grid into an open file."""
+
+    def __init__(self, file: h5py.File, grid: Grid, home: Path, packed: bool) -> None:
+        self._file, self._grid, self._home, self._packed = file, grid, home, packed
+        self.coordinates: list[str] = []
+
+    def axes(self) -> None:
+        """One scale per dimension; zipped axes are coordinates along the first of them."""
+        for dimension in self._grid.dimensions:
+            for axis, name in zip(dimension.axes, dimension.names, strict=True):
+                dataset = self._create(name, _labels(axis.values))
+                dataset.attrs["long_name"] = axis.key
+                dataset.attrs["axis_of"] = dimension.name
+                if name == dimension.name:
+                    dataset.make_scale(name)
+                else:
+                    dataset.dims[0].attach_scale(self._file[dimension.name])
+                    self.coordinates.append(name)
+
+    def texts(self, name: str, texts: Sequence[str], long_name: str) -> None:
+        """A text at every point."""
+        dataset = self._create(name, np.array(texts, dtype=object).reshape(self._grid.shape))
+        self._label(dataset, {"long_name": long_name})
+
+    def task(self, task: str, sources: Mapping[str, _Source]) -> None:
+        """Curves, last values and values of one task."""
+        prefix = "" if task == self._grid.tasks[0] else f"{task}_"
+        number = self._grid.tasks.index(task)
+        names = [point.items[number].name for point in self._grid.points]
+        found = [sources.get(name) for name in names]
+        paths = ["" if source is None else self._relative(source.path) for source in found]
+        self.texts(f"{prefix}file", paths, f"file of the {task} result, seen from here")
+        about: dict[str, dict[str, str]] = {}
+        for source in sources.values():
+            about.update(source.about)
+        for name in sorted({name for source in sources.values() for name in source.scalars}):
+            values = [None if source is None else source.scalars.get(name) for source in found]
+            self._values(prefix, name, values, about)
+        longest = max(
+            (n for source in sources.values() for n in source.lengths.values()), default=0
+        )
+        if longest:
+            self._nodes(f"{prefix}node", longest)
+        for name in sorted({name for source in sources.values() for name in source.lengths}):
+            dataset = self._curve(prefix + name, name, found, longest)
+            self._label(dataset, about[name], f"{prefix}node")
+            if name == "time":
+                self.coordinates.append(dataset.name.lstrip("/"))
+
+    def _nodes(self, name: str, length: int) -> None:
+        scale = self._create(name, np.arange(length))
+        scale.attrs["long_name"] = "number of the time"
+        scale.make_scale(name)
+
+    def _values(
+        self, prefix: str, name: str, values: list[Any], about: Mapping[str, dict[str, str]]
+    ) -> None:
+        curve = name.removeprefix("final_")
+        labels = dict(about.get(curve, {}))
+        if curve != name and "long_name" in labels:
+            labels["long_name"] = f"{labels['long_name']} at the end"
+        if any(isinstance(value, str) for value in values):
+            texts = [value or "" for value in values]
+            self.texts(prefix + name, texts, labels.get("long_name", name))
+            return
+        numbers = [np.nan if value is None else value for value in values]
+        dataset = self._create(prefix + name, np.reshape(numbers, self._grid.shape))
+        self._label(dataset, labels)
+
+    def _curve(
+        self, name: str, curve: str, found: list[_Source | None], longest: int
+    ) -> h5py.Dataset:
+        import h5py
+
+        shape = (*self._grid.shape, longest)
+        there = [
+            (point.position, source)
+            for point, source in zip(self._grid.points, found, strict=True)
+            if source is not None and curve in source.lengths
+        ]
+        if self._packed:
+            values = np.full(shape, np.nan)
+            for position, source in there:
+                with reading(source.path) as file:
+                    values[position][: source.lengths[curve]] = file[curve][()]
+            return self._create(name, values)
+        layout = h5py.VirtualLayout(shape, "f8")
+        for position, source in there:
+            length = source.lengths[curve]
+            place = self._relative(source.path)
+            layout[(*position, slice(0, length))] = h5py.VirtualSource(
+                place, curve, shape=(length,), dtype="f8"
+            )
+        return self._file.create_virtual_dataset(name, layout, fillvalue=np.nan)
+
+    def _relative(self, path: Path) -> str:
+        return os.path.relpath(path.resolve(), self._home)
+
+    def _create(self, name: str, values: np.ndarray) -> h5py.Dataset:
+        import h5py
+
+        dtype = h5py.string_dtype() if values.dtype.kind in "OU" else values.dtype
+        return self._file.create_dataset(name, data=values.astype(dtype), dtype=dtype)
+
+    def _label(
+        self, dataset: h5py.Dataset, about: Mapping[str, str], last: str | None = None
+    ) -> None:
+        for key, text in about.items():
+            dataset.attrs[key] = text
+        scales = [dimension.name for dimension in self._grid.dimensions]
+        for number, scale in enumerate([*scales, last] if last else scales):
+            dataset.dims[number].attach_scale(self._file[scale])
+
+
+def _labels(values: Sequence[Any]) -> np.ndarray:
+    """Numbers where all are numbers, else text."""
+    labels = [axis_label(value) for value in values]
+    if all(isinstance(label, int | float) for label in labels):
+        return np.array(labels)
+    return np.array([str(label) for label in labels], dtype=object)

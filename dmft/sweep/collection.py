@@ -1,0 +1,88 @@
+"""A collection as it is read back: labels, states and the values at every point."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmft.errors import InputError
+from dmft.store.migrate import opened
+
+COLLECTION = "dmft-collection"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The values of a collection that pictures and tables are made from; curves stay in the file.
+
+    Attributes
+    ----------
+    dimensions : names, in order; arrays have one axis for each.
+    coordinates : labels along each dimension, of zipped axes too, as (dimension, labels).
+    status : "done", "not-converged", "failed", "missing" or "unreadable".
+    reason : why it is not "done".
+    values : numbers at every point, NaN where there are none.
+    texts : likewise text, empty where there is none.
+    """
+
+    path: Path
+    tasks: tuple[str, ...]
+    dimensions: tuple[str, ...]
+    coordinates: dict[str, tuple[str, np.ndarray]]
+    status: np.ndarray
+    reason: np.ndarray
+    values: dict[str, np.ndarray]
+    texts: dict[str, np.ndarray]
+    config: dict[str, Any]
+    created: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.status.shape
+
+
+def load_collection(path: str | Path) -> Collection:
+    """Read coordinates, states and the values at every point; curves are not touched.
+
+    Raises
+    ------
+    InputError : no collection, or a damaged one.
+    """
+    import h5py
+
+    path = Path(path)
+    with opened(path) as file:
+        if file.attrs["schema"] != COLLECTION:
+            raise InputError(f"holds a '{file.attrs['schema']}', must be a collection")
+        dimensions = tuple(json.loads(file.attrs["dimensions"]))
+        shape = tuple(len(file[name]) for name in dimensions)
+        values: dict[str, np.ndarray] = {}
+        texts: dict[str, np.ndarray] = {}
+        coordinates: dict[str, tuple[str, np.ndarray]] = {}
+        for name, dataset in file.items():
+            if not isinstance(dataset, h5py.Dataset):
+                continue
+            text = dataset.dtype.kind == "O"
+            along = dataset.attrs.get("axis_of")
+            if along is not None:
+                coordinates[name] = (along, dataset.asstr()[()] if text else dataset[()])
+            elif dataset.shape == shape:
+                (texts if text else values)[name] = dataset.asstr()[()] if text else dataset[()]
+        return Collection(
+            path=path,
+            tasks=tuple(json.loads(file.attrs["tasks"])),
+            dimensions=dimensions,
+            coordinates=dict(
+                sorted(coordinates.items(), key=lambda pair: dimensions.index(pair[1][0]))
+            ),
+            status=texts.pop("status"),
+            reason=texts.pop("reason"),
+            values=values,
+            texts=texts,
+            config=json.loads(file.attrs["config"]),
+            created=file.attrs["created"],
+        )

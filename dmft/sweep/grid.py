@@ -1,0 +1,317 @@
+"""Grid files: tasks, base settings and axes, expanded into points."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dmft.config import assign, flat, parse_config, read_toml
+from dmft.errors import InputError
+from dmft.sweep.tasks import TASKS, Item, make_items, ordered_tasks
+from dmft.validation import nearest_key
+
+_KEYS = ["tasks", "base", "axes", "zip"]
+# Names that variables of a collection have; an axis of the same name takes a longer one.
+RESERVED = {"time", "node", "status", "file", "train_mse", "excess_risk", "mean_charge"}
+_DIGITS = 12  # of generated values, so that 0.1 is the 0.1 that a reader selects
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A setting, by its dotted name, and the values it takes."""
+
+    key: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A dimension of the grid: one axis, or several that vary together."""
+
+    name: str
+    axes: tuple[Axis, ...]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.axes[0].values)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the grid.
+
+    index : number of the point, from 0, the last dimension varying fastest.
+    position : its index along each dimension.
+    values : of the axes, by their short names.
+    items : one for each task, in the order in which they are computed.
+    """
+
+    index: int
+    position: tuple[int, ...]
+    values: dict[str, Any]
+    items: tuple[Item, ...]
+
+    @property
+    def label(self) -> str:
+        """The coordinates in words."""
+        return ", ".join(f"{name}={axis_label(value)}" for name, value in self.values.items())
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Tasks at every combination of the values of the axes."""
+
+    tasks: tuple[str, ...]
+    base: dict[str, Any]
+    dimensions: tuple[Dimension, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(dimension) for dimension in self.dimensions)
+
+    @cached_property
+    def points(self) -> tuple[Point, ...]:
+        """All points, validated.
+
+        Raises
+        ------
+        InputError : a point with a value that is not allowed, or two points that are the same.
+        """
+        points = tuple(
+            self._point(index, position)
+            for index, position in enumerate(itertools.product(*map(range, self.shape)))
+        )
+        self._check_distinct(points)
+        return points
+
+    @cached_property
+    def items(self) -> dict[str, Item]:
+        """What is to be computed, by name; points that share a result share its item."""
+        return {item.name: item for point in self.points for item in point.items}
+
+    def _point(self, index: int, position: tuple[int, ...]) -> Point:
+        settings: dict[str, Any] = {}
+        values: dict[str, Any] = {}
+        for dimension, number in zip(self.dimensions, position, strict=True):
+            for axis, name in zip(dimension.axes, dimension.names, strict=True):
+                settings[axis.key] = values[name] = axis.values[number]
+        table = _copy(self.base)
+        try:
+            # Kinds first: a new kind clears the keys of the former one.
+            for key in sorted(settings, key=lambda key: (not key.endswith(".kind"), key)):
+                value = settings[key]
+                assign(table, key, _copy(value) if isinstance(value, dict) else value)
+            config = parse_config(table)
+        except InputError as error:
+            raise _at_point(error, settings) from None
+        return Point(index, position, values, make_items(self.tasks, config))
+
+    def _check_distinct(self, points: Sequence[Point]) -> None:
+        seen: dict[tuple[str, ...], Point] = {}
+        for point in points:
+            before = seen.setdefault(tuple(item.name for item in point.items), point)
+            if before is not point:
+                raise InputError(
+                    f"points {before.index} ({before.label}) and {point.index} ({point.label}) "
+                    f"are the same to {', '.join(self.tasks)}: a value is repeated, or an axis "
+                    "changes nothing that they depend on",
+                    "axes",
+                )
+
+
+def load_grid(path: str | Path) -> Grid:
+    """Read a grid file.
+
+    Raises
+    ------
+    InputError : missing or unreadable file, invalid TOML, unknown key, empty or conflicting axes.
+    """
+    return parse_grid(read_toml(Path(path)))
+
+
+def parse_grid(table: Mapping[str, Any]) -> Grid:
+    """Validate a table with the keys `tasks`, `base`, `axes`, `zip`; points follow when asked for.
+
+    Raises
+    ------
+    InputError : as said.
+    """
+    for key in table:
+        if key not in _KEYS:
+            raise InputError(nearest_key(key, _KEYS), key)
+    base = table.get("base", {})
+    if not isinstance(base, dict):
+        raise InputError(f"given {base!r}, must be a table of sections", "base")
+    try:
+        resolved = parse_config(base).to_table()
+    except InputError as error:
+        raise InputError(error.message, f"base.{error.location}") from None
+    axes = _read_axes(table.get("axes", {}))
+    for key in axes:
+        if key.endswith(".kind"):
+            _name_kind(base, resolved, key.split("."))
+    return Grid(_read_tasks(table.get("tasks", ["solve"])), base, _dimensions(axes, table))
+
+
+def _name_kind(base: dict[str, Any], resolved: dict[str, Any], key: list[str]) -> None:
+    """Write out a kind that the base left to the default: settings of that kind stay with it."""
+    for section in key[:-1]:
+        base, resolved = base.get(section, {}), resolved.get(section, {})
+    if base and key[-1] in resolved:
+        base.setdefault(key[-1], resolved[key[-1]])
+
+
+def axis_label(value: Any) -> Any:
+    """A number or text that stands for the value of an axis."""
+    if isinstance(value, bool | dict | list):
+        return json.dumps(value, sort_keys=True)
+    return value
+
+
+def _read_tasks(given: Any) -> tuple[str, ...]:
+    allowed = ", ".join(TASKS)
+    if not isinstance(given, list) or not given:
+        raise InputError(f"given {given!r}, must be a list of tasks: {allowed}", "tasks")
+    for name in given:
+        if name not in TASKS:
+            raise InputError(f"given {name!r}, allowed: {allowed}", "tasks")
+    return ordered_tasks(given)
+
+
+def _read_axes(given: Any) -> dict[str, Axis]:
+    if not isinstance(given, dict) or not given:
+        raise InputError("given none, must be a table with at least one setting", "axes")
+    axes: dict[str, Axis] = {}
+    for key, values in _settings(given):
+        if key in axes:
+            raise InputError("given twice", f"axes.{key}")
+        axes[key] = Axis(key, _read_values(values, f"axes.{key}"))
+    for one, other in itertools.permutations(axes, 2):
+        if other.startswith(f"{one}."):
+            raise InputError(f"conflicts with axis '{other}', which is a part of it", f"axes.{one}")
+    return axes
+
+
+def _settings(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values, from keys in quotes and from nested tables alike."""
+    for key, value in table.items():
+        if isinstance(value, dict) and not value.keys() & {"geomspace", "linspace"}:
+            yield from _settings(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _read_values(given: Any, where: str) -> tuple[Any, ...]:
+    if isinstance(given, list):
+        if not given:
+            raise InputError("given an axis of length 0, must have at least one value", where)
+        return tuple(given)
+    if isinstance(given, dict) and len(given) == 1:
+        [(kind, ends)] = given.items()
+        return _spaced(kind, ends, f"{where}.{kind}")
+    raise InputError(
+        f"given {given!r}, must be a list of values, or one of {{ geomspace = [first, last, "
+        "count] }, { linspace = [first, last, count] }",
+        where,
+    )
+
+
+def _spaced(kind: str, ends: Any, where: str) -> tuple[float, ...]:
+    import numpy as np
+
+    numbers = isinstance(ends, list) and len(ends) == 3 and all(_is_number(end) for end in ends)
+    if not numbers or not isinstance(ends[2], int):
+        raise InputError(f"given {ends!r}, must be [first, last, count]", where)
+    first, last, count = ends
+    if count < 1:
+        raise InputError(f"given an axis of length {count}, must have at least one value", where)
+    if kind == "geomspace" and not (first > 0 and last > 0):
+        raise InputError(f"given {ends!r}, both ends must be greater than 0", where)
+    spaced = np.geomspace if kind == "geomspace" else np.linspace
+    return tuple(float(f"{value:.{_DIGITS}g}") for value in spaced(first, last, count))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _dimensions(axes: dict[str, Axis], table: Mapping[str, Any]) -> tuple[Dimension, ...]:
+    """Axes in their order; those of a group of `zip` at the place of the first of them."""
+    groups = _read_groups(axes, table.get("zip", []))
+    names = _short_names(list(axes))
+    dimensions = []
+    for key in axes:
+        group = next((group for group in groups if key in group), [key])
+        members = [name for name in axes if name in group]
+        if key == members[0]:
+            dimensions.append(
+                Dimension(
+                    names[key],
+                    tuple(axes[name] for name in members),
+                    tuple(names[name] for name in members),
+                )
+            )
+    return tuple(dimensions)
+
+
+def _read_groups(axes: dict[str, Axis], given: Any) -> list[list[str]]:
+    if not isinstance(given, list) or not all(isinstance(group, list) for group in given):
+        raise InputError(f"given {given!r}, must be a list of lists of axes", "zip")
+    seen: set[str] = set()
+    for group in given:
+        for key in group:
+            if key not in axes:
+                raise InputError(nearest_key(str(key), list(axes)), f"zip.{key}")
+            if key in seen:
+                raise InputError("given twice", f"zip.{key}")
+            seen.add(key)
+        lengths = {key: len(axes[key].values) for key in group}
+        if len(set(lengths.values())) > 1:
+            words = ", ".join(f"{key} has {length}" for key, length in lengths.items())
+            raise InputError(f"given axes of different lengths: {words}", "zip")
+    return given
+
+
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    """The last word of each dotted name, more words where they would be the same."""
+    names: dict[str, str] = {}
+    for key in keys:
+        words = key.split(".")
+        for count in range(1, len(words) + 1):
+            name = "_".join(words[-count:])
+            others = ("_".join(other.split(".")[-count:]) for other in keys if other != key)
+            if name not in others and name not in RESERVED:
+                break
+        names[key] = name
+    return names
+
+
+def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables copied, the values in them shared."""
+    return {key: _copy(value) if isinstance(value, dict) else value for key, value in table.items()}
+
+
+def _at_point(error: InputError, settings: Mapping[str, Any]) -> InputError:
+    """Say whether an axis or the base is to blame; several axes may be only together."""
+    where = error.location
+    if any(where == key or where.startswith(f"{key}.") for key in settings):
+        return InputError(error.message, f"axes.{where}")
+    point = ", ".join(f"{key}={value}" for key, value in settings.items())
+    return InputError(f"{error.message} (at the point {point})", where)
+
+
+def base_settings(grid: Grid) -> dict[str, Any]:
+    """Resolved settings of the base, flat, without those that are axes."""
+    table = parse_config(grid.base).to_table()
+    axes = [axis.key for dimension in grid.dimensions for axis in dimension.axes]
+    return {
+        key: value
+        for key, value in flat(table)
+        if not any(key == axis or key.startswith(f"{axis}.") for axis in axes)
+    }

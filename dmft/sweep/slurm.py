@@ -1,0 +1,227 @@
+"""Sweeps on a Slurm cluster: an array job whose tasks each compute a part of the points.
+
+The tasks need nothing but the folder, on a file system that all nodes see. They are requeued when
+they are preempted or reach their time limit, and go on where they stopped.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dmft.errors import DmftError, InputError
+from dmft.sweep.driver import run
+from dmft.sweep.folder import Folder, open_folder
+
+MOST_TASKS = 1000  # of one array, the usual limit of Slurm being 1001
+
+# Under srun, because Slurm signals a preemption to the steps of a job, not to its script.
+_SCRIPT = """\
+#!/usr/bin/env bash
+{options}
+{setup}
+srun --ntasks=1 --cpus-per-task="${{SLURM_CPUS_PER_TASK:-1}}" \\
+    {command} &
+step=$!
+# A signal that comes to this script alone goes on to the program, which saves and exits with 130.
+trap 'kill -USR1 "$step" 2>/dev/null' TERM USR1
+wait "$step"
+status=$?
+while kill -0 "$step" 2>/dev/null; do # the wait was cut short by a signal
+    wait "$step"
+    status=$?
+done
+if [ "$status" -eq 130 ]; then
+    scontrol requeue "$SLURM_JOB_ID" && sleep 60 # until Slurm ends this run of the job
+fi
+exit "$status"
+"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How an array job is submitted.
+
+    chunk : points of a task; by default as few as `MOST_TASKS` allow.
+    limit : of tasks that run at the same time.
+    options : further options of sbatch, such as "--time=01:00:00".
+    setup : lines of shell before the program, such as "module load python".
+    run_options : further options of `dmft sweep run`.
+    """
+
+    chunk: int | None = None
+    limit: int | None = None
+    options: Sequence[str] = ()
+    setup: Sequence[str] = ()
+    run_options: Sequence[str] = ()
+
+
+def parts_left(folder: Folder, chunk: int | None) -> tuple[int, list[int]]:
+    """Points of a part, and the numbers of the parts that have unfinished points."""
+    points = folder.grid.points
+    chunk = chunk or -(-len(points) // MOST_TASKS)
+    finished = folder.finished()
+    left = [
+        point.index // chunk
+        for point in points
+        if any(item.name not in finished for item in point.items)
+    ]
+    return chunk, sorted(set(left))
+
+
+def array_script(folder: Folder, batch: Batch) -> str:
+    """The batch script of the parts that are left.
+
+    Raises
+    ------
+    InputError : nothing is left to compute.
+    """
+    chunk, parts = parts_left(folder, batch.chunk)
+    if not parts:
+        raise InputError("nothing is left to compute", str(folder.path))
+    limit = f"%{batch.limit}" if batch.limit else ""
+    options = [
+        f"--job-name=sweep-{_job_name(folder)}",
+        f"--array={_ranges(parts)}{limit}",
+        "--requeue",
+        "--open-mode=append",
+        "--signal=B:USR1@120",
+        f"--output={folder.path.resolve()}/slurm/%A_%a.out",
+        *batch.options,
+    ]
+    command = [
+        sys.executable, "-m", "dmft", "sweep", "run", str(folder.path.resolve()),
+        "--chunk", str(chunk), *batch.run_options,
+    ]  # fmt: skip
+    line = f'{shlex.join(command)} --index "$SLURM_ARRAY_TASK_ID"'
+    return _script(options, batch.setup, f'{line} --threads "${{SLURM_CPUS_PER_TASK:-1}}"')
+
+
+def submit(folder: str | Path, batch: Batch, collect: Path | None = None) -> list[str]:
+    """Submit the array and, if asked for, a job that collects when it has ended.
+
+    Returns
+    -------
+    The numbers of the jobs.
+
+    Raises
+    ------
+    InputError : no sweep, nothing left to compute, no sbatch on this machine.
+    DmftError : sbatch refused the job.
+    """
+    there = open_folder(folder)
+    if shutil.which("sbatch") is None:
+        raise InputError("sbatch was not found, this is no machine with Slurm", "--executor slurm")
+    scripts = there.path / "slurm"
+    scripts.mkdir(exist_ok=True)
+    script = scripts / "run.sbatch"
+    script.write_text(array_script(there, batch), encoding="utf-8")
+    jobs = [_sbatch(script)]
+    if collect is not None:
+        options = [
+            f"--job-name=collect-{_job_name(there)}",
+            f"--output={there.path.resolve()}/slurm/%j.out",
+            "--open-mode=append",
+            # Not afterok: what failed should be visible in the collection.
+            f"--dependency=afterany:{jobs[0]}",
+        ]
+        command = [
+            sys.executable, "-m", "dmft", "sweep", "collect", str(there.path.resolve()),
+            "-o", str(collect.resolve()), "--overwrite",
+        ]  # fmt: skip
+        script = scripts / "collect.sbatch"
+        script.write_text(_script(options, batch.setup, shlex.join(command)), encoding="utf-8")
+        jobs.append(_sbatch(script))
+    return jobs
+
+
+def submit_with_submitit(
+    folder: str | Path, batch: Batch, cluster: str | None = None, **parameters: Any
+) -> list[Any]:
+    """Submit the parts as an array of submitit jobs, which requeue themselves.
+
+    Parameters
+    ----------
+    cluster : "slurm", or "local" for processes on this machine; None takes what is there.
+    parameters : of `submitit.AutoExecutor.update_parameters`, such as timeout_min=60.
+
+    Raises
+    ------
+    InputError : submitit is not installed, nothing is left to compute.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise InputError("needs submitit: pip install 'dmft[submitit]'", "--executor") from None
+    there = open_folder(folder)
+    chunk, parts = parts_left(there, batch.chunk)
+    if not parts:
+        raise InputError("nothing is left to compute", str(there.path))
+    executor = submitit.AutoExecutor(folder=there.path / "slurm" / "submitit", cluster=cluster)
+    if batch.limit:
+        parameters["slurm_array_parallelism"] = batch.limit
+    if batch.setup:
+        parameters["slurm_setup"] = list(batch.setup)
+    if batch.options:
+        pairs = (option.lstrip("-").partition("=") for option in batch.options)
+        parameters["slurm_additional_parameters"] = {
+            key.replace("-", "_"): value or True for key, _, value in pairs
+        }
+    executor.update_parameters(name=f"sweep-{_job_name(there)}", **parameters)
+    ranges = [(part * chunk, (part + 1) * chunk) for part in parts]
+    return executor.map_array(Part(str(there.path.resolve())), *zip(*ranges, strict=True))
+
+
+class Part:
+    """A part of the points as a job of submitit."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __call__(self, first: int, end: int) -> dict[str, int]:
+        """Compute points `first` to `end` - 1."""
+        return run(self.folder, indices=range(first, end)).computed
+
+    def checkpoint(self, first: int, end: int) -> Any:
+        """What submitit runs after a preemption: the same; the folder holds the checkpoints."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, first, end)
+
+
+def _sbatch(script: Path) -> str:
+    command = ["sbatch", "--parsable", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise DmftError(f"sbatch {script}: {' '.join(done.stderr.split())}")
+    return done.stdout.strip().partition(";")[0]
+
+
+def _script(options: Sequence[str], setup: Sequence[str], command: str) -> str:
+    lines = "\n".join(f"#SBATCH {option}" for option in options)
+    return _SCRIPT.format(options=lines, setup="\n".join(setup), command=command)
+
+
+def _job_name(folder: Folder) -> str:
+    return re.sub(r"[^\w.-]", "-", folder.path.resolve().name)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Increasing numbers as Slurm writes them: 0-3,7,9-10."""
+    text: list[str] = []
+    start = before = numbers[0]
+    for number in [*numbers[1:], None]:
+        if number == before + 1:
+            before = number
+            continue
+        text.append(str(start) if start == before else f"{start}-{before}")
+        if number is not None:
+            start = before = number
+    return ",".join(text)

@@ -1,0 +1,174 @@
+"""Collections: labelled, complete about what is missing, and light to open."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from dmft.errors import DmftError, InputError
+from dmft.store import describe, load
+from dmft.sweep import open_folder, run
+from dmft.sweep.collect import collect
+from dmft.sweep.collection import load_collection
+
+xarray = pytest.importorskip("xarray")
+
+GRID = """
+[axes]
+problem.network.init_scale = { geomspace = [0.01, 1.0, 3] }
+problem.noise_std = [0.1, 0.2, 0.5, 0.7]
+"""
+
+
+@pytest.fixture
+def folder(make_sweep, fake_solve):
+    """All points computed but two; one did not converge, one failed."""
+
+    def before(config):
+        if (config.problem.noise_std, config.problem.network.init_scale) == (0.7, 1.0):
+            raise InputError("too noisy", "problem")
+
+    fake_solve.before = before
+    path = make_sweep(GRID)
+    run(path)
+    there = open_folder(path)
+    there.result(there.grid.points[1].items[0].name).unlink()
+    return path
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_labels_select_points(folder, tmp_path, packed):
+    collect(folder, tmp_path / "all.h5", packed=packed)
+    there = open_folder(folder)
+    with xarray.open_dataset(tmp_path / "all.h5", engine="h5netcdf") as ds:
+        assert ds.excess_risk.dims == ("init_scale", "noise_std", "node")
+        assert ds.excess_risk.attrs["long_name"] == "excess risk"
+        assert {"time", "init_scale", "noise_std", "node"} == set(ds.coords)
+        assert ds.excess_risk.sel(init_scale=0.1).shape[0] == 4
+        for point in there.grid.points:
+            chosen = ds.sel(**point.values)
+            if not there.result(point.items[0].name).exists():
+                assert np.isnan(chosen.excess_risk).all() and np.isnan(chosen.final_excess_risk)
+                assert chosen.status in ("missing", "failed") and chosen.file == ""
+                continue
+            solution = load(there.result(point.items[0].name))
+            count = len(solution.time)
+            for name in ("time", "excess_risk", "train_mse", "train_mse_stderr"):
+                values = chosen[name].values
+                np.testing.assert_array_equal(values[:count], getattr(solution, name))
+                assert np.isnan(values[count:]).all()
+            assert chosen.final_train_mse == solution.train_mse[-1]
+            assert chosen.status == solution.status
+            assert load(tmp_path / chosen.file.item()).problem == solution.problem
+
+
+def test_missing_points_are_visible(folder, tmp_path):
+    collection = collect(folder, tmp_path / "all.h5")
+    assert collection.status.tolist() == [
+        ["done", "missing", "not-converged", "done"],
+        ["done", "done", "not-converged", "done"],
+        ["done", "done", "not-converged", "failed"],
+    ]
+    assert collection.reason[0, 1] == "solve was not computed yet"
+    assert collection.reason[2, 3] == "problem: too noisy"
+    assert collection.reason[1, 2] == "few paths"
+    about = describe(tmp_path / "all.h5")
+    assert about["status"] == "incomplete" and about["reason"] == "2 of 12 points have no result"
+
+
+def test_damaged_result_is_said_to_be_so(folder, tmp_path):
+    there = open_folder(folder)
+    there.result(there.grid.points[0].items[0].name).write_bytes(b"not HDF5")
+    collection = collect(folder, tmp_path / "all.h5")
+    assert collection.status[0, 0] == "unreadable" and "not an HDF5" in collection.reason[0, 0]
+
+
+def test_opening_reads_metadata_only(folder, tmp_path, monkeypatch):
+    """With the results gone, everything but the curves is still there."""
+    collect(folder, tmp_path / "all.h5")
+    shutil.rmtree(folder / "results")
+    with xarray.open_dataset(tmp_path / "all.h5", engine="h5netcdf") as ds:
+        assert np.isfinite(ds.final_excess_risk).sum() == 10
+        assert np.isnan(ds.excess_risk).all()
+    with h5py.File(tmp_path / "all.h5") as file:
+        assert file["excess_risk"].is_virtual
+        sources = file["excess_risk"].virtual_sources()
+        assert len(sources) == 10 and not any(Path(s.file_name).is_absolute() for s in sources)
+
+
+def test_collection_moves_with_its_folder(folder, tmp_path):
+    collect(folder, folder / "all.h5")
+    moved = folder.rename(tmp_path / "moved")
+    with xarray.open_dataset(moved / "all.h5", engine="h5netcdf") as ds:
+        assert np.isfinite(ds.excess_risk.isel(node=0)).sum() == 10
+
+
+def test_packed_needs_nothing_else(folder, tmp_path):
+    collect(folder, tmp_path / "all.h5", packed=True)
+    shutil.rmtree(folder)
+    with xarray.open_dataset(tmp_path / "all.h5", engine="h5netcdf") as ds:
+        assert np.isfinite(ds.excess_risk.isel(node=0)).sum() == 10
+
+
+def test_every_task_and_zipped_and_text_axes(make_sweep, fake_solve, tmp_path):
+    folder = make_sweep(
+        'tasks = ["compare"]\nzip = [["solver.seed", "simulation.seed"]]\n'
+        "[base.simulation]\ndimension = 20\nseeds = 2\npoints = 3\n"
+        '[axes]\nproblem.teacher.kind = ["gaussian", "rademacher"]\n'
+        "solver.seed = [5, 6]\nsimulation.seed = [7, 8]\n"
+    )
+    assert run(folder).computed == {"done": 12}
+    collection = collect(folder, tmp_path / "all.h5")
+    assert collection.coordinates["kind"][1].tolist() == ["gaussian", "rademacher"]
+    assert collection.coordinates["simulation_seed"][0] == "solver_seed"
+    with xarray.open_dataset(tmp_path / "all.h5", engine="h5netcdf") as ds:
+        assert ds.simulate_excess_risk.dims == ("kind", "solver_seed", "simulate_node")
+        assert ds.sel(kind="rademacher", solver_seed=6).simulation_seed == 8
+        assert ds.compare_probability.shape == (2, 2)
+        assert ds.compare_verdict.dtype.kind in "UO"
+
+
+def test_output_is_whole_or_not_there(folder, tmp_path, monkeypatch):
+    collect(folder, tmp_path / "all.h5")
+    before = (tmp_path / "all.h5").read_bytes()
+    with pytest.raises(InputError, match="exists already"):
+        collect(folder, tmp_path / "all.h5")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DmftError, match="No space left"):
+        collect(folder, tmp_path / "all.h5", overwrite=True)
+    assert (tmp_path / "all.h5").read_bytes() == before
+
+
+def test_what_is_no_collection(folder):
+    with pytest.raises(InputError, match="holds a 'dmft-solution', must be a collection"):
+        load_collection(next((folder / "results").iterdir()))
+
+
+def test_grid_is_kept_inside(folder, tmp_path):
+    collect(folder, tmp_path / "all.h5", command_line="dmft sweep collect")
+    about = describe(tmp_path / "all.h5")
+    assert about["grid"] == GRID and about["command_line"] == "dmft sweep collect"
+    assert json.loads(about["dimensions"]) == ["init_scale", "noise_std"]
+
+
+@pytest.mark.slow
+def test_two_thousand_points(make_sweep, fake_solve, tmp_path):
+    folder = make_sweep(
+        "[axes]\nproblem.noise_std = { linspace = [0, 0.4, 50] }\n"
+        "solver.seed = { linspace = [0, 39, 40] }"
+    )
+    assert run(folder).computed == {"done": 2000}
+    collection = collect(folder, tmp_path / "all.h5")
+    np.testing.assert_allclose(
+        collection.values["final_excess_risk"],
+        np.broadcast_to(collection.coordinates["noise_std"][1][:, None], (50, 40)),
+    )

@@ -1,0 +1,134 @@
+"""Figures and the report page, looked at in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from dmft.errors import InputError
+from dmft.sweep import run
+from dmft.sweep.collect import collect
+from dmft.sweep.figures import plot_curves, plot_lines, plot_map
+from dmft.sweep.report import write_report
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+needs_browser = pytest.mark.skipif(
+    browser is None, reason=f"none of {', '.join(BROWSERS)} is installed (apt-get install chromium)"
+)
+GRID = """
+[axes]
+problem.network.init_scale = { geomspace = [0.01, 1.0, 3] }
+problem.noise_std = [0.1, 0.2, 0.5, 0.7]
+problem.teacher.kind = ["gaussian", "rademacher"]
+"""
+VIRIDIS_END = np.array([253, 231, 37]) / 255
+
+
+@pytest.fixture
+def collection(make_sweep, fake_solve, tmp_path):
+    def before(config):
+        if config.problem.noise_std == 0.7 and config.problem.teacher.kind == "gaussian":
+            raise InputError("x < y & 'z'", "problem")
+
+    fake_solve.before = before
+    folder = make_sweep(GRID)
+    run(folder)
+    return collect(folder, tmp_path / "all.h5")
+
+
+def pixels(path, colour, tolerance=0.02):
+    """How many pixels have a colour."""
+    image = matplotlib.image.imread(path)[..., :3]
+    return int((np.abs(image - colour).max(axis=-1) < tolerance).sum())
+
+
+def test_map_leaves_missing_points_out(collection, tmp_path):
+    plot_map(collection, tmp_path / "map.png")
+    highest = pixels(tmp_path / "map.png", VIRIDIS_END)
+    assert highest > 3000  # the row of noise 0.7, in one of two panels
+    plot_map(collection, tmp_path / "one.png", at={"kind": "gaussian"})
+    assert pixels(tmp_path / "one.png", VIRIDIS_END) < highest / 3  # the colour bar's end
+
+
+def test_all_kinds_of_figures(collection, tmp_path):
+    plot_lines(collection, tmp_path / "lines.pdf", x="init_scale", by="kind")
+    plot_lines(collection, tmp_path / "lines.png", "excess_risk", at={"init_scale": 0.1})
+    plot_curves(collection, tmp_path / "curves.svg", "train_mse", by="noise_std")
+    plot_map(collection, tmp_path / "map.svg", "train_mse", "noise_std", "kind")
+    assert b"<svg" in (tmp_path / "map.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "draw, message",
+    [
+        (lambda c, p: plot_map(c, p, "risk"), "--value: unknown key"),
+        (lambda c, p: plot_map(c, p, x="scale"), "scale: unknown key, did you mean 'init_scale'?"),
+        (lambda c, p: plot_map(c, p, x="kind", y="kind"), "needs two different dimensions"),
+        (lambda c, p: plot_lines(c, p, at={"init_scale": 0.2}), "init_scale: given 0.2, allowed:"),
+        (lambda c, p: plot_lines(c, p, x="kind", by="kind"), "must be two dimensions"),
+        (lambda c, p: plot_lines(c, p, x="kind", at={"kind": "gaussian"}), "which is drawn"),
+        (lambda c, p: plot_curves(c, p, "probability"), "--value: unknown key"),
+    ],
+)
+def test_bad_requests(collection, tmp_path, draw, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        draw(collection, tmp_path / "figure.png")
+
+
+class Page(HTMLParser):
+    """Images, links and cells of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.links, self.rows = [], [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.images += [values["src"]] if tag == "img" else []
+        self.links += [values[name] for name in ("href", "src") if name in values and tag != "img"]
+        self.rows += tag == "tr"
+
+
+def test_page_holds_everything_itself(collection, tmp_path):
+    write_report(collection, tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text())
+    assert len(page.images) == 6 and not page.links
+    assert all(image.startswith("data:image/png;base64,") for image in page.images)
+    assert page.rows == 1 + 24
+    text = (tmp_path / "report.html").read_text()
+    assert "x &lt; y &amp; &#x27;z&#x27;" in text and "x < y" not in text
+
+
+@needs_browser
+def test_page_in_a_browser(collection, tmp_path):
+    """The browser draws the pictures, asks for nothing, and lays the table out."""
+    write_report(collection, tmp_path / "report.html")
+    options = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+        "--disable-background-networking", f"--user-data-dir={tmp_path}/profile",
+        # Whatever is not in the file cannot be had.
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--window-size=1100,4000", "--hide-scrollbars",
+    ]  # fmt: skip
+    page = (tmp_path / "report.html").as_uri()
+    subprocess.run(
+        [browser, *options, f"--screenshot={tmp_path}/page.png", page],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    image = matplotlib.image.imread(tmp_path / "page.png")
+    assert image.shape[:2] == (4000, 1100)
+    assert pixels(tmp_path / "page.png", VIRIDIS_END) > 3000  # the phase diagram
+    assert pixels(tmp_path / "page.png", np.array([0xFB, 0xE3, 0xD6]) / 255) > 3000  # failed rows
+    dom = subprocess.run(
+        [browser, *options, "--dump-dom", page],
+        check=True, capture_output=True, text=True, timeout=120,
+    ).stdout  # fmt: skip
+    assert dom.count('<tr class="failed">') == 3 and dom.count('<tr class="done">') == 15
