@@ -1,0 +1,1 @@
+"""Optimisation trajectories: maps, angles and redundancy of any sequence of checkpoints."""
