@@ -1,1 +1,6 @@
 """Optimisation trajectories: maps, angles and redundancy of any sequence of checkpoints."""
+
+from dmft.trajectory.gram import Grams, of_arrays, of_checkpoints
+from dmft.trajectory.measures import Map, Trajectory
+
+__all__ = ["Grams", "Map", "Trajectory", "of_arrays", "of_checkpoints"]

@@ -190,7 +190,9 @@ class Trajectory:
     def _points(self, origin: int | None) -> np.ndarray:
         count = len(self.step)
         if origin is not None and not -count <= origin < count:
-            raise InputError(f"given {origin}, must be a checkpoint from 0 to {count - 1}", "origin")
+            raise InputError(
+                f"given {origin}, must be a checkpoint from 0 to {count - 1}", "origin"
+            )
         points = algebra.directed(_kernel(self.gram, origin))
         if not len(points):
             raise InputError("nothing moves away from the origin of the map", self.name)

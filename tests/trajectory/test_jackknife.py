@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ def test_calibrated_for_the_similarity_of_random_walks(sizes):
     for _ in range(120):
         walk = np.cumsum(rng.standard_normal((12, bounds[-1])), axis=0)
         blocks = np.array([
-            algebra.from_vectors(walk[:, a:b]) for a, b in zip(bounds, bounds[1:], strict=False)
+            algebra.from_vectors(walk[:, a:b]) for a, b in pairwise(bounds)
         ])  # fmt: skip
         omega, error = Trajectory(t, blocks, sizes, int(bounds[-1])).scalars[
             "mean_directional_similarity"
