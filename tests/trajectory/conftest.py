@@ -64,7 +64,9 @@ def write(tmp_path):
         place = tmp_path / folder
         place.mkdir(exist_ok=True)
         for i, arrays in enumerate(walk, start=first):
-            np.savez(place / f"step-{10 * i}.npz", **{k: v.astype(dtype) for k, v in arrays.items()})
+            np.savez(
+                place / f"step-{10 * i}.npz", **{k: v.astype(dtype) for k, v in arrays.items()}
+            )
         return place
 
     return write
