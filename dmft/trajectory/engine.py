@@ -24,7 +24,7 @@ from dmft.trajectory.layout import Unit
 from dmft.trajectory.readers.tensor import as_float
 from dmft.trajectory.series import Series
 
-_SUBBLOCK = 8192  # columns of float64 at a time: they stay in the processor's cache
+_SUBBLOCK = 4096  # columns of float64 at a time: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,12 @@ def accumulate(
 
 
 class _Scratch:
-    """Buffers of one worker: the bytes read, and a sub-block of [theta_0, differences]."""
+    """Buffers of one worker: the bytes read, a sub-block of theta and of its differences."""
 
     def __init__(self, count: int, largest: int) -> None:
         self._raw: list[np.ndarray | None] = [None] * count
         self._largest = largest
-        self._basis = np.empty((count, _SUBBLOCK))
+        self._theta, self._basis = np.empty((2, count, _SUBBLOCK))
 
     def grams(self, series: Series, unit: Unit, fresh: list[np.ndarray]) -> list[np.ndarray]:
         """Rows of the Gram matrix of each share of the unit."""
@@ -168,10 +168,12 @@ class _Scratch:
         return grams
 
     def _differences(self, theta: list[np.ndarray]) -> np.ndarray:
-        basis = self._basis[:, : len(theta[0])]
-        basis[0] = theta[0]
-        for row, after, before in zip(basis[1:], theta[1:], theta[:-1], strict=True):
-            np.subtract(after, before, out=row, dtype=np.float64)
+        # Two steps, of which the first converts: numpy subtracts mixed types far slower.
+        there, basis = (block[:, : len(theta[0])] for block in (self._theta, self._basis))
+        for row, values in zip(there, theta, strict=True):
+            row[:] = values
+        basis[0] = there[0]
+        np.subtract(there[1:], there[:-1], out=basis[1:])
         return basis
 
     def _buffer(self, t: int, size: int) -> np.ndarray:
