@@ -147,6 +147,7 @@ def measure(folder: Path, count: int, parameters: int) -> dict[str, Any]:
 
 
 def main() -> int:
+    """Measure, print, and judge."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--checkpoints", type=int, default=64)

@@ -78,7 +78,7 @@ def test_attributes(tmp_path, make_solution):
             assert dataset.attrs["long_name"], path
         assert dict(file["work"].attrs) == {"panels": 4, "sweeps": 17, "flops": 1.5e9}
     assert attributes["schema"] == "dmft-solution"
-    assert attributes["schema_version"] == "2.0"
+    assert attributes["schema_version"] == "2.1"
     assert attributes["command_line"] == "dmft solve x"
     assert attributes["status"] == "done" and attributes["reason"] == ""
     assert attributes["host"] and attributes["package_version"]
