@@ -36,7 +36,7 @@ def test_version_one_of_a_solution(path, make_solution):
         solution.kernels.quadrature_weights, expected.kernels.quadrature_weights
     )
     assert solution.work == expected.work
-    assert read_header(path).version == "2.1"
+    assert read_header(path).version == "2.0"
     assert path.read_bytes() == before
 
 
