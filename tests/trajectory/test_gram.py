@@ -176,7 +176,7 @@ def test_an_interrupted_pass_continues(model, write, tmp_path):
     whole = trajectory.of_checkpoints(folder).computed
     calls = iter(range(100))
     with pytest.raises(Interrupted):
-        trajectory.of_checkpoints(folder, cache=cache, stop=lambda: next(calls) >= 20)
+        trajectory.of_checkpoints(folder, cache=cache, stop=lambda: next(calls) >= 3)
     rest = trajectory.of_checkpoints(folder, cache=cache)
     assert 0 < rest.computed < whole
     assert error_of(rest, walk) < 1e-14

@@ -1,0 +1,180 @@
+"""Trajectories in HDF5: the Gram matrices they come from, and everything derived, labelled.
+
+Only the Gram matrices, sizes, steps and the scalars of the groups are read back; the rest is there
+for other programs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft.errors import InputError
+from dmft.store.hdf5 import reading, writing
+from dmft.store.header import write_header
+from dmft.store.output import check_output
+from dmft.trajectory.measures import SCALARS, Trajectory
+from dmft.trajectory.report import Group, Report
+
+if TYPE_CHECKING:
+    import h5py
+
+SCHEMA = "dmft-trajectory"
+
+_CURVES = {
+    "norm": ("norm of the checkpoint", "1", "step"),
+    "distance": ("distance from the start", "1", "step"),
+    "path_length": ("length of the path up to the checkpoint", "1", "step"),
+    "update_norm": ("norm of the update to the checkpoint", "1", "update_step"),
+    "origin_angle": ("angle to the checkpoint before, seen from zero", "degrees", "update_step"),
+    "update_angle": (
+        "angle between the updates to and from the checkpoint",
+        "degrees",
+        "turn_step",
+    ),
+    "start_angle": ("angle to the checkpoint before, seen from the start", "degrees", "later_step"),
+}
+
+
+def save_report(
+    path: str | Path, report: Report, *, overwrite: bool = False, command_line: str | None = None
+) -> None:
+    """Write a trajectory to a file, which appears whole or not at all.
+
+    Raises
+    ------
+    InputError : `path` cannot be written.
+    DmftError : writing failed; `path` is as before.
+    """
+    path = Path(path)
+    check_output(path, overwrite=overwrite)
+    with writing(path) as file:
+        config = {"source": report.source, **report.settings}
+        write_header(
+            file, SCHEMA, config, seeds=(), command_line=command_line, status="done", reason=""
+        )
+        _write_path(file, report)
+        _write_groups(file, report)
+
+
+def load_report(path: str | Path) -> Report:
+    """Read a trajectory back.
+
+    Raises
+    ------
+    InputError : missing, damaged or foreign file.
+    """
+    with reading(Path(path)) as file:
+        schema = file.attrs.get("schema")
+        if schema != SCHEMA:
+            raise InputError(f"holds {schema!r}, must be a trajectory (of `dmft trajectory map`)")
+        settings = json.loads(file.attrs["config"])
+        trajectory = Trajectory(
+            file["step"][()],
+            file["blocks/gram"][()],
+            file["blocks/size"][()],
+            int(file.attrs["parameters"]),
+        )
+        return Report(
+            path=trajectory,
+            source=settings.pop("source"),
+            checkpoints=tuple(file["checkpoint"].asstr()[()]),
+            grouping=file.attrs["grouping"],
+            groups=_read_groups(file),
+            skipped=tuple(json.loads(file.attrs["skipped"])),
+            tied=tuple(json.loads(file.attrs["tied"])),
+            settings=settings,
+        )
+
+
+def _write_path(file: h5py.File, report: Report) -> None:
+    path = report.path
+    file.attrs["parameters"] = path.parameters
+    file.attrs["grouping"] = report.grouping
+    file.attrs["skipped"], file.attrs["tied"] = json.dumps(report.skipped), json.dumps(report.tied)
+    for name, (value, error) in path.scalars.items():
+        if value is not None:
+            _scalar(file, name, value, SCALARS[name].long_name, SCALARS[name].units)
+        if error is not None:
+            what = f"standard error of the {SCALARS[name].long_name}"
+            _scalar(file, f"{name}_stderr", error, what, SCALARS[name].units)
+    _scale(file, "step", path.step, "training step or time")
+    file["checkpoint"] = list(report.checkpoints)
+    _scale(file, "update_step", path.step[1:], "step that the update leads to")
+    _scale(file, "turn_step", path.step[1:-1], "step where the path turns")
+    _scale(file, "later_step", path.step[2:], "step of the later checkpoint")
+    for name, (long_name, units, scale) in _CURVES.items():
+        _dataset(file, f"curves/{name}", path.curves[name], long_name, units, [scale])
+    for name, found in report.maps().items():
+        _scale(file, f"{name}/step", path.step[found.points], "step of the row")
+        _scale(file, f"{name}/step_other", path.step[found.points], "step of the column")
+        axes = [f"{name}/step", f"{name}/step_other"]
+        _dataset(file, f"{name}/cosine", found.values, "cosine of two vectors", "1", axes)
+        if found.stderr is not None:
+            what = "standard error of the cosine"
+            _dataset(file, f"{name}/cosine_stderr", found.stderr, what, "1", axes)
+    for name, values in path.spectra.items():
+        _dataset(file, f"spectra/{name}", values, f"eigenvalues of the {name} kernel", "1", [])
+    components = path.principal_path()
+    _dataset(file, "principal_path", components, "leading principal components", "1", [])
+    _dataset(file, "blocks/gram", path.blocks, "Gram matrices that add up to the whole", "1", [])
+    _dataset(file, "blocks/size", path.sizes, "parameters (or replicates) in the block", "1", [])
+
+
+def _write_groups(file: h5py.File, report: Report) -> None:
+    if not report.groups:
+        return
+    file["groups/name"] = [group.name for group in report.groups]
+    sizes = np.array([group.parameters for group in report.groups])
+    _dataset(file, "groups/parameters", sizes, "number of parameters", "1", [])
+    for name, scalar in SCALARS.items():
+        for place, suffix in enumerate(("", "_stderr")):
+            # What is undefined is masked, since NaN is never stored.
+            values = [group.scalars[name][place] for group in report.groups]
+            known = np.array([value is not None for value in values])
+            filled = np.array([0.0 if value is None else value for value in values])
+            target = f"groups/{name}{suffix}"
+            _dataset(file, target, filled, scalar.long_name, scalar.units, [])
+            if not known.all():
+                _dataset(file, f"{target}_known", known, "whether it is defined", "1", [])
+
+
+def _read_groups(file: h5py.File) -> tuple[Group, ...]:
+    if "groups" not in file:
+        return ()
+    group = file["groups"]
+
+    def column(name: str) -> list[float | None]:
+        values = group[name][()].tolist()
+        known = group[f"{name}_known"][()] if f"{name}_known" in group else [True] * len(values)
+        return [value if there else None for value, there in zip(values, known, strict=True)]
+
+    table = {n: list(zip(column(n), column(f"{n}_stderr"), strict=True)) for n in SCALARS}
+    names, sizes = group["name"].asstr()[()], group["parameters"][()]
+    return tuple(
+        Group(str(name), int(size), {n: table[n][i] for n in SCALARS})
+        for i, (name, size) in enumerate(zip(names, sizes, strict=True))
+    )
+
+
+def _scale(file: h5py.File, name: str, values: np.ndarray, long_name: str) -> None:
+    _dataset(file, name, values, long_name, "steps", [])
+    file[name].make_scale(name.rpartition("/")[2])
+
+
+def _scalar(file: h5py.File, name: str, value: float, long_name: str, units: str) -> None:
+    _dataset(file, f"scalars/{name}", np.float64(value), long_name, units, [])
+
+
+def _dataset(
+    file: h5py.File, name: str, values: Any, long_name: str, units: str, scales: list[str]
+) -> None:
+    if not np.isfinite(values).all():
+        raise InputError("holds NaN or infinity, refused", name)
+    dataset = file.create_dataset(name, data=values)
+    dataset.attrs["long_name"], dataset.attrs["units"] = long_name, units
+    for axis, scale in enumerate(scales):
+        dataset.dims[axis].attach_scale(file[scale])
