@@ -101,6 +101,7 @@ def _map(arguments: argparse.Namespace) -> None:
     prepare_output(path, arguments.overwrite, inputs=arguments.paths)
     if csv is not None:
         check_output(csv, overwrite=arguments.overwrite)
+    _outside(path, arguments.paths)
     with locked(path):
         report = _of_result(arguments) if _is_result(arguments.paths) else _of_files(arguments)
         save_report(path, report, overwrite=True, command_line=arguments.command_line)
@@ -163,6 +164,14 @@ def _plot(arguments: argparse.Namespace) -> None:
         print_json({"file": str(arguments.file), "figure": str(figure)})
     else:
         print(f"figure in {figure}")
+
+
+def _outside(output: Path, paths: list[Path]) -> None:
+    """Refuse an output that would be taken for a checkpoint the next time."""
+    from dmft.errors import InputError
+
+    if len(paths) == 1 and paths[0].resolve() == output.resolve().parent:
+        raise InputError("lies among the checkpoints, must be outside their folder", str(output))
 
 
 def _is_result(paths: list[Path]) -> bool:
