@@ -7,6 +7,7 @@ for other programs.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from dmft.store.hdf5 import reading, writing
 from dmft.store.header import write_header
 from dmft.store.output import check_output
 from dmft.trajectory.measures import SCALARS, Trajectory
-from dmft.trajectory.report import Group, Report
+from dmft.trajectory.report import Group, Report, Scalars
 
 if TYPE_CHECKING:
     import h5py
@@ -95,12 +96,7 @@ def _write_path(file: h5py.File, report: Report) -> None:
     file.attrs["parameters"] = path.parameters
     file.attrs["grouping"] = report.grouping
     file.attrs["skipped"], file.attrs["tied"] = json.dumps(report.skipped), json.dumps(report.tied)
-    for name, (value, error) in path.scalars.items():
-        if value is not None:
-            _scalar(file, name, value, SCALARS[name].long_name, SCALARS[name].units)
-        if error is not None:
-            what = f"standard error of the {SCALARS[name].long_name}"
-            _scalar(file, f"{name}_stderr", error, what, SCALARS[name].units)
+    _write_table(file, "scalars", [path.scalars])
     _scale(file, "step", path.step, "training step or time")
     file["checkpoint"] = list(report.checkpoints)
     _scale(file, "update_step", path.step[1:], "step that the update leads to")
@@ -130,43 +126,43 @@ def _write_groups(file: h5py.File, report: Report) -> None:
     file["groups/name"] = [group.name for group in report.groups]
     sizes = np.array([group.parameters for group in report.groups])
     _dataset(file, "groups/parameters", sizes, "number of parameters", "1", [])
-    for name, scalar in SCALARS.items():
-        for place, suffix in enumerate(("", "_stderr")):
-            # What is undefined is masked, since NaN is never stored.
-            values = [group.scalars[name][place] for group in report.groups]
-            known = np.array([value is not None for value in values])
-            filled = np.array([0.0 if value is None else value for value in values])
-            target = f"groups/{name}{suffix}"
-            _dataset(file, target, filled, scalar.long_name, scalar.units, [])
-            if not known.all():
-                _dataset(file, f"{target}_known", known, "whether it is defined", "1", [])
+    _write_table(file, "groups", [group.scalars for group in report.groups])
+
+
+def _write_table(file: h5py.File, name: str, rows: Sequence[Scalars]) -> None:
+    """Values and standard errors, (row, scalar); what is undefined is 0 and marked, never NaN."""
+    file[f"{name}/scalar"] = list(SCALARS)
+    for place, (what, column) in enumerate((("value", "known"), ("stderr", "stderr_known"))):
+        table = [[row[scalar][place] for scalar in SCALARS] for row in rows]
+        known = np.array([[value is not None for value in row] for row in table])
+        filled = np.array([[0.0 if value is None else value for value in row] for row in table])
+        _dataset(file, f"{name}/{what}", filled, f"{what} of each scalar", "1", [])
+        _dataset(file, f"{name}/{column}", known, f"whether the {what} is defined", "1", [])
 
 
 def _read_groups(file: h5py.File) -> tuple[Group, ...]:
     if "groups" not in file:
         return ()
     group = file["groups"]
-
-    def column(name: str) -> list[float | None]:
-        values = group[name][()].tolist()
-        known = group[f"{name}_known"][()] if f"{name}_known" in group else [True] * len(values)
-        return [value if there else None for value, there in zip(values, known, strict=True)]
-
-    table = {n: list(zip(column(n), column(f"{n}_stderr"), strict=True)) for n in SCALARS}
-    names, sizes = group["name"].asstr()[()], group["parameters"][()]
+    columns = [
+        [
+            [value if there else None for value, there in zip(*row, strict=True)]
+            for row in zip(group[name][()].tolist(), group[known][()], strict=True)
+        ]
+        for name, known in (("value", "known"), ("stderr", "stderr_known"))
+    ]
+    scalars = group["scalar"].asstr()[()]
     return tuple(
-        Group(str(name), int(size), {n: table[n][i] for n in SCALARS})
-        for i, (name, size) in enumerate(zip(names, sizes, strict=True))
+        Group(str(name), int(size), dict(zip(scalars, zip(*row, strict=True), strict=True)))
+        for name, size, *row in zip(
+            group["name"].asstr()[()], group["parameters"][()], *columns, strict=True
+        )
     )
 
 
 def _scale(file: h5py.File, name: str, values: np.ndarray, long_name: str) -> None:
     _dataset(file, name, values, long_name, "steps", [])
     file[name].make_scale(name.rpartition("/")[2])
-
-
-def _scalar(file: h5py.File, name: str, value: float, long_name: str, units: str) -> None:
-    _dataset(file, f"scalars/{name}", np.float64(value), long_name, units, [])
 
 
 def _dataset(

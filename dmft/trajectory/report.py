@@ -16,6 +16,8 @@ from dmft.trajectory.gram import Grams
 from dmft.trajectory.groups import Grouping
 from dmft.trajectory.measures import SCALARS, Map, Trajectory
 
+# (value, standard error) of each scalar; None where undefined.
+Scalars = Mapping[str, tuple[float | None, float | None]]
 # Zero norms everywhere leave the map without rows.
 _NOTHING = Map(np.zeros(0, int), np.zeros((0, 0)), None)
 
@@ -26,7 +28,7 @@ class Group:
 
     name: str
     parameters: int
-    scalars: Mapping[str, tuple[float | None, float | None]]
+    scalars: Scalars
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +138,7 @@ def report_of(
     )
 
 
-def _flat(scalars: Mapping[str, tuple[float | None, float | None]]) -> dict[str, float | None]:
+def _flat(scalars: Scalars) -> dict[str, float | None]:
     flat: dict[str, float | None] = {}
     for name, (value, error) in scalars.items():
         flat[name], flat[f"{name}_stderr"] = value, error

@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"[-+]?\d[\d.]*(e[-+]?\d+)?")
 
 
 # The pages build on each other: file-format.md reads what the tutorial has written.
-PAGES = ("tutorial.md", "file-format.md")
+PAGES = ("tutorial.md", "file-format.md", "trajectories.md")
 
 
 def test_pages_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,8 @@ def test_the_file_holds_maps_with_labelled_axes(folder, capsys, model):
         assert file["map/cosine"].shape == (6, 6)
         assert file["relative_map/cosine"].shape == (5, 5)
         assert file["map/cosine"].dims[0][0][()].tolist() == [0, 10, 20, 30, 40, 50]
-        assert file["scalars/length"].attrs["long_name"]
+        assert file["groups/value"].shape == (8, len(SCALARS))
+        assert file["scalars/value"].attrs["long_name"]
         everything = []
         file.visititems(lambda name, item: everything.append(item))
         for item in everything:
