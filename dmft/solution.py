@@ -159,7 +159,7 @@ class Solution:
         Parameters
         ----------
         of : "weights" for w, "parameters" for (u, v) of a network of depth 2.
-        times : increasing, in [0, time[-1]]; the nodes by default.
+        times : increasing, in [0, time[-1]]; 0 and the ends of the panels by default.
 
         Raises
         ------
@@ -167,8 +167,10 @@ class Solution:
         """
         from dmft.trajectory.kernels import of_overlaps
 
-        change = None
-        if times is not None:
+        if times is None:  # the nodes inside a panel are unevenly spaced
+            last = np.append(np.flatnonzero(np.diff(self.panel)), len(self.time) - 1)
+            change = np.eye(len(self.time))[last]
+        else:
             from dmft.interpolation import interpolation_matrix
 
             change = interpolation_matrix(self.time, self.panel, times)

@@ -189,7 +189,7 @@ def _of_result(arguments: argparse.Namespace) -> Report:
         trajectory = result.trajectory_map(arguments.of)
     except InputError as error:
         raise InputError(error.message, str(path)) from None
-    names = tuple(f"t = {time:.6g}" for time in result.time)
+    names = tuple(f"t = {time:.6g}" for time in trajectory.step)
     return Report(trajectory, str(path), names, settings={"of": arguments.of})
 
 

@@ -102,6 +102,10 @@ def _draw_map(axes: Axes, path: Trajectory, found: Map, title: str, label: str) 
     )  # fmt: skip
     if _logarithmic(step):
         axes.set(xscale="log", yscale="log")
+    elif step[0] == 0.0 and _logarithmic(step[1:]):
+        # Linear from zero to the first later step.
+        axes.set_xscale("symlog", linthresh=step[1], linscale=0.3)
+        axes.set_yscale("symlog", linthresh=step[1], linscale=0.3)
     axes.set(xlabel="step or time", ylabel="step or time")
     # On square axes the diagonal is one.
     axes.set_box_aspect(1.0)
@@ -196,7 +200,7 @@ def _draw_groups(axes: Axes, report: Report) -> None:
     axes.set_xlabel("mean directional similarity (bars: ±2 standard errors)")
     more = f", the first {len(shown)} of {len(groups)}" if len(groups) > len(shown) else ""
     axes.set_title(f"similarity per {report.grouping}{more}", fontsize=10)
-    axes.legend(fontsize=9, loc="best")
+    axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.grid(alpha=0.25)
 
 

@@ -35,8 +35,9 @@ def test_linear_network_against_the_marchenko_pastur_average():
     problem = dmft.Problem(network={"kind": "linear"}, sampling_ratio=0.7)
     solution = dmft.solve(problem, t_max=10.0, n_paths=256, replicates=2)
     path = solution.trajectory_map()
-    exact = of_kernel(linear.overlap(problem, solution.time), solution.time)
-    assert path.map().points.tolist() == list(range(1, len(solution.time)))  # w(0) = 0
+    exact = of_kernel(linear.overlap(problem, path.step), path.step)
+    assert path.step.tolist() == [0.0, *solution.time[3::3]]
+    assert path.map().points.tolist() == list(range(1, len(path.step)))  # w(0) = 0
     assert np.abs(path.map().values - exact.map().values).max() < 2e-4
     assert path.similarity() == pytest.approx(exact.similarity(), abs=1e-4)
     for name in ("length", "straightness", "participation_ratio"):
@@ -76,7 +77,8 @@ def test_a_solution_without_blocks_has_maps_without_errors(make_solution):
     kernels = {**vars(solution.kernels), "overlap": theta @ theta.T}
     solution = make_solution(kernels=type(solution.kernels)(**kernels))
     assert solution.trajectory_map().map().stderr is None
-    assert np.abs(solution.trajectory_map().gram - algebra.from_vectors(theta)).max() < 1e-10
+    path = solution.trajectory_map(times=solution.time)
+    assert np.abs(path.gram - algebra.from_vectors(theta)).max() < 1e-10
     with pytest.raises(InputError, match=r"overlap of \(u, v\) is not in this result"):
         solution.trajectory_map("parameters")
     with pytest.raises(InputError, match="given 'u', allowed: weights, parameters"):
