@@ -61,7 +61,7 @@ def plot_report(report: Report, path: str | Path) -> None:
 def plot_comparison(
     first: Report, second: Report, names: tuple[str, str], path: str | Path
 ) -> None:
-    """The maps of two trajectories and their difference; angles, norms and spectra of both.
+    """The maps and measures of two trajectories, their angles, distances and spectra.
 
     Parameters
     ----------
