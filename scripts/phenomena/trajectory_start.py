@@ -140,8 +140,10 @@ def _fluctuations(axes: Any, config: dict[str, Any], outcome: Outcome) -> None:
         )
         middle = np.exp(np.mean(np.log(spread)) + 0.5 * np.mean(np.log(d)))
         axes.plot(d, middle * d**-0.5, color=colour, linewidth=1)
-    axes.set(xscale="log", yscale="log", xlabel="dimension d",
-             ylabel="standard deviation over runs", title="(u, v) from start 0.3; lines: $d^{-1/2}$")  # fmt: skip
+    axes.set(
+        xscale="log", yscale="log", xlabel="dimension d", ylabel="standard deviation over runs"
+    )
+    axes.set_title("(u, v) from start 0.3; lines: $d^{-1/2}$", fontsize=10)
     axes.set_xticks(d, [f"{value:.0f}" for value in d])
     axes.set_xticks([], minor=True)
     axes.legend(fontsize=8)
