@@ -60,12 +60,10 @@ class March(State):
         stages = self._guess(integration, elapsed)
         self._evaluate(stages, elapsed)
         error = self._error_of(stages)
-        scaled = self._diagonal * (step / self._last_step)
-        panel = self._diagonal_response(stages, integration, scaled)
-        found = self.basis.rows(error, self._residual)
-        rows = PanelRows(step, panel.diagonal, self._past_response(panel), found.known, found.fresh)
+        found = self.basis.rows(error)
+        rows = self._predicted_rows(step, stages, integration, found)
+        factor = np.linalg.inv(np.eye(STAGES) - rows.diagonal) @ self._factor_input(rows)
         innovations = self._sample.innovations(STAGES)
-        factor = panel.inverse @ self._factor_input(rows)
         acceleration = Anderson(self._metric(error, rows))
         converged, sweep = False, 0
         while sweep < _MOST_SWEEPS and not converged:
@@ -75,21 +73,25 @@ class March(State):
             self._solve(stages, elapsed, integration @ inverse, drive)
             previous, error = error, self._error_of(stages)
             panel = self._diagonal_response(stages, integration, rows.diagonal)
-            found = self.basis.rows(error, self._residual, rows.fresh)
-            if found.fresh.shape[1] > rows.fresh.shape[1]:
-                rows = rows.widened(found.fresh.shape[1])
-                acceleration = Anderson(self._metric(error, rows))
+            found = self.basis.rows(error)
             better = self._better_rows(panel, found, rows, innovations)
             rows = rows.like(acceleration.mix(rows.flat(), better.flat()))
             last_factor, factor = factor, panel.inverse @ self._factor_input(better)
-            factor_change = factor - _as_wide(last_factor, factor)
-            converged = self._settled(error - previous, error, factor_change, factor)
+            converged = self._settled(error - previous, error, factor - last_factor, factor)
             if converged:
                 rows = better
         self._count(sweep)
         force = (self._ratio * error + drive) @ panel.inverse.T
         time_error, residual_error = self._time_errors(step, stages, force, error)
         return Attempt(rows, sweep, time_error, residual_error, converged)
+
+    def _predicted_rows(
+        self, step: float, stages: Stages, integration: np.ndarray, noise: NewRows
+    ) -> PanelRows:
+        """Rows for paths that keep following their last force."""
+        scaled = self._diagonal * (step / self._last_step)
+        panel = self._diagonal_response(stages, integration, scaled)
+        return PanelRows(step, panel.diagonal, self._past_response(panel), noise.known, noise.fresh)
 
     def _diagonal_response(
         self, stages: Stages, integration: np.ndarray, guess: np.ndarray
@@ -129,16 +131,16 @@ class March(State):
 
         gain = panel.response @ panel.coupling
         root = np.sqrt(self.probability)[:, None]
-        directions = root * np.hstack([self.basis.paths, found.directions])
-        noise = math.sqrt(self._ratio) * np.hstack(
-            [self.noise, innovations[:, : found.fresh.shape[1]]]
-        )
+        directions = root * np.hstack([self.basis.paths, found.directions[:-1]])
+        noise = math.sqrt(self._ratio) * np.hstack([self.noise, innovations])
         current = np.hstack([rows.known, rows.fresh])
         shape = current.shape
         past = self._past_response(panel)
 
         def projected(drive: np.ndarray) -> np.ndarray:
-            return np.einsum("mij,mj->im", gain, drive) @ directions
+            projection = np.einsum("mij,mj->im", gain, drive) @ directions
+            projection[:, -STAGES:] = found.fresh_change(projection[:, -STAGES:])
+            return projection
 
         def defect(flat: np.ndarray) -> np.ndarray:
             change = flat.reshape(shape)
@@ -201,8 +203,3 @@ class March(State):
         self.work["sweeps"] += sweeps
         self.work["tangent_flops"] += 2.0 * entries * (STAGES**2 * (sweeps + 1) + STAGES)
         self.work["tangent_bytes"] += 8.0 * entries * (sweeps + 2)
-
-
-def _as_wide(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Rows padded with zeros to the width of `other`."""
-    return np.pad(rows, ((0, 0), (0, other.shape[1] - rows.shape[1])))

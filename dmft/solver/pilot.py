@@ -8,13 +8,12 @@ best low-discrepancy dimensions to the directions that matter (sampling.py).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dmft.problem import Problem
 from dmft.solver.march import Attempt, March
-from dmft.solver.sampling import SOBOL_DIMENSIONS
 from dmft.solver.tableau import STAGES
 
 PILOT_PATHS = 1024
@@ -36,7 +35,7 @@ class Plan:
     """Panels and noise rotation of all replicates.
 
     edges : panel boundaries from 0 to the time reached, shape (panels + 1,).
-    rotation : orthogonal, acts on the first noise dimensions of a sample.
+    rotation : orthogonal, acts on the noise of the first directions of a sample.
     reason : why the last edge is before t_max, or "".
     """
 
@@ -47,7 +46,11 @@ class Plan:
     def split(self, panel: int) -> Plan:
         """The plan with one panel cut in two."""
         middle = 0.5 * (self.edges[panel] + self.edges[panel + 1])
-        return Plan(np.insert(self.edges, panel + 1, middle), self.rotation, self.reason)
+        return replace(self, edges=np.insert(self.edges, panel + 1, middle))
+
+    def cut(self, panel: int, reason: str) -> Plan:
+        """The plan that ends before a panel."""
+        return replace(self, edges=self.edges[: panel + 1], reason=reason)
 
 
 class StepControl:
@@ -114,22 +117,20 @@ def adaptive_panels(march: March, control: StepControl, t_max: float) -> Iterato
             return
 
 
-def make_plan(problem: Problem, march: March, control: StepControl, t_max: float) -> Plan:
+def make_plan(march: March, control: StepControl, t_max: float) -> Plan:
     """What a finished pilot has found."""
-    ends = march.times[STAGES::STAGES].copy()
+    edges = march.times[::STAGES].copy()
     if not control.reason:
-        ends[-1] = t_max
-    return Plan(np.insert(ends, 0, 0.0), noise_rotation(problem, march), control.reason)
+        edges[-1] = t_max
+    return Plan(edges, noise_rotation(march), control.reason)
 
 
-def noise_rotation(problem: Problem, march: March) -> np.ndarray:
+def noise_rotation(march: March) -> np.ndarray:
     """Rotate noise directions into those that move the weights most, relative to their error.
 
     The mean response of sqrt(s) w(t) to direction k is sqrt(delta) (R_w R_r L)_tk. Its right
     singular vectors, over log-spaced times, order the directions by their effect.
     """
-    response = problem.sampling_ratio**0.5 * march.response @ march.factor[1:]
-    scaled = response[:, :SOBOL_DIMENSIONS] / np.sqrt(
-        march.risk[1:, None] + _VANISHED_RISK * march.risk[0]
-    )
+    response = march.response @ march.factor[1:]
+    scaled = response / np.sqrt(march.risk[1:, None] + _VANISHED_RISK * march.risk[0])
     return np.linalg.svd(scaled, full_matrices=True)[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -199,7 +199,7 @@ class _Run:
             self._after_panel(attempt, t_max)
         self._done.add_work(march)
         self._march = self._control = None
-        return make_plan(self._problem, march, control, t_max)
+        return make_plan(march, control, t_max)
 
     def _run_replicate(self, plan: Plan, pending: State | None) -> int | None:
         """March one replicate over the plan; the number of the panel that failed, if one did."""
@@ -234,7 +234,7 @@ class _Run:
         if panel == 0:
             raise NotConverged("the first panel did not converge, nothing was reached")
         reason = f"the sweeps did not converge beyond t = {plan.edges[panel]:.6g}"
-        return Plan(plan.edges[: panel + 1], plan.rotation, reason)
+        return plan.cut(panel, reason)
 
     def _start_march(
         self, count: int, index: int, rotation: np.ndarray | None, panels: int
@@ -300,7 +300,7 @@ class _Run:
         if self._march is not None:
             state["march"] = {
                 "work": dict(self._march.work),
-                "panels": {str(i): asdict(rows) for i, rows in enumerate(self._march.rows)},
+                "panels": _saved(self._march.rows),
             }
             if self._control is not None:
                 state["march"]["control"] = self._control.state()
@@ -319,7 +319,14 @@ class _Run:
 
     def _replay(self, march: March, pending: State) -> None:
         """Commit the saved panels again: a small part of the work of solving them."""
-        panels = pending["panels"]
-        for index in range(len(panels)):
-            march.commit(PanelRows(**panels[str(index)]))
+        for rows in _restored(pending["panels"]):
+            march.commit(rows)
         march.work = dict(pending["work"])
+
+
+def _saved(panels: Sequence[PanelRows]) -> State:
+    return {str(index): asdict(rows) for index, rows in enumerate(panels)}
+
+
+def _restored(saved: Saved) -> tuple[PanelRows, ...]:
+    return tuple(PanelRows(**saved[str(index)]) for index in range(len(saved)))

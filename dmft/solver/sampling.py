@@ -3,10 +3,10 @@
 Every stratum of the population has its own scrambled Sobol points: first the coordinates of the
 population, then the noise. Three refinements cut the sampling error by an order of magnitude over
 plain Monte Carlo at late times:
-- coordinates sit at the midpoints of equal quantiles and are scaled to their exact moments;
-- noise directions are rotated so that the first Sobol dimensions drive what moves the weights
-  most (the rotation comes from a pilot solve);
-- new noise is made orthogonal, inside each stratum, to what the paths already know.
+- coordinates are drawn one from each of equal quantiles and scaled to their exact moments;
+- noise directions are rotated so that the first Sobol dimensions drive the noise at the times
+  that matter (the rotation comes from a pilot solve);
+- new noise is made orthogonal, inside each stratum, to all earlier noise and to the coordinates.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from dmft.problem import Problem
 SOBOL_DIMENSIONS = 64
 _EXACT = 1e-8  # relative size of what orthogonalisation leaves that still counts as new
 _OPEN = 2.0**-32  # Sobol points have 30 binary digits and may be 0
-# How much of a stratum's size its basis may take: the noise needs room to be random.
-NOISE_SHARE = 0.5
-WEIGHTS_SHARE = 0.25
+_LARGEST_SHARE = 0.5  # of a stratum's size that its basis may take
+_LARGEST_LEVERAGE = 30.0  # of a path in a basis vector, times the number of paths
 
 
 class Sample:
@@ -45,7 +44,7 @@ class Sample:
         seed: np.random.SeedSequence,
         rotation: np.ndarray | None = None,
     ) -> None:
-        """Draw `count` paths; `rotation` is orthogonal, at most SOBOL_DIMENSIONS square."""
+        """Draw `count` paths; `rotation` is orthogonal, its rows the noise directions by weight."""
         mixture = strata(problem)
         sizes = [len(part) for part in np.array_split(np.empty(count), len(mixture))]
         edges = np.concatenate([[0], np.cumsum(sizes)])
@@ -60,55 +59,69 @@ class Sample:
             for stratum, size, generator in zip(mixture, sizes, self._generators, strict=True)
         ]
         self.coordinates = _join([coordinates for coordinates, _ in draws])
-        self._noise = np.concatenate([noise for _, noise in draws])
-        if rotation is not None:
-            size = len(rotation)
-            self._noise[:, :size] = self._noise[:, :size] @ rotation
+        self._normals = np.concatenate([normals for _, normals in draws])
+        self._rotation = rotation
+        self._known = [np.ones((n, 1)) / n**0.5 for n in sizes]
+        self._noise = np.empty((count, 0))
         self._used = 0
-        self._known = [np.empty((n, 0)) for n in sizes]
 
-    def learn(
-        self, columns: np.ndarray, tolerance: float = _EXACT, share: float = NOISE_SHARE
-    ) -> None:
-        """Add functions of the paths, shape (count, columns), to what new noise must not see.
-
-        Columns of which less than `tolerance` is new are left out, and so is everything beyond
-        `share` of a stratum's size.
-        """
+    def learn(self, function: np.ndarray) -> None:
+        """Add a function of the coordinates, shape (count,), to what noise must not see."""
         for index, chosen in enumerate(self.strata):
-            basis = self._known[index]
-            limit = int(share * len(basis))
-            for column in columns[chosen].T:
-                size = np.linalg.norm(column)
-                rest = _remove(basis, column)
-                new = np.linalg.norm(rest)
-                if new > tolerance * size and new > 0 and basis.shape[1] < limit:
-                    basis = np.column_stack([basis, rest / new])
-            self._known[index] = basis
+            self._known[index] = _extended(self._known[index], function[chosen, None])[0]
 
     def innovations(self, directions: int) -> np.ndarray:
         """Fresh noise of shape (count, directions), standard normal up to its refinements.
 
-        Within each stratum it is orthogonal to everything learned, with unit covariance.
         Asking again gives the same noise until `use` consumes it.
         """
         while self._used + directions > self._noise.shape[1]:
-            more = [
-                generator.standard_normal((chosen.stop - chosen.start, SOBOL_DIMENSIONS))
-                for generator, chosen in zip(self._generators, self.strata, strict=True)
-            ]
-            self._noise = np.hstack([self._noise, np.concatenate(more)])
-        noise = self._noise[:, self._used : self._used + directions].copy()
-        for basis, chosen in zip(self._known, self.strata, strict=True):
-            fresh = _remove(basis, noise[chosen])
-            covariance = fresh.T @ fresh / len(fresh)
-            noise[chosen] = np.linalg.solve(np.linalg.cholesky(covariance), fresh.T).T
+            self._noise = np.hstack([self._noise, self._more_noise()])
+        return self._noise[:, self._used : self._used + directions]
+
+    def use(self, directions: int) -> None:
+        """Consume the first of the last innovations."""
+        self._used += directions
+
+    def _more_noise(self) -> np.ndarray:
+        """Noise of further directions, in every stratum of unit covariance, orthogonal to the rest.
+
+        Orthogonalisation goes from the most uniform dimension to the least, so that the first
+        stay what they are; then come the directions of the march.
+        """
+        rotation = self._rotation if self._rotation is not None else np.eye(SOBOL_DIMENSIONS)
+        self._rotation = None
+        normals, self._normals = self._normals, np.empty((self.count, 0))
+        missing = max(0, len(rotation) - normals.shape[1])
+        noise = np.empty((self.count, len(rotation)))
+        for index, chosen in enumerate(self.strata):
+            size = chosen.stop - chosen.start
+            more = self._generators[index].standard_normal((size, missing))
+            columns = np.hstack([normals[chosen], more])[:, : len(rotation)]
+            self._known[index], clean = _extended(self._known[index], columns)
+            noise[chosen] = size**0.5 * clean @ rotation
         return noise
 
-    def use(self, noise: np.ndarray) -> None:
-        """Consume the first columns of the last innovations and learn them."""
-        self._used += noise.shape[1]
-        self.learn(noise)
+
+def _extended(basis: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An orthonormal basis with more columns, and these columns made orthogonal to all before.
+
+    Columns are taken from left to right and come back with unit length. Noise needs room to be
+    random, and noise orthogonal to a function that lives on a few paths would vanish on them: the
+    basis takes neither such columns nor more than a share of its length; columns beyond that are
+    orthogonal to the basis, not to each other.
+    """
+    count = len(basis)
+    clean = np.empty_like(columns)
+    for k, column in enumerate(columns.T):
+        rest = _remove(basis, column)
+        length = np.linalg.norm(rest)
+        new = length > _EXACT * np.linalg.norm(column)
+        clean[:, k] = rest / length if new else 0.0
+        spread = np.max(clean[:, k] ** 2) < _LARGEST_LEVERAGE / count
+        if new and spread and basis.shape[1] < _LARGEST_SHARE * count:
+            basis = np.column_stack([basis, clean[:, k]])
+    return basis, clean
 
 
 def _remove(basis: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -128,8 +141,9 @@ def _draw(
     engine = qmc.Sobol(dimensions + SOBOL_DIMENSIONS, rng=generator)
     # random_base2 insists on powers of two; any count keeps the points distinct.
     uniforms = engine.random_base2(max(0, int(count - 1).bit_length()))[:count]
+    # One draw from each of `count` equal quantiles: their midpoints would be biased alike in all.
     ranks = uniforms[:, :dimensions].argsort(axis=0).argsort(axis=0)
-    coordinates = stratum.draw((ranks + 0.5) / count)
+    coordinates = stratum.draw((ranks + generator.random(ranks.shape)) / count)
     exact = Coordinates(
         _match_moments(coordinates.teacher, stratum.components[0]),
         _match_moments(coordinates.variance, stratum.components[1]),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,11 +18,10 @@ from dmft.networks import DEEP, DEPTH_TWO
 from dmft.problem import Problem
 from dmft.solver.noise import NoiseBasis
 from dmft.solver.response import Tangents
-from dmft.solver.sampling import WEIGHTS_SHARE, Sample
+from dmft.solver.sampling import Sample
 from dmft.solver.tableau import STAGES, lagrange, radau
 from dmft.solver.workers import Workers
 
-_BASIS_TOLERANCE = 1e-2  # past weights enter the orthogonalisation when this much of them is new
 _LONGEST_GUESS = 3.0
 
 
@@ -35,7 +34,7 @@ class PanelRows:
     """The unknowns of one panel: everything needed to repeat it exactly.
 
     step : h. diagonal, past : R_d (stages, stages) and R_p (stages, past nodes).
-    known, fresh : rows of L on earlier and new directions, (stages, rank) and (stages, new).
+    known, fresh : rows of L on earlier and new directions, (stages, rank) and (stages, stages).
     """
 
     step: float
@@ -47,11 +46,6 @@ class PanelRows:
     def flat(self) -> np.ndarray:
         """All unknowns side by side, one row per stage, as one vector."""
         return np.hstack([self.diagonal, self.past, self.known, self.fresh]).ravel()
-
-    def widened(self, directions: int) -> PanelRows:
-        """The same rows on more new directions."""
-        missing = directions - self.fresh.shape[1]
-        return replace(self, fresh=np.pad(self.fresh, ((0, 0), (0, missing))))
 
     def like(self, flat: np.ndarray) -> PanelRows:
         """The rows whose `flat` is given."""
@@ -117,13 +111,12 @@ class State:
         )
         error = self.root_variance[:, None] * (self.initial_weights - self.teacher[:, None])
         self.initial_error = error
-        for known in (np.ones((count, 1)), self.teacher[:, None], self.root_variance[:, None]):
+        for known in (self.teacher, self.root_variance, error[:, 0]):
             self._sample.learn(known)
-        self._sample.learn(error)
-        self.basis = NoiseBasis(np.sqrt(self.probability), noise_std, self._tolerance)
-        rows = self.basis.rows(error, 0.0)
+        self.basis = NoiseBasis(np.sqrt(self.probability), noise_std)
+        rows = self.basis.rows(error)
         self.noise = self._sample.innovations(1)
-        self._sample.use(self.noise)
+        self._sample.use(1)
         self.basis.extend(rows)
         self.factor = rows.fresh.copy()
         self._force_now = (self._ratio * error + math.sqrt(self._ratio) * self.noise * rows.fresh)[
@@ -163,14 +156,15 @@ class State:
         return self.root_variance[:, None] * np.hstack([self.first_force[:, None], self.force])
 
     @property
+    def noise_factor(self) -> np.ndarray:
+        """L on all nodes, shape (nodes, rank), t = 0 first."""
+        rest = self.factor[1:] - self.response @ self.factor[1:]
+        return np.vstack([self.factor[:1], rest])
+
+    @property
     def train_mse(self) -> np.ndarray:
         """Mean squared residual on all nodes, |row of R_r L|^2: never negative."""
         return np.sum(self.factor**2, axis=1)
-
-    @property
-    def _residual(self) -> float:
-        """Root of train_mse at the last node."""
-        return float(np.linalg.norm(self.factor[-1]))
 
     # ------------------------------------------------------------------ one panel
 
@@ -185,15 +179,13 @@ class State:
         drive = self._drive(rows, innovations)
         self._solve(stages, elapsed, coupling, drive)
         error = self._error_of(stages)
-        found = self.basis.rows(error, self._residual, rows.fresh, grow=False)
+        found = self.basis.rows(error)
         self._advance_tangents(stages, rows, integration, inverse, coupling)
         self._advance_kernels(rows, inverse)
         force = (self._ratio * error + drive) @ inverse.T
-        used = innovations[:, : rows.fresh.shape[1]]
-        self.noise = np.hstack([self.noise, used])
+        self.noise = np.hstack([self.noise, innovations])
         self.basis.extend(found)
-        self._sample.use(used)
-        self._sample.learn(error, _BASIS_TOLERANCE, WEIGHTS_SHARE)
+        self._sample.use(STAGES)
         self.force, self.error = np.hstack([self.force, force]), np.hstack([self.error, error])
         self._force_now = force[:, -1]
         self._diagonal, self._last_step = rows.diagonal, rows.step
@@ -255,8 +247,7 @@ class State:
         return self.root_variance[:, None] * (stages.weights - self.teacher[:, None])
 
     def _drive(self, rows: PanelRows, innovations: np.ndarray) -> np.ndarray:
-        used = innovations[:, : rows.fresh.shape[1]]
-        noise = self.noise @ rows.known.T + used @ rows.fresh.T
+        noise = self.noise @ rows.known.T + innovations @ rows.fresh.T
         return math.sqrt(self._ratio) * noise + self.force @ rows.past.T
 
     def _factor_input(self, rows: PanelRows) -> np.ndarray:
@@ -303,7 +294,7 @@ class State:
         response[nodes:, nodes:] = rows.diagonal
         self.response = response
         new = inverse @ self._factor_input(rows)
-        padded = np.pad(self.factor, ((0, 0), (0, rows.fresh.shape[1])))
+        padded = np.pad(self.factor, ((0, 0), (0, STAGES)))
         self.factor = np.vstack([padded, new])
 
     def _advance_state(self, accumulated: np.ndarray, step: float) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from dmft.config import parse_config
 from dmft.problem import Problem
@@ -21,52 +22,83 @@ def test_factor_reproduces_the_covariance_where_cholesky_fails():
     times = np.linspace(0.0, 3.0, 60)
     errors = smooth_errors(count, times)
     probability = np.full(count, 1 / count)
-    basis = NoiseBasis(np.sqrt(probability), noise_std, 1e-3)
+    basis = NoiseBasis(np.sqrt(probability), noise_std)
     factor = np.zeros((60, 0))
     for start in range(0, 60, 3):
-        rows = basis.rows(errors[:, start : start + 3], residual=1e-3)
-        factor = np.pad(factor, ((0, 0), (0, rows.fresh.shape[1])))
+        rows = basis.rows(errors[:, start : start + 3])
+        factor = np.pad(factor, ((0, 0), (0, 3)))
         factor[start : start + 3] = np.hstack([rows.known, rows.fresh])
         basis.extend(rows)
     covariance = errors.T @ errors / count + noise_std**2
     with pytest.raises(np.linalg.LinAlgError):
         np.linalg.cholesky(covariance)
-    # Four exponentials and the label noise span five directions; dropped ones are of size 1e-6.
-    assert 5 <= basis.rank <= 8
-    assert np.allclose(factor @ factor.T, covariance, atol=1e-9)
-    gram = basis.paths.T @ basis.paths + np.outer(basis.sigma, basis.sigma)
-    assert np.allclose(gram, np.eye(basis.rank), atol=1e-12)
+    assert np.allclose(factor @ factor.T, covariance, atol=1e-12)
+    # Four exponentials and the label noise span five directions, in whatever frame.
+    projection = basis.directions @ basis.directions.T
+    assert np.allclose(projection @ projection, projection, atol=1e-12)
+    assert np.trace(projection) == pytest.approx(5.0, abs=1e-9)
 
 
-def test_new_directions_keep_their_gauge():
-    count = 200
+def test_directions_do_not_depend_on_what_the_sweeps_did_before():
+    """Rows are triangular with a positive diagonal, hence unique."""
     generator = np.random.default_rng(1)
-    basis = NoiseBasis(np.full(count, count**-0.5), 0.3, 1e-3)
-    errors = generator.normal(size=(count, 3))
-    first = basis.rows(errors, 0.0)
-    # Nearly the same paths, seen from a rotated frame: the answer must turn with the frame.
-    rotation = np.linalg.qr(generator.normal(size=(3, 3)))[0]
-    second = basis.rows(errors + 1e-6, 0.0, first.fresh @ rotation)
-    assert np.allclose(second.fresh, first.fresh @ rotation, atol=1e-4)
-    assert np.allclose(second.fresh @ second.fresh.T, first.fresh @ first.fresh.T, atol=1e-4)
-    assert np.allclose(second.directions, first.directions @ rotation, atol=1e-4)
+    basis = NoiseBasis(np.full(200, 200**-0.5), 0.3)
+    rows = basis.rows(generator.normal(size=(200, 3)))
+    assert np.array_equal(rows.fresh, np.triu(rows.fresh))
+    assert np.all(np.diag(rows.fresh) > 0)
 
 
+def test_change_of_the_factor_matches_finite_differences():
+    generator = np.random.default_rng(2)
+    basis = NoiseBasis(np.full(200, 200**-0.5), 0.3)
+    basis.extend(basis.rows(generator.normal(size=(200, 1))))
+    errors, change = generator.normal(size=(2, 200, 3))
+    before, after = basis.rows(errors - 1e-6 * change), basis.rows(errors + 1e-6 * change)
+    middle = basis.rows(errors)
+    projection = (200**-0.5 * change).T @ middle.directions[:-1]
+    difference = (after.fresh - before.fresh) / 2e-6
+    assert np.allclose(middle.fresh_change(projection), difference, atol=1e-8)
+
+
+@pytest.mark.parametrize("rotated", [False, True])
 @pytest.mark.parametrize("kind", ["bernoulli-gauss", "gaussian", "rademacher"])
-def test_innovations_are_orthogonal_and_exact_in_every_stratum(kind):
-    sample = Sample(Problem(teacher={"kind": kind}), 600, np.random.SeedSequence(2))
-    known = np.sin(np.arange(600.0))[:, None]
+def test_innovations_are_orthogonal_and_exact_in_every_stratum(kind, rotated):
+    generator = np.random.default_rng(6)
+    rotation = np.linalg.qr(generator.normal(size=(70, 70)))[0] if rotated else None
+    sample = Sample(Problem(teacher={"kind": kind}), 600, np.random.SeedSequence(2), rotation)
+    known = np.sin(np.arange(600.0))
     sample.learn(known)
     first = sample.innovations(2)
     assert np.array_equal(first, sample.innovations(2))
-    sample.use(first[:, :1])
+    sample.use(1)
     second = sample.innovations(3)
+    assert np.array_equal(second[:, 0], first[:, 1])
     for stratum in sample.strata:
         n = stratum.stop - stratum.start
         assert np.allclose(second[stratum].T @ second[stratum] / n, np.eye(3), atol=1e-10)
         assert np.allclose(second[stratum].T @ known[stratum], 0, atol=1e-9)
         assert np.allclose(second[stratum].T @ first[stratum, :1], 0, atol=1e-9)
     assert abs(second).max() < 7
+
+
+def test_rotation_gives_the_most_uniform_dimension_to_its_first_row():
+    """Along that combination of directions a sample is far closer to normal than a random one."""
+    generator = np.random.default_rng(7)
+    rotation = np.linalg.qr(generator.normal(size=(90, 90)))[0]
+    sample = Sample(Problem(), 1024, np.random.SeedSequence(8), rotation)
+    noise = sample.innovations(90)
+    for stratum in sample.strata:
+        best = kstest(noise[stratum] @ rotation[0], "norm").statistic
+        typical = np.median([kstest(column, "norm").statistic for column in noise[stratum].T])
+        assert best < 0.3 * typical
+
+
+def test_noise_does_not_vanish_on_the_few_paths_where_a_coordinate_lives():
+    sample = Sample(Problem(), 512, np.random.SeedSequence(9))
+    lonely = np.zeros(512)
+    lonely[[10, 400]] = 1.0
+    sample.learn(lonely)
+    assert np.std(sample.innovations(60)[[10, 400]]) > 0.7
 
 
 def test_sample_has_exact_moments_and_probabilities():
@@ -91,7 +123,7 @@ def test_many_atoms_become_quantiles_of_one_stratum():
 def test_noise_beyond_the_low_discrepancy_dimensions_is_still_there():
     sample = Sample(Problem(), 1024, np.random.SeedSequence(5))
     for _ in range(30):
-        sample.use(sample.innovations(3))
+        sample.use(len(sample.innovations(3).T))
     noise = sample.innovations(3)
     assert np.isfinite(noise).all()
     assert abs(sample.probability @ noise**2 - 1).max() < 1e-10
