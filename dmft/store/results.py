@@ -159,7 +159,7 @@ def _read_simulation(file: h5py.File, header: Header) -> Simulation:
 
 def _fields(file: h5py.File, variables: tuple[Variable, ...]) -> dict[str, Any]:
     """Arrays by attribute of the result; the blocks as one object, if there are any."""
-    variables += BLOCK_VARIABLES if "blocks" in file else ()
+    variables += BLOCK_VARIABLES if "kernels/blocks" in file else ()
     fields = _nested(read_variables(file, variables))
     if "blocks" in fields:
         fields["blocks"] = OverlapBlocks(**fields["blocks"])

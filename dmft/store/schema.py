@@ -28,7 +28,7 @@ SCALES = {
     "replicate": "replicates/replicate",
     "path": "paths/path",
     "seed": "seed",
-    "block": "blocks/block",
+    "block": "kernels/blocks/block",
 }
 
 
@@ -73,15 +73,17 @@ def _with_error(
 
 # Sums over the replicates (or runs) of a block; readers of version 2.0 ignore the group.
 BLOCK_VARIABLES = (
-    Variable("blocks/size", "blocks.sizes", ("block",), "number of replicates in the block"),
     Variable(
-        "blocks/overlap",
+        "kernels/blocks/size", "blocks.sizes", ("block",), "number of replicates in the block"
+    ),
+    Variable(
+        "kernels/blocks/overlap",
         "blocks.weights",
         ("block", *_KERNEL),
         "sum of the weight overlap E[w(t) w(s)] over a block of replicates",
     ),
     Variable(
-        "blocks/parameter_overlap",
+        "kernels/blocks/parameter_overlap",
         "blocks.parameters",
         ("block", *_KERNEL),
         "sum of the overlap E[u(t) u(s) + v(t) v(s)] over a block of replicates",
