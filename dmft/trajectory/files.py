@@ -96,48 +96,58 @@ def _write_path(file: h5py.File, report: Report) -> None:
     file.attrs["parameters"] = path.parameters
     file.attrs["grouping"] = report.grouping
     file.attrs["skipped"], file.attrs["tied"] = json.dumps(report.skipped), json.dumps(report.tied)
-    _write_table(file, "scalars", [path.scalars])
+    _write_table(file, "scalars", [path.scalars], [])
     _scale(file, "step", path.step, "training step or time")
-    file["checkpoint"] = list(report.checkpoints)
+    _names(file, "checkpoint", report.checkpoints, "step")
     _scale(file, "update_step", path.step[1:], "step that the update leads to")
     _scale(file, "turn_step", path.step[1:-1], "step where the path turns")
     _scale(file, "later_step", path.step[2:], "step of the later checkpoint")
     for name, (long_name, units, scale) in _CURVES.items():
         _dataset(file, f"curves/{name}", path.curves[name], long_name, units, [scale])
     for name, found in report.maps().items():
-        _scale(file, f"{name}/step", path.step[found.points], "step of the row")
-        _scale(file, f"{name}/step_other", path.step[found.points], "step of the column")
-        axes = [f"{name}/step", f"{name}/step_other"]
+        _scale(file, f"{name}/row_step", path.step[found.points], "step of the row")
+        _scale(file, f"{name}/column_step", path.step[found.points], "step of the column")
+        axes = [f"{name}/row_step", f"{name}/column_step"]
         _dataset(file, f"{name}/cosine", found.values, "cosine of two vectors", "1", axes)
         if found.stderr is not None:
             what = "standard error of the cosine"
             _dataset(file, f"{name}/cosine_stderr", found.stderr, what, "1", axes)
     for name, values in path.spectra.items():
-        _dataset(file, f"spectra/{name}", values, f"eigenvalues of the {name} kernel", "1", [])
+        what = f"eigenvalues of the {name} kernel"
+        _dataset(file, f"spectra/{name}", values, what, "1", ["spectra/rank"])
     components = path.principal_path()
-    _dataset(file, "principal_path", components, "leading principal components", "1", [])
-    _dataset(file, "blocks/gram", path.blocks, "Gram matrices that add up to the whole", "1", [])
-    _dataset(file, "blocks/size", path.sizes, "parameters (or replicates) in the block", "1", [])
+    what = "leading principal components"
+    _dataset(file, "principal_path", components, what, "1", ["step", "component"])
+    axes = ["blocks/block", "blocks/basis", "blocks/basis_other"]
+    _dataset(file, "blocks/gram", path.blocks, "Gram matrices that add up", "1", axes)
+    _dataset(file, "blocks/size", path.sizes, "parameters or replicates", "1", axes[:1])
 
 
 def _write_groups(file: h5py.File, report: Report) -> None:
     if not report.groups:
         return
-    file["groups/name"] = [group.name for group in report.groups]
+    _names(file, "groups/name", [group.name for group in report.groups], "groups/group")
     sizes = np.array([group.parameters for group in report.groups])
-    _dataset(file, "groups/parameters", sizes, "number of parameters", "1", [])
-    _write_table(file, "groups", [group.scalars for group in report.groups])
+    _dataset(file, "groups/parameters", sizes, "number of parameters", "1", ["groups/group"])
+    _write_table(file, "groups", [group.scalars for group in report.groups], ["groups/group"])
 
 
-def _write_table(file: h5py.File, name: str, rows: Sequence[Scalars]) -> None:
-    """Values and standard errors, (row, scalar); what is undefined is 0 and marked, never NaN."""
-    file[f"{name}/scalar"] = list(SCALARS)
+def _write_table(file: h5py.File, name: str, rows: Sequence[Scalars], axes: list[str]) -> None:
+    """Values and standard errors, (row, scalar), or of a single row (scalar,).
+
+    What is undefined is 0 and marked as such, since NaN is never stored.
+    """
+    column_axis = f"{name}/column"
+    _names(file, f"{name}/scalar", list(SCALARS), column_axis)
     for place, (what, column) in enumerate((("value", "known"), ("stderr", "stderr_known"))):
         table = [[row[scalar][place] for scalar in SCALARS] for row in rows]
         known = np.array([[value is not None for value in row] for row in table])
         filled = np.array([[0.0 if value is None else value for value in row] for row in table])
-        _dataset(file, f"{name}/{what}", filled, f"{what} of each scalar", "1", [])
-        _dataset(file, f"{name}/{column}", known, f"whether the {what} is defined", "1", [])
+        if not axes:
+            filled, known = filled[0], known[0]
+        along = [*axes, column_axis]
+        _dataset(file, f"{name}/{what}", filled, f"{what} of each scalar", "1", along)
+        _dataset(file, f"{name}/{column}", known, f"whether the {what} is defined", "1", along)
 
 
 def _read_groups(file: h5py.File) -> tuple[Group, ...]:
@@ -165,6 +175,21 @@ def _scale(file: h5py.File, name: str, values: np.ndarray, long_name: str) -> No
     file[name].make_scale(name.rpartition("/")[2])
 
 
+def _names(file: h5py.File, name: str, values: Sequence[str], axis: str) -> None:
+    """Text, labelled like everything else."""
+    file[name] = list(values)
+    _attach(file, name, [axis])
+
+
+def _attach(file: h5py.File, name: str, scales: Sequence[str]) -> None:
+    """Attach the scale of each axis; one that does not exist is a plain count."""
+    for axis, scale in enumerate(scales):
+        if scale not in file:
+            file[scale] = np.arange(file[name].shape[axis])
+            file[scale].make_scale(scale.rpartition("/")[2])
+        file[name].dims[axis].attach_scale(file[scale])
+
+
 def _dataset(
     file: h5py.File, name: str, values: Any, long_name: str, units: str, scales: list[str]
 ) -> None:
@@ -172,5 +197,4 @@ def _dataset(
         raise InputError("holds NaN or infinity, refused", name)
     dataset = file.create_dataset(name, data=values)
     dataset.attrs["long_name"], dataset.attrs["units"] = long_name, units
-    for axis, scale in enumerate(scales):
-        dataset.dims[axis].attach_scale(file[scale])
+    _attach(file, name, scales)

@@ -78,6 +78,31 @@ def test_the_file_holds_maps_with_labelled_axes(folder, capsys, model):
                 assert np.isfinite(item[()]).all(), item.name
 
 
+def test_the_file_opens_in_xarray(folder, capsys):
+    import xarray
+
+    mapped(capsys, "run", "-o", "out.h5", "--by", "layer")
+    with xarray.open_datatree("out.h5", engine="h5netcdf") as tree:
+        cosine = tree["map"].cosine
+        assert cosine.dims == ("row_step", "column_step")
+        assert cosine.sel(row_step=10, column_step=10) == 1.0
+        assert tree["curves"].update_angle.dims == ("turn_step",)
+        assert tree["groups"].value.dims == ("group", "column")
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [1.0, 1.0, 1.0], [0.0, 0.0]])
+def test_short_and_still_trajectories(folder, capsys, values):
+    """Two checkpoints do not turn, equal ones do not move, zeros have no direction."""
+    (folder / "still").mkdir()
+    for i, value in enumerate(values):
+        np.savez(folder / "still" / f"{i}.npz", a=np.full(3, value))
+    found = mapped(capsys, "still", "-o", "out.h5")
+    assert found["mean_directional_similarity"] == (1.0 if values[0] else None)
+    assert found["mean_update_angle"] in (None, 0.0)
+    assert main(["trajectory", "plot", "out.h5", "-o", "out.png"]) == 0
+    assert main(["trajectory", "compare", "out.h5", "out.h5"]) == (0 if values[0] else 2)
+
+
 def test_a_report_survives_its_file(folder):
     grams = of_checkpoints("run")
     report = report_of(grams, "run", "tensor", heads=None)
@@ -202,7 +227,7 @@ def test_an_existing_output_is_kept(folder, capsys):
 def test_interruption_and_continuation(folder, capsys, model, write):
     write(model(12, shapes={f"t{i}": (40, 50) for i in range(40)}), "long")
     program = (
-        "import sys, time; from dmft.trajectory import engine;"
+        "import sys, time; from dmft.trajectory import engine, gram; gram._SAVE_SECONDS = 0;"
         "read = engine._Scratch.grams;"
         "engine._Scratch.grams = lambda *a: (time.sleep(0.1), read(*a))[1];"
         "from dmft.cli.main import main;"
@@ -211,7 +236,9 @@ def test_interruption_and_continuation(folder, capsys, model, write):
     process = subprocess.Popen(
         [sys.executable, "-c", program], env=os.environ, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(2.5)
+    while not (folder / "out.cache.h5").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130
