@@ -1,7 +1,7 @@
 """PyTorch state dicts, weights only: code in a file is refused, never run.
 
 The file is a zip archive of a pickle and of uncompressed storages. PyTorch reads the pickle with
-its restricted unpickler and without any data (fake tensors, which know where their bytes are in
+its restricted unpickler and without any data (fake tensors, since 2.7 with the place of their bytes in
 the file); the bytes are then read in place like those of every other format.
 """
 
