@@ -1,8 +1,8 @@
 """PyTorch state dicts, weights only: code in a file is refused, never run.
 
 The file is a zip archive of a pickle and of uncompressed storages. PyTorch reads the pickle with
-its restricted unpickler and without any data (fake tensors, since 2.7 with the place of their bytes in
-the file); the bytes are then read in place like those of every other format.
+its restricted unpickler and without any data: fake tensors, which from version 2.7 on know where
+their bytes are in the file. These are then read in place like those of every other format.
 """
 
 from __future__ import annotations
