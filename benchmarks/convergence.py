@@ -9,7 +9,8 @@ also show the next order, the gap is fitted with the correction (1 + b/d)^(1/2) 
     python benchmarks/convergence.py -o convergence            # half an hour
     python benchmarks/convergence.py --quick -o convergence    # one minute
 
-writes convergence.json and convergence.png.
+writes convergence.json and convergence.png. Dimensions that convergence.json already holds with as
+many runs are not simulated again.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from dmft.comparison import CURVES, KERNELS, relative_gap
 from dmft.interpolation import curve_at
 
 T_MAX = 30.0
-RUNS = {125: 3000, 250: 2000, 500: 800, 1000: 200, 2000: 30, 4000: 8}
+RUNS = {125: 3000, 250: 1500, 500: 600, 1000: 200, 2000: 40, 4000: 10}
 QUICK_RUNS = {125: 200, 250: 100, 500: 40, 1000: 12}
 BIAS_TIMES = np.geomspace(1.0, T_MAX, 6)
 _RESAMPLINGS = 400
@@ -48,60 +49,89 @@ def main() -> None:
         QUICK_RUNS if arguments.quick else RUNS,
         n_paths=2048 if arguments.quick else 8192,
         replicates=4 if arguments.quick else 12,
+        path=arguments.output.with_suffix(".json"),
     )
-    arguments.output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     draw(result, arguments.output.with_suffix(".png"))
     for kind, fits in result["fits"].items():
         for name, fit in fits.items():
             print(f"{kind.replace('_', ' '):<14}{name.replace('_', ' '):<22}{_words(fit)}")
 
 
-def study(runs: dict[int, int], *, n_paths: int, replicates: int) -> dict[str, Any]:
-    """Simulate `runs[d]` independent runs of every dimension d; JSON-ready table and fits."""
+def study(runs: dict[int, int], *, n_paths: int, replicates: int, path: Path) -> dict[str, Any]:
+    """Simulate `runs[d]` independent runs of every dimension d; tables and fits, kept at `path`."""
     problem = dmft.Problem()
     solution = dmft.solve(problem, t_max=T_MAX, n_paths=n_paths, replicates=replicates, seed=1)
-    mean_field = {name: _curve(solution, name) for name in CURVES}
-    own_error = {
-        name: _stderr([_curve(solution, name, i) for i in range(replicates)] / mean_field[name])
-        for name in CURVES
-    }
-    rows = []
-    for dimension, count in runs.items():
-        began = time.perf_counter()
-        gaps: dict[str, list[float]] = {name: [] for name in KERNELS}
-        biases: dict[str, list[float]] = {name: [] for name in CURVES}
-        starts = []
-        for run in range(count):
-            simulation = dmft.simulate(
-                problem,
-                dimension=dimension,
-                seeds=1,
-                seed=1_000_000 * dimension + run,
-                times=np.unique(np.concatenate([np.geomspace(0.03, T_MAX, 13), BIAS_TIMES])),
-            )
-            for name, gap in relative_gap(solution, simulation).items():
-                gaps[name].append(gap)
-            starts.append(float(simulation.train_mse[0] - solution.train_mse[0]))
-            for name in CURVES:
-                values = getattr(simulation, name)[np.isin(simulation.time, BIAS_TIMES)]
-                biases[name].append(float(np.mean(values / mean_field[name] - 1.0)))
-        biases = {name: _controlled(values, starts) for name, values in biases.items()}
-        rows.append(_row(dimension, count, gaps, biases, own_error))
-        spent = time.perf_counter() - began
-        print(f"d = {dimension}: {count} runs, {spent:.0f} s", file=sys.stderr, flush=True)
-    return {
+    result: dict[str, Any] = {
         "problem": problem.model_dump(mode="json"),
         "t_max": T_MAX,
         "n_paths": n_paths,
         "replicates": replicates,
-        "mean_field_stderr": own_error,
-        "dimensions": rows,
-        "fits": {
-            "gap": {name: fit_power(rows, "gap", name, -0.5) for name in KERNELS},
-            "gap_corrected": {
-                name: fit_power(rows, "gap", name, -0.5, corrected=True) for name in KERNELS
-            },
-            "bias": {name: fit_power(rows, "bias", name, -1.0) for name in CURVES},
+    }
+    known = json.loads(path.read_text()) if path.exists() else {}
+    same = all(known.get(key) == value for key, value in result.items())
+    done = {row["dimension"]: row for row in known["dimensions"]} if same else {}
+    rows = result["dimensions"] = []
+    for dimension, count in runs.items():
+        began = time.perf_counter()
+        row = done.get(dimension, {})
+        if row.get("runs") != count:
+            row = _simulated(solution, dimension, count)
+        rows.append(row)
+        path.write_text(json.dumps(result, indent=1) + "\n")
+        spent = time.perf_counter() - began
+        print(f"d = {dimension}: {count} runs, {spent:.0f} s", file=sys.stderr, flush=True)
+    result["fits"] = {
+        "gap": {name: fit_power(rows, "gap", name, -0.5) for name in KERNELS},
+        "gap_corrected": {
+            name: fit_power(rows, "gap", name, -0.5, corrected=True) for name in KERNELS
+        },
+        "bias": {name: fit_power(rows, "bias", name, -1.0) for name in CURVES},
+    }
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _simulated(solution: dmft.Solution, dimension: int, count: int) -> dict[str, Any]:
+    """Gaps and biases of one dimension; the bias's error includes the mean field's own."""
+    mean_field = {name: _curve(solution, name) for name in CURVES}
+    gaps: dict[str, list[float]] = {name: [] for name in KERNELS}
+    biases: dict[str, list[float]] = {name: [] for name in CURVES}
+    starts = []
+    for run in range(count):
+        simulation = dmft.simulate(
+            solution.problem,
+            dimension=dimension,
+            seeds=1,
+            seed=1_000_000 * dimension + run,
+            times=np.unique(np.concatenate([np.geomspace(0.03, T_MAX, 13), BIAS_TIMES])),
+        )
+        for name, gap in relative_gap(solution, simulation).items():
+            gaps[name].append(gap)
+        starts.append(float(simulation.train_mse[0] - solution.train_mse[0]))
+        for name in CURVES:
+            values = getattr(simulation, name)[np.isin(simulation.time, BIAS_TIMES)]
+            biases[name].append(float(np.mean(values / mean_field[name] - 1.0)))
+    biases = {name: _controlled(values, starts) for name, values in biases.items()}
+    own_error = {
+        name: _stderr(
+            [_curve(solution, name, i) for i in range(len(solution.replicate_excess_risk))]
+            / mean_field[name]
+        )
+        for name in CURVES
+    }
+    squares = {name: np.square(values) for name, values in gaps.items()}
+    draws = np.random.default_rng(dimension).integers(0, count, (_RESAMPLINGS, count))
+    return {
+        "dimension": dimension,
+        "runs": count,
+        "gap": {name: float(np.sqrt(np.mean(each))) for name, each in squares.items()},
+        "gap_stderr": {
+            name: float(np.std(np.sqrt(each[draws].mean(axis=1)))) for name, each in squares.items()
+        },
+        "bias": {name: float(np.mean(values)) for name, values in biases.items()},
+        "bias_stderr": {
+            name: float(np.hypot(np.std(values, ddof=1) / np.sqrt(count), own_error[name]))
+            for name, values in biases.items()
         },
     }
 
@@ -223,32 +253,6 @@ def _controlled(values: list[float], control: list[float]) -> list[float]:
     """
     slope = np.cov(values, control)[0, 1] / np.var(control, ddof=1)
     return [float(each) for each in np.subtract(values, slope * np.array(control))]
-
-
-def _row(
-    dimension: int,
-    count: int,
-    gaps: dict[str, list[float]],
-    biases: dict[str, list[float]],
-    own_error: dict[str, float],
-) -> dict[str, Any]:
-    """Gaps and biases of one dimension; the bias's error includes the mean field's own."""
-    squares = {name: np.square(values) for name, values in gaps.items()}
-    rng = np.random.default_rng(dimension)
-    draws = rng.integers(0, count, (_RESAMPLINGS, count))
-    return {
-        "dimension": dimension,
-        "runs": count,
-        "gap": {name: float(np.sqrt(np.mean(each))) for name, each in squares.items()},
-        "gap_stderr": {
-            name: float(np.std(np.sqrt(each[draws].mean(axis=1)))) for name, each in squares.items()
-        },
-        "bias": {name: float(np.mean(values)) for name, values in biases.items()},
-        "bias_stderr": {
-            name: float(np.hypot(np.std(values, ddof=1) / np.sqrt(count), own_error[name]))
-            for name, values in biases.items()
-        },
-    }
 
 
 def _curve(solution: dmft.Solution, name: str, replicate: int | None = None) -> np.ndarray:

@@ -24,7 +24,6 @@ _LARGEST_TREND = 1.5
 _LARGEST_WEIGHT = 20.0  # mu h: beyond it the weights e^(mu h) of a panel lose digits
 _AFTER_FAILURE = 0.3
 _ACCEPTED = 2.0
-_RESIDUAL_SHARE = 0.3  # the residual may have about three times the time error of the weights
 _SHORTEST = 1e-9  # relative to the time reached
 _MOST_PANELS = 1000
 _VANISHED_RISK = 1e-8  # relative to the start: a smaller excess risk decides nothing
@@ -85,7 +84,7 @@ class StepControl:
         if attempt is None or not attempt.converged:
             self.step *= _AFTER_FAILURE
             return False
-        error = max(attempt.time_error, _RESIDUAL_SHARE * attempt.residual_error, 1e-300)
+        error = max(attempt.time_error, 1e-300)
         ratio = (self._rtol / error) ** (1.0 / _ORDER)
         accepted = error <= _ACCEPTED * self._rtol
         if accepted:
