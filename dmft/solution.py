@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dmft.config import SolverSettings
 from dmft.errors import InputError
+from dmft.overlaps import OverlapBlocks
 from dmft.problem import Problem
+
+if TYPE_CHECKING:
+    from dmft.trajectory import Trajectory
 
 Array = np.ndarray
 
@@ -75,6 +80,7 @@ class Solution:
     mean_charge, mean_charge_stderr : E[u^2 - v^2] of a depth-2 network, else None.
     kernels : two-time kernels, means over replicates.
     replicate_train_mse, replicate_excess_risk : curves of each replicate, (replicate, time).
+    blocks : overlaps of groups of replicates, for errors of what is no mean; None if not kept.
     status : "done" or "not-converged".
     reason : one line that explains any other status than "done".
     work : counters of the work done (panels, nodes, sweeps, flops, ...).
@@ -94,6 +100,7 @@ class Solution:
     replicate_train_mse: np.ndarray
     replicate_excess_risk: np.ndarray
     paths: SamplePaths | None = None
+    blocks: OverlapBlocks | None = None
     status: str = "done"
     reason: str = ""
     work: dict[str, float] = field(default_factory=dict)
@@ -139,3 +146,32 @@ class Solution:
         half = t.ppf(0.5 + level / 2, len(self.replicate_excess_risk) - 1) * error
         mean = getattr(self, name)
         return mean - half, mean + half
+
+    def trajectory_map(
+        self,
+        of: Literal["weights", "parameters"] = "weights",
+        times: ArrayLike | None = None,
+    ) -> Trajectory:
+        """Maps, angles, lengths and similarity of the trajectory in infinite dimension.
+
+        Norms and lengths are per coordinate, sqrt(E[w(t)^2]). Error bars come from the replicates.
+
+        Parameters
+        ----------
+        of : "weights" for w, "parameters" for (u, v) of a network of depth 2.
+        times : increasing, in [0, time[-1]]; 0 and the ends of the panels by default.
+
+        Raises
+        ------
+        InputError : an unknown `of`, times outside, or kernels that this solution does not hold.
+        """
+        from dmft.trajectory.kernels import of_overlaps
+
+        if times is None:  # the nodes inside a panel are unevenly spaced
+            last = np.append(np.flatnonzero(np.diff(self.panel)), len(self.time) - 1)
+            change = np.eye(len(self.time))[last]
+        else:
+            from dmft.interpolation import interpolation_matrix
+
+            change = interpolation_matrix(self.time, self.panel, times)
+        return of_overlaps(self.time, self.kernels.overlap, self.blocks, of, change)

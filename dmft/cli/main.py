@@ -19,7 +19,18 @@ from dmft.errors import DmftError
 
 # Each is a module dmft.cli.NAME with SUMMARY, EXAMPLES, add_arguments(parser) and
 # run(arguments) -> exit status. They import what computes only when they run.
-COMMANDS = ("solve", "resume", "simulate", "compare", "theory", "plot", "info", "conservation", "sweep")
+COMMANDS = (
+    "solve",
+    "resume",
+    "simulate",
+    "compare",
+    "theory",
+    "plot",
+    "info",
+    "conservation",
+    "sweep",
+    "trajectory",
+)
 
 _DESCRIPTION = "Dynamical mean-field theory of diagonal linear networks."
 _EPILOG = """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from dmft.config import SimulationSettings, SolverSettings
 from dmft.errors import InputError
+from dmft.networks import DEPTH_TWO
+from dmft.overlaps import BlockSums
 from dmft.population import strata
 from dmft.problem import Problem
 from dmft.simulation.coordinates import start_of
@@ -87,12 +90,18 @@ def simulate(
     _check_memory(problem, settings.dimension, len(time))
     train_mse, excess_risk = np.empty((2, settings.seeds, len(time)))
     kernels = [_Mean((len(time), len(time))) for _ in range(3)]
+    blocks = BlockSums()
     for i, sequence in enumerate(np.random.SeedSequence(settings.seed).spawn(settings.seeds)):
         # The order of BLAS sums, and so the last digits, would depend on the number of threads;
         # and on a busy machine its spinning threads take a hundred times longer than one.
         with threadpool_limits(1, user_api="blas"):
-            errors, residuals, weights = _run(problem, settings, sequence, time, i, progress)
+            run = _run(problem, settings, sequence, time, i, progress)
+            errors, residuals, weights = run.errors, run.residuals, run.weights
             products = [rows @ rows.T / rows.shape[1] for rows in (errors, residuals, weights)]
+            factors = (
+                None if run.factors is None else run.factors @ run.factors.T / weights.shape[1]
+            )
+        blocks.add(weights=products[2], parameters=factors)
         train_mse[i] = np.mean(residuals**2, axis=1)
         excess_risk[i] = np.mean(errors**2, axis=1)
         for kernel, product in zip(kernels, products, strict=True):
@@ -114,6 +123,7 @@ def simulate(
         correlation_error_stderr=kernels[0].standard_error(),
         correlation_residual_stderr=kernels[1].standard_error(),
         overlap_stderr=kernels[2].standard_error(),
+        blocks=blocks.blocks(),
     )
 
 
@@ -135,6 +145,19 @@ def default_times(problem: Problem, points: int, t_max: float) -> np.ndarray:
     return np.concatenate([[0.0], grid])
 
 
+@dataclass(frozen=True)
+class _Run:
+    """One run: sqrt(s)(w - w*) and w of shape (time, d), Xw - y of shape (time, n).
+
+    factors : |a| and |b| side by side, (time, 2 d); None but at depth 2.
+    """
+
+    errors: np.ndarray
+    residuals: np.ndarray
+    weights: np.ndarray
+    factors: np.ndarray | None
+
+
 def _run(
     problem: Problem,
     settings: SimulationSettings,
@@ -142,8 +165,7 @@ def _run(
     time: np.ndarray,
     index: int,
     progress: Callable[[float, str], None] | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """sqrt(s)(w - w*) and w of shape (time, d), Xw - y of shape (time, n), of one run."""
+) -> _Run:
     data = draw_data(problem, settings, sequence)
     drawn = data.coordinates
     start = start_of(problem.network, problem.dynamics.weight_decay, drawn.a0, drawn.b0)
@@ -163,8 +185,31 @@ def _run(
         rtol=settings.rtol,
         progress=report,
     ).weights
-    errors = np.sqrt(drawn.variance) * (weights - drawn.teacher)
-    return errors, weights @ data.features.T - data.labels, weights
+    return _Run(
+        errors=np.sqrt(drawn.variance) * (weights - drawn.teacher),
+        residuals=weights @ data.features.T - data.labels,
+        weights=weights,
+        factors=_factors(problem, weights, drawn.a0 * drawn.b0, time),
+    )
+
+
+def _factors(
+    problem: Problem, weights: np.ndarray, product: np.ndarray, time: np.ndarray
+) -> np.ndarray | None:
+    """|a| and |b| of a network of depth 2, side by side: (time, 2 d).
+
+    a^2 - b^2 = 2w, and the product ab = (u^2 - v^2)/2 only decays. Of the two squares
+    sqrt(w^2 + (ab)^2) +- w, the smaller is had from the larger without cancellation. Neither a nor
+    b changes sign, so that absolute values have the same overlaps.
+    """
+    if problem.network.code != DEPTH_TWO:
+        return None
+    product = product * np.exp(-2.0 * problem.dynamics.weight_decay * time)[:, None]
+    larger = np.hypot(weights, product) + np.abs(weights)
+    smaller = np.divide(product**2, larger, out=np.zeros_like(larger), where=larger > 0.0)
+    positive = weights > 0.0
+    a, b = np.where(positive, larger, smaller), np.where(positive, smaller, larger)
+    return np.sqrt(np.concatenate([a, b], axis=1))
 
 
 def _checked(times: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from dmft.config import SimulationSettings
+from dmft.overlaps import OverlapBlocks
 from dmft.problem import Problem
+
+if TYPE_CHECKING:
+    from dmft.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Simulation:
     correlation_error : (1/d) sum_j s_j (w_j - w*_j)(t) (w_j - w*_j)(s).
     correlation_residual : (1/n) sum_i r_i(t) r_i(s), r = Xw - y.
     overlap : (1/d) sum_j w_j(t) w_j(s).
+    blocks : overlaps of groups of runs, for errors of what is no mean; None if not kept.
     """
 
     problem: Problem
@@ -45,3 +51,22 @@ class Simulation:
     correlation_error_stderr: np.ndarray | None
     correlation_residual_stderr: np.ndarray | None
     overlap_stderr: np.ndarray | None
+    blocks: OverlapBlocks | None = None
+
+    def trajectory_map(self, of: Literal["weights", "parameters"] = "weights") -> Trajectory:
+        """Maps, angles, lengths and similarity of the trajectories, averaged over the runs.
+
+        The kernels of the runs are averaged before cosines are taken; the error bars are a
+        jackknife over runs. Norms and lengths are per coordinate.
+
+        Parameters
+        ----------
+        of : "weights" for w, "parameters" for (u, v) of a network of depth 2.
+
+        Raises
+        ------
+        InputError : an unknown `of`, or kernels that this simulation does not hold.
+        """
+        from dmft.trajectory.kernels import of_overlaps
+
+        return of_overlaps(self.time, self.overlap, self.blocks, of)

@@ -8,6 +8,7 @@ import numpy as np
 
 from dmft.config import SolverSettings
 from dmft.networks import DEPTH_TWO, LINEAR
+from dmft.overlaps import BlockSums
 from dmft.problem import Problem
 from dmft.solution import Kernels, SamplePaths, Solution
 from dmft.solver.march import March
@@ -35,6 +36,7 @@ class Replicates:
         self._sums: dict[str, np.ndarray] = {}
         self.work: dict[str, float] = {}
         self._paths: SamplePaths | None = None
+        self._blocks = BlockSums()
 
     @property
     def count(self) -> int:
@@ -55,10 +57,14 @@ class Replicates:
         self.curves["train_mse"].append(march.train_mse)
         self.curves["excess_risk"].append(march.risk)
         self.curves["mean_charge"].append(charge * decay)
-        for name, kernel in _kernels(march).items():
+        kernels = _kernels(march)
+        for name, kernel in kernels.items():
             self._add(name, kernel)
             if name in _MOMENTS:
                 self._add(name + "_square", kernel**2)
+        depth_two = self._problem.network.code == DEPTH_TWO
+        factors = _factor_overlap(march, decay) if depth_two else None
+        self._blocks.add(weights=kernels["overlap"], parameters=factors)
         if self._paths is None:
             self._paths = _sample_paths(march)
 
@@ -94,6 +100,7 @@ class Replicates:
         if self.count:
             tree["curves"] = {name: np.array(rows) for name, rows in self.curves.items()}
             tree["sums"] = dict(self._sums)
+            tree["blocks"] = self._blocks.state()
         if self._paths is not None:
             tree["paths"] = {name: getattr(self._paths, name) for name in _PATH_FIELDS}
         return tree
@@ -106,6 +113,7 @@ class Replicates:
         if tree["count"]:
             replicates.curves = {name: list(rows) for name, rows in tree["curves"].items()}
             replicates._sums = dict(tree["sums"])
+            replicates._blocks = BlockSums.from_state(tree["blocks"])
         if "paths" in tree:
             replicates._paths = SamplePaths(**tree["paths"])
         return replicates
@@ -134,6 +142,7 @@ class Replicates:
             replicate_train_mse=train,
             replicate_excess_risk=risk,
             paths=self._paths,
+            blocks=self._blocks.blocks(),
             status=status,
             reason=reason,
             work=dict(self.work),
@@ -192,6 +201,21 @@ def _kernels(march: March) -> dict[str, np.ndarray]:
         "response_residual": np.linalg.inv(np.eye(size) - response),
         "overlap": (march.probability[:, None] * weights).T @ weights,
     }
+
+
+def _factor_overlap(march: March, decay: np.ndarray) -> np.ndarray:
+    """E[u(t) u(s) + v(t) v(s)] = E[sqrt(|C(t) C(s)|) cosh(z(t) + z(s))], z = asinh(2 w/|C|) / 2.
+
+    C = u^2 - v^2 = 2ab is the charge of a path, `decay` its fall with time. With e^(+-z) at hand
+    the average is two matrix products. A charge of zero (u = +-v) is its limit.
+    """
+    coordinates = march.coordinates
+    charge = 2.0 * np.abs(coordinates.a0 * coordinates.b0)[:, None] * decay
+    charge = np.maximum(charge, 1e-200)
+    z = 0.5 * np.arcsinh(2.0 * march.all_weights() / charge)
+    root = np.sqrt(0.5 * march.probability[:, None] * charge)
+    up, down = root * np.exp(z), root * np.exp(-z)
+    return up.T @ up + down.T @ down
 
 
 def _sample_paths(march: March) -> SamplePaths:

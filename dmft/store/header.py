@@ -6,6 +6,7 @@ import json
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,21 +60,25 @@ def read_header(path: str | Path) -> Header:
 def write_header(
     file: h5py.File,
     schema: str,
-    config: Config,
+    config: Config | Mapping[str, Any],
     *,
     seeds: tuple[int, ...],
     command_line: str | None,
     status: str,
     reason: str,
 ) -> None:
-    """Write the root attributes; `command_line` defaults to that of this process."""
+    """Write the root attributes; `command_line` defaults to that of this process.
+
+    `config` is the configuration of a solve, or the settings of another subject.
+    """
     file.attrs["schema"] = schema
     file.attrs["schema_version"] = VERSION
     file.attrs["package_version"] = package_version()
     file.attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     file.attrs["host"] = platform.node()
     file.attrs["command_line"] = shlex.join(sys.argv) if command_line is None else command_line
-    file.attrs["config"] = json.dumps(config.to_table())
+    table = config.to_table() if isinstance(config, Config) else config
+    file.attrs["config"] = json.dumps(table)
     file.attrs["seeds"] = json.dumps(seeds)
     file.attrs["status"] = status
     file.attrs["reason"] = reason

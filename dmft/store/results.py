@@ -10,12 +10,14 @@ import numpy as np
 
 from dmft.config import Config
 from dmft.errors import InputError
+from dmft.overlaps import OverlapBlocks
 from dmft.solution import Kernels, SamplePaths, Solution
 from dmft.store.hdf5 import read_variables, write_variable, writing
 from dmft.store.header import Header, parse_header, write_header
 from dmft.store.migrate import opened
 from dmft.store.output import check_output
 from dmft.store.schema import (
+    BLOCK_VARIABLES,
     PATH_VARIABLES,
     RUNNING,
     SIMULATION,
@@ -71,6 +73,8 @@ def save(
         )
         variables = SIMULATION_VARIABLES
         schema, seed, status, reason, work = SIMULATION, result.settings.seed, "done", "", {}
+    if result.blocks is not None:
+        variables += BLOCK_VARIABLES
     with writing(path) as file:
         write_header(
             file,
@@ -127,7 +131,7 @@ def _write_work(file: h5py.File, work: Mapping[str, float]) -> None:
 
 def _read_solution(file: h5py.File, header: Header) -> Solution:
     variables = SOLUTION_VARIABLES + (PATH_VARIABLES if "paths" in file else ())
-    fields = _nested(read_variables(file, variables))
+    fields = _fields(file, variables)
     fields["kernels"] = Kernels(**fields["kernels"])
     if "paths" in fields:
         fields["paths"] = SamplePaths(**fields["paths"])
@@ -149,8 +153,17 @@ def _read_simulation(file: h5py.File, header: Header) -> Simulation:
     return Simulation(
         problem=header.config.problem,
         settings=header.config.simulation,
-        **_nested(read_variables(file, SIMULATION_VARIABLES)),
+        **_fields(file, SIMULATION_VARIABLES),
     )
+
+
+def _fields(file: h5py.File, variables: tuple[Variable, ...]) -> dict[str, Any]:
+    """Arrays by attribute of the result; the blocks as one object, if there are any."""
+    variables += BLOCK_VARIABLES if "kernels/blocks" in file else ()
+    fields = _nested(read_variables(file, variables))
+    if "blocks" in fields:
+        fields["blocks"] = OverlapBlocks(**fields["blocks"])
+    return fields
 
 
 def _nested(found: Mapping[str, np.ndarray | None]) -> dict[str, Any]:

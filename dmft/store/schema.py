@@ -14,7 +14,7 @@ SIMULATION = "dmft-simulation"
 FAMILY = "dmft-"
 
 # A reader accepts every minor version of the majors that it knows.
-MAJOR, MINOR = 2, 0
+MAJOR, MINOR = 2, 1
 VERSION = f"{MAJOR}.{MINOR}"
 
 RUNNING = "running"
@@ -28,6 +28,7 @@ SCALES = {
     "replicate": "replicates/replicate",
     "path": "paths/path",
     "seed": "seed",
+    "block": "kernels/blocks/block",
 }
 
 
@@ -69,6 +70,26 @@ def _with_error(
         ),
     )
 
+
+# Sums over the replicates (or runs) of a block; readers of version 2.0 ignore the group.
+BLOCK_VARIABLES = (
+    Variable(
+        "kernels/blocks/size", "blocks.sizes", ("block",), "number of replicates in the block"
+    ),
+    Variable(
+        "kernels/blocks/overlap",
+        "blocks.weights",
+        ("block", *_KERNEL),
+        "sum of the weight overlap E[w(t) w(s)] over a block of replicates",
+    ),
+    Variable(
+        "kernels/blocks/parameter_overlap",
+        "blocks.parameters",
+        ("block", *_KERNEL),
+        "sum of the overlap E[u(t) u(s) + v(t) v(s)] over a block of replicates",
+        optional=True,
+    ),
+)
 
 _TIME = Variable("time", "time", ("time",), "time", "units of the flow")
 _CURVES = (

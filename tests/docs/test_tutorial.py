@@ -30,7 +30,14 @@ _NUMBER = re.compile(r"[-+]?\d[\d.]*(e[-+]?\d+)?")
 
 
 # The pages build on each other: file-format.md reads what the tutorial has written.
-PAGES = ("tutorial.md", "file-format.md", "long-times.md", "conservation.md", "sweeps.md")
+PAGES = (
+    "tutorial.md",
+    "file-format.md",
+    "long-times.md",
+    "conservation.md",
+    "sweeps.md",
+    "trajectories.md",
+)
 
 
 def test_pages_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

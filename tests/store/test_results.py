@@ -78,7 +78,7 @@ def test_attributes(tmp_path, make_solution):
             assert dataset.attrs["long_name"], path
         assert dict(file["work"].attrs) == {"panels": 4, "sweeps": 17, "flops": 1.5e9}
     assert attributes["schema"] == "dmft-solution"
-    assert attributes["schema_version"] == "2.0"
+    assert attributes["schema_version"] == "2.1"
     assert attributes["command_line"] == "dmft solve x"
     assert attributes["status"] == "done" and attributes["reason"] == ""
     assert attributes["host"] and attributes["package_version"]
@@ -177,3 +177,20 @@ def _datasets(group):
             yield item.name, item
         else:
             yield from _datasets(item)
+
+
+def test_blocks_open_in_xarray_with_the_axes_of_the_kernels(tmp_path, make_simulation):
+    import xarray
+
+    from dmft.overlaps import OverlapBlocks
+
+    stack = np.ones((2, 9, 9))
+    blocks = OverlapBlocks(weights=stack, parameters=2 * stack, sizes=np.array([2, 1]))
+    save(tmp_path / "sim.h5", make_simulation(blocks=blocks))
+    with xarray.open_datatree(tmp_path / "sim.h5", engine="h5netcdf") as tree:
+        overlap = tree["kernels/blocks"].parameter_overlap
+        assert overlap.dims == ("block", "time", "time_other")
+        assert overlap.sel(time=100.0, time_other=0.1, block=0, method="nearest") == 2.0
+    again = load(tmp_path / "sim.h5").blocks
+    assert again.sizes.tolist() == [2, 1]
+    assert (again.weights == 1.0).all() and (again.parameters == 2.0).all()

@@ -1,0 +1,239 @@
+"""Maps, angles and redundancy of optimisation trajectories.
+
+Of checkpoints of any training, or of a solution or a simulation of this package."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmft.cli import parser as options
+
+if TYPE_CHECKING:
+    from dmft.trajectory.engine import Progress
+    from dmft.trajectory.report import Report
+
+# Those of dmft.trajectory.groups, which takes long to import.
+GROUPINGS = ("tensor", "module", "layer", "projection", "head")
+SUMMARY = "maps and angles of checkpoints"
+EXAMPLES = """\
+  dmft trajectory map checkpoints/ -o run.h5
+  dmft trajectory map checkpoints/ -o run.h5 --by layer --exclude '*.bias' --csv layers.csv
+  dmft trajectory map checkpoints/ -o heads.h5 --by head --heads 12
+  dmft trajectory map out.h5 -o mean-field.h5
+  dmft trajectory compare run.h5 other.h5 --plot comparison.png
+  dmft trajectory plot run.h5 -o run.png"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_map(actions.add_parser("map", help="measure a trajectory", description=_map.__doc__))
+    compare = actions.add_parser(
+        "compare", help="compare two trajectories", description=_compare.__doc__
+    )
+    compare.add_argument("first", type=Path, metavar="RUN.h5", help="of `dmft trajectory map`")
+    compare.add_argument("second", type=Path, metavar="OTHER.h5", help="another")
+    compare.add_argument("--plot", type=Path, metavar="FIG.png", help="also draw both")
+    options.add_overwrite(compare)
+    options.add_json(compare)
+    compare.set_defaults(act=_compare)
+    plot = actions.add_parser("plot", help="draw a trajectory", description=_plot.__doc__)
+    plot.add_argument("file", type=Path, metavar="RUN.h5", help="of `dmft trajectory map`")
+    options.add_output(plot, "FIG.png")
+    options.add_json(plot)
+    plot.set_defaults(act=_plot)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    arguments.act(arguments)
+    return 0
+
+
+def _add_map(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="FOLDER",
+        help="folder of checkpoints; or checkpoints in their order; or OUT.h5 or SIM.h5 of dmft",
+    )  # fmt: skip
+    options.add_output(parser, "OUT.h5")
+    parser.add_argument("--by", choices=GROUPINGS, help="also measure every group of tensors")
+    for name, what in (("include", "only tensors"), ("exclude", "no tensors")):
+        parser.add_argument(
+            f"--{name}", action="append", default=[], metavar="PATTERN",
+            help=f"{what} whose name matches, as in a shell; repeatable",
+        )  # fmt: skip
+    parser.add_argument(
+        "--heads", type=options.positive_integer, metavar="N",
+        help="attention heads, to split queries, keys and values",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kv-heads", type=options.positive_integer, metavar="N",
+        help="heads of keys and values, if they are fewer",
+    )  # fmt: skip
+    parser.add_argument(
+        "--of", choices=["weights", "parameters"], default="weights",
+        help="of a solution or simulation: w (default), or (u, v)",
+    )  # fmt: skip
+    parser.add_argument("--csv", type=Path, metavar="FILE.csv", help="also the table of all groups")
+    parser.add_argument(
+        "--cache", type=Path, metavar="FILE.h5",
+        help="where Gram matrices are kept for the next time; default OUT.cache.h5",
+    )  # fmt: skip
+    parser.add_argument("--no-cache", action="store_true", help="keep nothing")
+    parser.add_argument(
+        "--memory", type=options.positive_number, default=1.0, metavar="GB",
+        help="memory to use (default 1)",
+    )  # fmt: skip
+    options.add_running(parser)
+    parser.set_defaults(act=_map)
+
+
+def _map(arguments: argparse.Namespace) -> None:
+    """Measure the trajectory of checkpoints, of a solution or of a simulation."""
+    from dmft.cli.files import prepare_output
+    from dmft.cli.output import command, print_json
+    from dmft.store import check_output, locked, replacing
+    from dmft.trajectory.files import save_report
+
+    path, csv = arguments.output, arguments.csv
+    prepare_output(path, arguments.overwrite, inputs=arguments.paths)
+    if csv is not None:
+        check_output(csv, overwrite=arguments.overwrite)
+    _outside(path, arguments.paths)
+    with locked(path):
+        report = _of_result(arguments) if _is_result(arguments.paths) else _of_files(arguments)
+        save_report(path, report, overwrite=True, command_line=arguments.command_line)
+    if csv is not None:
+        with replacing(csv) as temporary:
+            temporary.write_text(report.csv(), encoding="utf-8")
+    if arguments.json:
+        print_json({"file": str(path), **report.to_dict()})
+    elif not arguments.quiet:
+        print(report.table())
+        for what, names in (("left out", report.skipped), ("tied to others", report.tied)):
+            if names:
+                print(f"{what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+        print(f"saved in {path}")
+        print("next:", command("dmft", "trajectory", "plot", path, "-o", path.with_suffix(".png")))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    """Compare two trajectories; exits with 0 whether or not they agree."""
+    from dmft.cli.files import prepare_figure
+    from dmft.cli.output import print_json
+    from dmft.store import replacing
+    from dmft.trajectory.comparison import compare_trajectories
+    from dmft.trajectory.files import load_report
+
+    if arguments.plot is not None:
+        prepare_figure(arguments.plot, arguments.overwrite)
+    first, second = load_report(arguments.first), load_report(arguments.second)
+    comparison = compare_trajectories(first.path, second.path)
+    if arguments.plot is not None:
+        from dmft.trajectory.figures import plot_comparison
+
+        names = (arguments.first.stem, arguments.second.stem)
+        with replacing(arguments.plot) as temporary:
+            plot_comparison(first, second, names, temporary)
+    if arguments.json:
+        figure = None if arguments.plot is None else str(arguments.plot)
+        files = {"first": str(arguments.first), "second": str(arguments.second)}
+        print_json({**files, **comparison.to_dict(), "figure": figure})
+        return
+    print(comparison.table())
+    if arguments.plot is not None:
+        print(f"figure in {arguments.plot}")
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    """Draw a trajectory as .png, .pdf or .svg."""
+    from dmft.cli.files import prepare_figure
+    from dmft.cli.output import print_json
+    from dmft.store import replacing
+    from dmft.trajectory.figures import plot_report
+    from dmft.trajectory.files import load_report
+
+    figure = arguments.output
+    prepare_figure(figure, arguments.overwrite)
+    report = load_report(arguments.file)
+    with replacing(figure) as temporary:
+        plot_report(report, temporary)
+    if arguments.json:
+        print_json({"file": str(arguments.file), "figure": str(figure)})
+    else:
+        print(f"figure in {figure}")
+
+
+def _outside(output: Path, paths: list[Path]) -> None:
+    """Refuse an output that would be taken for a checkpoint the next time."""
+    from dmft.errors import InputError
+
+    if len(paths) == 1 and paths[0].resolve() == output.resolve().parent:
+        raise InputError("lies among the checkpoints, must be outside their folder", str(output))
+
+
+def _is_result(paths: list[Path]) -> bool:
+    return len(paths) == 1 and paths[0].is_file() and paths[0].suffix not in (".npy", ".npz")
+
+
+def _of_result(arguments: argparse.Namespace) -> Report:
+    from dmft.errors import InputError
+    from dmft.store import load
+    from dmft.trajectory.report import Report
+
+    (path,) = arguments.paths
+    result = load(path)
+    try:
+        trajectory = result.trajectory_map(arguments.of)
+    except InputError as error:
+        raise InputError(error.message, str(path)) from None
+    names = tuple(f"t = {time:.6g}" for time in trajectory.step)
+    return Report(trajectory, str(path), names, settings={"of": arguments.of})
+
+
+def _of_files(arguments: argparse.Namespace) -> Report:
+    from dmft.trajectory.gram import of_checkpoints
+    from dmft.trajectory.report import report_of
+
+    paths = arguments.paths[0] if len(arguments.paths) == 1 else arguments.paths
+    cache = arguments.cache or arguments.output.with_suffix(".cache.h5")
+    settings = {
+        name: getattr(arguments, name) for name in ("include", "exclude", "heads", "kv_heads")
+    }
+    with _stoppable(arguments) as hooks:
+        grams = of_checkpoints(
+            paths,
+            **settings,
+            cache=None if arguments.no_cache else cache,
+            memory=int(arguments.memory * 1e9),
+            threads=arguments.threads,
+            **hooks,
+        )
+    source = " ".join(str(path) for path in arguments.paths)
+    return report_of(grams, source, arguments.by, **settings)
+
+
+@contextmanager
+def _stoppable(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Progress and interruption of a pass; what was finished is in the cache."""
+    from dmft.cli.progress import progress_bar
+    from dmft.errors import Interrupted
+
+    try:
+        with progress_bar(arguments, "read") as show:
+            yield {"progress": None if show is None else _progress(show)}
+    except (Interrupted, KeyboardInterrupt):
+        kept = "" if arguments.no_cache else ", the same command continues"
+        raise Interrupted(f"interrupted{kept}") from None
+
+
+def _progress(show: Callable[[float, str], None]) -> Callable[[Progress], None]:
+    def update(state: Progress) -> None:
+        text = f"{state.done / 1e9:.2f} of {state.total / 1e9:.2f} GB"
+        if state.seconds_left is not None:
+            text += f", {state.seconds_left:.0f} s left"
+        show(state.done / state.total, text)
+
+    return update

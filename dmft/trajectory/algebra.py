@@ -1,0 +1,134 @@
+"""Quadratic forms of a trajectory, all from one Gram matrix.
+
+The matrix is that of the vectors [theta_0, Delta_1, ..., Delta_{T-1}] with
+Delta_t = theta_t - theta_{t-1}, shape (..., T, T). Everything below is a quadratic form in it. It
+is not recovered from the products of the theta_t themselves, because those lose the differences
+to rounding as soon as |Delta| is much smaller than |theta|.
+
+Leading axes are free: a stack of matrices gives a stack of results.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Below this share of the largest squared norm a vector counts as zero and has no direction.
+_ZERO = 1e-28
+
+
+def from_vectors(theta: np.ndarray) -> np.ndarray:
+    """Gram matrix of checkpoints theta, shape (T, P)."""
+    theta = np.asarray(theta, dtype=np.float64)
+    basis = np.concatenate([theta[:1], np.diff(theta, axis=0)])
+    return basis @ basis.T
+
+
+def from_kernel(kernel: np.ndarray) -> np.ndarray:
+    """Gram matrix from the kernel K_ts = theta_t . theta_s, shape (..., T, T).
+
+    Rounding limits it to differences of |Delta|^2 > 1e-16 |theta|^2.
+    """
+    rows = np.concatenate([kernel[..., :1, :], np.diff(kernel, axis=-2)], axis=-2)
+    return np.concatenate([rows[..., :1], np.diff(rows, axis=-1)], axis=-1)
+
+
+def kernel(gram: np.ndarray) -> np.ndarray:
+    """K_ts = theta_t . theta_s = L G L^T with L the lower triangle of ones."""
+    return np.cumsum(np.cumsum(gram, axis=-1), axis=-2)
+
+
+def relative_kernel(gram: np.ndarray, origin: int) -> np.ndarray:
+    """(theta_t - theta_origin) . (theta_s - theta_origin)."""
+    selection = relative_sums(gram.shape[-1], origin)
+    return selection @ gram @ selection.T
+
+
+def relative_sums(count: int, origin: int) -> np.ndarray:
+    """Matrix A with theta_t - theta_origin = sum_j A_tj b_j in the basis b of the Gram matrix."""
+    triangle = np.tril(np.ones((count, count)))
+    return triangle - triangle[origin]
+
+
+def directed(kernel: np.ndarray) -> np.ndarray:
+    """Indices of the vectors that have a direction: squared norm above zero.
+
+    For a stack, those that have one in every matrix of it.
+    """
+    squares = np.diagonal(kernel, axis1=-2, axis2=-1)
+    scale = squares.max(axis=-1, initial=0.0)
+    there = (squares > _ZERO * scale[..., None]) & (squares > 0.0)
+    return np.flatnonzero(there.reshape(-1, there.shape[-1]).all(axis=0))
+
+
+def cosines(kernel: np.ndarray) -> np.ndarray:
+    """K_ts / sqrt(K_tt K_ss), in [-1, 1] with ones on the diagonal; every K_tt is positive."""
+    norms = np.sqrt(np.diagonal(kernel, axis1=-2, axis2=-1))
+    cosine = np.clip(kernel / norms[..., :, None] / norms[..., None, :], -1.0, 1.0)
+    index = np.arange(kernel.shape[-1])
+    cosine[..., index, index] = 1.0
+    return cosine
+
+
+def angles(first: np.ndarray, product: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Angles (degrees) between vectors of squared norms `first`, `second`, and product a.b.
+
+    0 where one of them vanishes: no turn was taken.
+    """
+    sine = np.sqrt(np.maximum(first * second - product**2, 0.0))
+    return np.degrees(np.arctan2(sine, product))
+
+
+def update_angles(gram: np.ndarray) -> np.ndarray:
+    """Angles (degrees) between consecutive updates Delta_t, Delta_{t+1}, shape (..., T - 2)."""
+    squares = np.diagonal(gram, axis1=-2, axis2=-1)[..., 1:]
+    products = np.diagonal(gram, offset=1, axis1=-2, axis2=-1)[..., 1:]
+    return angles(squares[..., :-1], products, squares[..., 1:])
+
+
+def apex_angles(gram: np.ndarray, *, at_origin: bool) -> np.ndarray:
+    """Angles (degrees) under which consecutive checkpoints are seen, from zero or from theta_0.
+
+    Shape (..., T - 1): between theta_t and theta_{t+1}, or theta_t - theta_0 and
+    theta_{t+1} - theta_0 (whose first, t = 0, is no angle and given as 0). The sine comes from
+    |a x (a + Delta)| = |a x Delta|, so that small angles keep their digits.
+    """
+    gram = gram if at_origin else without_start(gram)
+    sums = np.cumsum(gram, axis=-2)  # row t: theta_t . b_j
+    index = np.arange(gram.shape[-1] - 1)
+    squares = np.diagonal(kernel(gram), axis1=-2, axis2=-1)[..., :-1]
+    steps = np.diagonal(gram, axis1=-2, axis2=-1)[..., 1:]
+    products = sums[..., index, index + 1]
+    sine = np.sqrt(np.maximum(squares * steps - products**2, 0.0))
+    return np.degrees(np.arctan2(sine, squares + products))
+
+
+def without_start(gram: np.ndarray) -> np.ndarray:
+    """The Gram matrix of the same trajectory moved to start at zero."""
+    moved = gram.copy()
+    moved[..., 0, :] = 0.0
+    moved[..., :, 0] = 0.0
+    return moved
+
+
+def centred(gram: np.ndarray) -> np.ndarray:
+    """Kernel of the theta_t minus their mean, exact also where theta hardly moves."""
+    moved = kernel(without_start(gram))
+    moved = moved - moved.mean(axis=-1, keepdims=True)
+    return moved - moved.mean(axis=-2, keepdims=True)
+
+
+def norms(kernel: np.ndarray) -> np.ndarray:
+    """Lengths of the vectors of a kernel, shape (..., T)."""
+    return np.sqrt(np.maximum(np.diagonal(kernel, axis1=-2, axis2=-1), 0.0))
+
+
+def spectrum(kernel: np.ndarray) -> np.ndarray:
+    """Eigenvalues, largest first, none below zero."""
+    return np.maximum(np.linalg.eigvalsh(kernel)[..., ::-1], 0.0)
+
+
+def participation_ratio(eigenvalues: np.ndarray) -> np.ndarray:
+    """(sum lambda)^2 / sum lambda^2: how many directions share the spectrum; 0 for a zero one."""
+    squares = np.sum(eigenvalues**2, axis=-1)
+    total = np.sum(eigenvalues, axis=-1) ** 2
+    return np.divide(total, squares, out=np.zeros_like(total), where=squares > 0.0)

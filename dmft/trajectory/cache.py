@@ -1,0 +1,116 @@
+"""Gram matrices of pieces on disk, found again by the identity of the checkpoint files.
+
+A *set* holds matrices of one sequence of checkpoints. Another sequence takes from it whatever is a
+linear combination: after a checkpoint was added or taken away, only the rows of new differences
+are computed. The old set stays until the new one covers it, so nothing is lost when that fails.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmft.errors import InputError
+from dmft.store.hdf5 import reading, writing
+from dmft.store.header import write_header
+
+SCHEMA = "dmft-trajectory-cache"
+
+
+class Cache:
+    """Sets of Gram matrices, {identities of checkpoints: {piece: (T, T)}}; in memory, or a file.
+
+    Parameters
+    ----------
+    path : HDF5 file, read if it exists; None keeps everything in memory.
+
+    Raises
+    ------
+    InputError : a file of another kind, or a damaged one.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._sets: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
+        self._changed = False
+        if path is not None and path.exists():
+            self._sets = _read(path)
+
+    def known(self, identities: Sequence[str], piece: str) -> tuple[np.ndarray, np.ndarray]:
+        """What is known of a piece: its matrix (T, T), and which rows and columns of it, (T,)."""
+        best = np.zeros((len(identities),) * 2), np.zeros(len(identities), bool)
+        for others, matrices in self._sets.items():
+            if piece not in matrices:
+                continue
+            change, rows = _change(identities, others)
+            if rows.sum() > best[1].sum():
+                best = change @ matrices[piece] @ change.T, rows
+        return best
+
+    def add(self, identities: Sequence[str], piece: str, gram: np.ndarray) -> None:
+        """Keep the matrix of a piece."""
+        self._sets.setdefault(tuple(identities), {})[piece] = gram
+        self._changed = True
+
+    def save(self) -> None:
+        """Write the file anew if anything was added; sets that another one covers are dropped.
+
+        Raises
+        ------
+        DmftError : the file could not be written.
+        """
+        if self.path is None or not self._changed:
+            return
+        self._sets = {
+            key: matrices for key, matrices in self._sets.items()
+            if not any(_covers(other, self._sets[other], key, matrices) for other in self._sets)
+        }  # fmt: skip
+        with writing(self.path) as file:
+            write_header(file, SCHEMA, {}, seeds=(), command_line=None, status="done", reason="")
+            for number, (identities, matrices) in enumerate(self._sets.items()):
+                group = file.create_group(f"sets/{number}")
+                group.attrs["checkpoints"] = json.dumps(identities)
+                group["piece"] = list(matrices)
+                group["gram"] = np.array(list(matrices.values()))
+        self._changed = False
+
+
+def _change(wanted: Sequence[str], there: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The basis of one sequence in that of another, (T, T'), and which rows exist, (T,)."""
+    place = {identity: i for i, identity in enumerate(there)}
+    sums = np.tril(np.ones((len(there),) * 2))  # theta_i in the basis
+    change = np.zeros((len(wanted), len(there)))
+    rows = np.zeros(len(wanted), bool)
+    for t, identity in enumerate(wanted):
+        before = wanted[t - 1] if t else None
+        if identity not in place or (before is not None and before not in place):
+            continue
+        rows[t] = True
+        change[t] = sums[place[identity]]
+        if before is not None:
+            change[t] -= sums[place[before]]
+    return change, rows
+
+
+def _covers(
+    other: tuple[str, ...], more: dict[str, Any], key: tuple[str, ...], less: dict[str, Any]
+) -> bool:
+    return other != key and set(key) <= set(other) and less.keys() <= more.keys()
+
+
+def _read(path: Path) -> dict[tuple[str, ...], dict[str, np.ndarray]]:
+    sets = {}
+    with reading(path) as file:
+        if file.attrs.get("schema") != SCHEMA:
+            raise InputError("is no cache of trajectories")
+        for group in file["sets"].values():
+            identities = tuple(json.loads(group.attrs["checkpoints"]))
+            grams, names = group["gram"][()], group["piece"].asstr()[()]
+            if grams.shape != (len(names), len(identities), len(identities)):
+                raise InputError(f"dataset {group.name}/gram has shape {grams.shape}, damaged?")
+            sets[identities] = dict(zip(names, grams, strict=True))
+    return sets

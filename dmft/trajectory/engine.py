@@ -1,0 +1,192 @@
+"""Gram matrices of differences of checkpoints, in one pass over the files.
+
+Several workers take units (see `layout`) in turn: each reads its run of bytes from every
+checkpoint, forms theta_0 and the differences in float64 and multiplies. Their results are added
+in the order of the units, so that sums do not depend on the number of workers. While one worker
+waits for the disk, another computes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from time import monotonic
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from dmft.errors import InputError, Interrupted
+from dmft.trajectory.layout import Unit
+from dmft.trajectory.readers.tensor import as_float
+from dmft.trajectory.series import Series
+
+_SUBBLOCK = 4096  # columns of float64 at a time: they stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a pass: bytes read and to read, and seconds left by the present rate."""
+
+    done: int
+    total: int
+    seconds_left: float | None
+
+
+def workers_for(memory: int, threads: int | None, largest: int) -> int:
+    """How many workers fit the memory: one more than the threads, so that reading never stops.
+
+    Parameters
+    ----------
+    memory : budget in bytes.
+    threads : cores to use, all by default.
+    largest : bytes of the largest unit with its differences.
+
+    Raises
+    ------
+    InputError : not even one fits.
+    """
+    fit = memory // largest
+    if fit < 1:
+        raise InputError(
+            f"given {memory / 1e9:.3g} GB, must be at least {largest / 1e9:.3g} GB here", "memory"
+        )
+    cores = threads or len(os.sched_getaffinity(0))
+    return min(cores + 1 if cores > 1 else 1, fit)
+
+
+def unit_bytes(series: Series, unit: Unit) -> int:
+    """Memory of one unit: what is read, and a sub-block of differences."""
+    count, length = len(series.rows), unit.stop - unit.start
+    itemsize = max(row[unit.tensor].itemsize for row in series.rows)
+    copies = 1 + 1 / len(unit.shares) if len(unit.shares) > 1 else 1  # of the columns of a share
+    return int(count * (length * itemsize * copies + 4 * 8 * min(length, _SUBBLOCK)))
+
+
+def accumulate(
+    series: Series,
+    units: Sequence[Unit],
+    fresh: Callable[[int], np.ndarray],
+    *,
+    workers: int,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (piece, rows of its Gram matrix) for every piece, as soon as it is complete.
+
+    Parameters
+    ----------
+    series : the checkpoints.
+    units : the work, in order.
+    fresh : the rows that are wanted of a piece, increasing indices of the basis; the result has
+        shape (fresh, T).
+    workers : number of units in flight.
+    progress : called after each unit.
+    stop : polled after each unit; true asks to stop.
+
+    Raises
+    ------
+    InputError : NaN or infinity in a checkpoint, a file that ends early.
+    Interrupted : `stop` asked to.
+    """
+    sizes = [sum(row[unit.tensor].itemsize for row in series.rows) for unit in units]
+    lengths = [size * (unit.stop - unit.start) for size, unit in zip(sizes, units, strict=True)]
+    largest = max((unit.stop - unit.start for unit in units), default=0)
+    scratch: SimpleQueue[_Scratch] = SimpleQueue()
+    for _ in range(workers):
+        scratch.put(_Scratch(len(series.rows), largest))
+
+    def work(unit: Unit) -> list[np.ndarray]:
+        room = scratch.get()
+        try:
+            return room.grams(series, unit, [fresh(share.piece) for share in unit.shares])
+        finally:
+            scratch.put(room)
+
+    sums: dict[int, np.ndarray] = {}
+    began, done = monotonic(), 0
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        flying: deque[Future[list[np.ndarray]]] = deque()
+        waiting = iter(units)
+        try:
+            for unit, length in zip(units, lengths, strict=True):
+                while len(flying) < workers + 1 and (later := next(waiting, None)) is not None:
+                    flying.append(pool.submit(work, later))
+                for share, gram in zip(unit.shares, flying.popleft().result(), strict=True):
+                    sums[share.piece] = sums[share.piece] + gram if share.piece in sums else gram
+                for piece in unit.complete:
+                    yield piece, sums.pop(piece)
+                done += length
+                if progress is not None:
+                    elapsed = monotonic() - began
+                    progress(Progress(done, sum(lengths), elapsed * (sum(lengths) / done - 1.0)))
+                if stop is not None and stop():
+                    raise Interrupted("asked to stop")
+        finally:
+            for future in flying:
+                future.cancel()
+
+
+class _Scratch:
+    """Buffers of one worker: the bytes read, a sub-block of theta and of its differences."""
+
+    def __init__(self, count: int, largest: int) -> None:
+        self._raw: list[np.ndarray | None] = [None] * count
+        self._largest = largest
+        self._theta, self._basis = np.empty((2, count, _SUBBLOCK))
+
+    def grams(self, series: Series, unit: Unit, fresh: list[np.ndarray]) -> list[np.ndarray]:
+        """Rows of the Gram matrix of each share of the unit."""
+        tensors = [row[unit.tensor] for row in series.rows]
+        length = unit.stop - unit.start
+        rows = []
+        for t, tensor in enumerate(tensors):
+            buffer = self._buffer(t, self._largest * tensor.itemsize)
+            rows.append(tensor.read(unit.start, unit.stop, buffer).reshape(-1, unit.period))
+        grams = []
+        for share, wanted in zip(unit.shares, fresh, strict=True):
+            gram = np.zeros((len(wanted), len(tensors)))
+            columns = slice(share.first, share.first + share.width)
+            # A view where the share is the whole unit, copies of the columns otherwise.
+            flat = [row[:, columns].reshape(-1) for row in rows]
+            for start in range(0, length // unit.period * share.width, _SUBBLOCK):
+                part = slice(start, start + _SUBBLOCK)
+                basis = self._differences(
+                    [
+                        as_float(f[part], tensor.dtype)
+                        for f, tensor in zip(flat, tensors, strict=True)
+                    ]
+                )
+                chosen = basis if len(wanted) == len(tensors) else basis[wanted]
+                gram += chosen @ basis.T
+            if not np.isfinite(gram).all():
+                _refuse(series, unit, gram, wanted)
+            grams.append(gram)
+        return grams
+
+    def _differences(self, theta: list[np.ndarray]) -> np.ndarray:
+        # Two steps, of which the first converts: numpy subtracts mixed types far slower.
+        there, basis = (block[:, : len(theta[0])] for block in (self._theta, self._basis))
+        for row, values in zip(there, theta, strict=True):
+            row[:] = values
+        basis[0] = there[0]
+        np.subtract(there[1:], there[:-1], out=basis[1:])
+        return basis
+
+    def _buffer(self, t: int, size: int) -> np.ndarray:
+        buffer = self._raw[t]
+        if buffer is None or len(buffer) < size:
+            buffer = self._raw[t] = np.empty(size, np.uint8)
+        return buffer
+
+
+def _refuse(series: Series, unit: Unit, gram: np.ndarray, fresh: np.ndarray) -> None:
+    """Name the first checkpoint whose difference from the one before is not finite."""
+    bad = ~np.isfinite(gram[np.arange(len(fresh)), fresh])
+    first = fresh[np.argmax(bad)] if bad.any() else fresh[0]
+    raise InputError(
+        f"tensor '{unit.tensor}' holds NaN or infinity", series.checkpoints[first].name
+    )
