@@ -24,7 +24,7 @@ def test_blocks_are_the_overlap(solution):
 
 
 def test_the_start_and_the_norm(solution):
-    """At t = 0 the parameters have norm 2 alpha^2; E[sqrt(C^2 + 4 w^2)] is their square ever after."""
+    """At t = 0 their mean square is 2 alpha^2, later E[(C^2 + 4 w^2)^(1/2)]."""
     kernel = solution.trajectory_map("parameters").kernel
     assert kernel[0, 0] == pytest.approx(2 * 0.3**2)
     paths = solution.paths
