@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import asdict
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from common import Outcome, print_outcome
 
 NAMES = (
     "kernel_to_rich", "incremental", "collapse", "grokking", "speed", "early_stopping",
-    "double_descent", "noise", "power_law",
+    "double_descent", "noise", "power_law", "trajectory_start", "trajectory_training",
+    "trajectory_normalisation", "trajectory_heads",
 )  # fmt: skip
+NEED_TORCH = ("trajectory_training", "trajectory_normalisation", "trajectory_heads")
 
 _STYLE = """
 body { font-family: sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -49,6 +52,9 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     outcomes: dict[str, Outcome] = {}
     for name in arguments.only:
+        if name in NEED_TORCH and not find_spec("torch"):
+            print(f"{name}: left out, it needs PyTorch (the extra 'torch' of the package)")
+            continue
         start = time.perf_counter()
         outcomes[name] = import_module(name).run(arguments.full, folder / f"{name}.png")
         print_outcome(outcomes[name])

@@ -35,8 +35,12 @@ def names():
     return reproduce.NAMES
 
 
+# tests/trajectory has those of trajectories.
+MEAN_FIELD = [name for name in names() if not name.startswith("trajectory_")]
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in names()]
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in MEAN_FIELD]
 )
 def test_phenomenon(name, tmp_path):
     from importlib import import_module
