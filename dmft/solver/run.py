@@ -210,7 +210,8 @@ class _Run:
         if pending:
             self._replay(march, pending)
         for panel in range(len(march.rows), panels):
-            attempt = march.attempt(plan.edges[panel + 1] - plan.edges[panel])
+            step = plan.edges[panel + 1] - plan.edges[panel]
+            attempt = march.attempt(step, plan.directions[panel])
             if attempt is None or not attempt.converged:
                 self._done.add_work(march)
                 self._march = None
@@ -294,6 +295,7 @@ class _Run:
         if self._plan is not None:
             state["plan"] = {
                 "edges": self._plan.edges,
+                "directions": self._plan.directions,
                 "rotation": self._plan.rotation,
                 "reason": self._plan.reason,
             }
