@@ -27,11 +27,11 @@ from dmft.solver.tableau import STAGES, radau
 
 _MOST_SWEEPS = 40
 # Relative to their start, below which precision of residual and error is absolute: both may vanish.
-_RESIDUAL_FLOOR = 1e-6
+# A vanishing residual has a sampling error of many percent, but on the linear network.
+_RESIDUAL_FLOOR, _LINEAR_RESIDUAL_FLOOR = 1e-4, 1e-6
 _ERROR_FLOOR = 1e-4
 # How much of the time error of the residual counts, and below which force, relative to the first,
-# it is absolute. A vanishing residual has a sampling error of many percent, but on the linear
-# network, which has none.
+# it is absolute.
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.07, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 _LEAST_NEWS = 0.2  # times the root of the tolerance: news left out change C_w by their square
@@ -190,7 +190,8 @@ class March(State):
         """True when neither the weights nor the residual moved in the last sweep."""
         moved = math.sqrt(float(np.max(self.probability @ error_change**2)))
         size = self._size(error)
-        residual = np.linalg.norm(factor, axis=1) + _RESIDUAL_FLOOR * self.factor[0, 0]
+        floor = _LINEAR_RESIDUAL_FLOOR if self._law[0] == LINEAR else _RESIDUAL_FLOOR
+        residual = np.linalg.norm(factor, axis=1) + floor * self.factor[0, 0]
         residual_moved = np.max(np.linalg.norm(factor_change, axis=1) / residual)
         return moved < self._tolerance * size and residual_moved < 10.0 * self._tolerance
 
@@ -227,4 +228,4 @@ class March(State):
         entries = self._sample.count * self._tangents.used()
         self.work["sweeps"] += sweeps
         self.work["tangent_flops"] += 2.0 * entries * (STAGES**2 * (sweeps + 1) + STAGES)
-        self.work["tangent_bytes"] += 8.0 * entries * (sweeps + 2)
+        self.work["tangent_bytes"] += self._tangents.packed.itemsize * entries * (sweeps + 2)

@@ -17,12 +17,12 @@ from dmft.solver.march import Attempt, March
 from dmft.solver.tableau import STAGES
 
 PILOT_PATHS = 1024
-_SAFETY = 0.9
 _ORDER = 4.0  # the embedded estimate falls like the fourth power of the panel's length
 _LARGEST_GROWTH, _SMALLEST_GROWTH = 4.0, 0.2
 _LARGEST_TREND = 1.5
 _LARGEST_WEIGHT = 20.0  # mu h: beyond it the weights e^(mu h) of a panel lose digits
 _AFTER_FAILURE = 0.3
+_MANY_SWEEPS = 25.0  # panels that take more are too long: shorter ones cost less in all
 _ACCEPTED = 2.0
 _SHORTEST = 1e-9  # relative to the time reached
 _MOST_PANELS = 1000
@@ -100,7 +100,8 @@ class StepControl:
                 trend = (self.step / step) * (last_error / error) ** (1.0 / _ORDER)
                 ratio *= min(_LARGEST_TREND, max(1.0, trend))
             self._last = (self.step, error)
-        self.step *= min(_LARGEST_GROWTH, max(_SMALLEST_GROWTH, _SAFETY * ratio))
+        ratio = min(ratio, _MANY_SWEEPS / attempt.sweeps)
+        self.step *= min(_LARGEST_GROWTH, max(_SMALLEST_GROWTH, ratio))
         self.step = min(self.step, self._longest)
         return accepted
 

@@ -20,6 +20,9 @@ _SHOWN_PATHS = 16
 # with the wider control of the residual that they have (march.py).
 _LINEAR_TIME_ERROR = {"excess_risk": 0.1, "train_mse": 0.5}
 _TIME_ERROR = {"excess_risk": 0.2, "train_mse": 2.0}
+# Twice what the sweeps leave of the residual at the start, per rtol, and more than what tangents in
+# single precision do (2e-8).
+_RESIDUAL_ERROR = 2e-4
 _RISE, _NEGLIGIBLE = 0.05, 1e-6  # of train_mse: what is a rise, and what of its start is nothing
 _MEANS = ("response_weights", "response_residual")
 _MOMENTS = ("correlation_error", "correlation_residual", "overlap")
@@ -157,8 +160,12 @@ class Replicates:
         linear = self._problem.network.code == LINEAR
         rows = np.array(self.curves[name])
         time_error = (_LINEAR_TIME_ERROR if linear else _TIME_ERROR)[name] * rtol
-        relative = np.where(np.arange(rows.shape[1]) > 0, time_error, 0.0)
-        return np.hypot(_stderr(rows), relative * rows.mean(axis=0))
+        mean = rows.mean(axis=0)
+        systematic = time_error * mean
+        if name == "train_mse" and not linear:
+            systematic = np.hypot(systematic, _RESIDUAL_ERROR * rtol * np.sqrt(mean * mean[0]))
+        systematic[0] = 0.0
+        return np.hypot(_stderr(rows), systematic)
 
     def _mean_kernels(self, weights: np.ndarray) -> Kernels:
         n = self.count

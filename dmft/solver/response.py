@@ -39,13 +39,17 @@ class PanelResponse:
 
 
 class Tangents:
-    """Stored tangents of all paths: V, packed, and dG/dh at the start of the next panel."""
+    """Stored tangents of all paths: V, packed, and dG/dh at the start of the next panel.
 
-    def __init__(self, paths: int, panels: int, stages: int) -> None:
+    V is what a solve stores and reads most of. Its rounding errors average out over the paths, so
+    that single precision is enough for most purposes.
+    """
+
+    def __init__(self, paths: int, panels: int, stages: int, precision: type = float) -> None:
         self._stages = stages
         self._panels = 0
         self._capacity = panels
-        self.packed = np.zeros((paths, self._size(panels)))
+        self.packed = np.zeros((paths, self._size(panels)), dtype=precision)
         self.start = np.zeros((paths, panels * stages))
 
     def _size(self, panels: int) -> int:
@@ -61,7 +65,7 @@ class Tangents:
         if self._panels < self._capacity:
             return
         self._capacity *= 2
-        packed = np.zeros((len(self.packed), self._size(self._capacity)))
+        packed = np.zeros((len(self.packed), self._size(self._capacity)), self.packed.dtype)
         packed[:, : self.packed.shape[1]] = self.packed
         start = np.zeros((len(self.start), self._capacity * self._stages))
         start[:, : self.start.shape[1]] = self.start
@@ -171,11 +175,12 @@ def past_response(
     if nodes == 0:
         return np.zeros((k, 0))
     weighted = (probability[:, None, None] * panel.response).reshape(count, k * k)
+    weighted = weighted.astype(tangents.packed.dtype, copy=False)
     forcing = (probability / root_variance)[:, None] * panel.response.sum(axis=2)
 
     def moments(c: slice) -> tuple[np.ndarray, np.ndarray]:
         return (
-            weighted[c].T @ tangents.packed[c, :used],
+            (weighted[c].T @ tangents.packed[c, :used]).astype(float, copy=False),
             forcing[c].T @ tangents.start[c, :nodes],
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from dmft.config import SolverSettings
 from dmft.errors import InputError, Interrupted, NotConverged
+from dmft.networks import LINEAR
 from dmft.problem import Problem
 from dmft.solution import Solution
 from dmft.solver.march import Attempt, March
@@ -250,7 +251,10 @@ class _Run:
     def _check_memory(self, count: int, panels: int) -> None:
         if not hasattr(os, "sysconf"):
             return
-        needed = 8.0 * count * (STAGES**2 * panels * (panels + 1) / 2 + 8 * STAGES * panels)
+        # Tangents in single precision, of the linear network in double, and some vectors per node.
+        size = 8.0 if self._problem.network.code == LINEAR else 4.0
+        tangents = size * STAGES**2 * panels * (panels + 1) / 2
+        needed = count * (tangents + 64.0 * STAGES * panels)
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > _MEMORY_SHARE * available:
             raise InputError(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmft.networks import DEEP, DEPTH_TWO
+from dmft.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.problem import Problem
 from dmft.solver.noise import NoiseBasis
 from dmft.solver.response import Tangents
@@ -23,6 +23,7 @@ from dmft.solver.tableau import STAGES, lagrange, radau
 from dmft.solver.workers import Workers
 
 _LONGEST_GUESS = 3.0
+_SINGLE = 1e-6  # tolerance from which on tangents are stored in single precision
 
 
 class NoPath(ArithmeticError):
@@ -129,7 +130,8 @@ class State:
         self.error = np.zeros((count, 0))
         self.response = np.zeros((0, 0))
         self._diagonal, self._last_step = np.zeros((STAGES, STAGES)), 1.0
-        self._tangents = Tangents(count, panels, STAGES)
+        single = self._law[0] != LINEAR and self._tolerance >= _SINGLE
+        self._tangents = Tangents(count, panels, STAGES, np.float32 if single else float)
         self._last_nodes: np.ndarray | None = None
         self.first_slope = slope[:, 0]
         self.rows: list[PanelRows] = []
