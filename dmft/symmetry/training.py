@@ -191,7 +191,8 @@ def largest_curvature(model: Model, theta: np.ndarray, x: np.ndarray, y: np.ndar
     """Largest eigenvalue of the Hessian of the mean loss at theta (P,), to about 1 %."""
 
     def product(vector: np.ndarray) -> np.ndarray:
-        width = 1e-5 * max(np.linalg.norm(theta), 1e-8) / max(np.linalg.norm(vector), 1e-300)
+        size, length = float(np.linalg.norm(theta)), float(np.linalg.norm(vector))
+        width = 1e-5 * max(size, 1e-8) / max(length, 1e-300)
         moved = np.stack([theta + width * vector.ravel(), theta - width * vector.ravel()])
         ahead, behind = model.gradient(moved, x, y)
         return np.asarray((ahead - behind) / (2.0 * width))
