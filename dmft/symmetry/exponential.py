@@ -135,11 +135,11 @@ class ExponentialSymmetry:
 
     def project(self, vectors: np.ndarray) -> np.ndarray:
         """Components N^T x of vectors (..., P) along the eigenvectors, shape (..., r)."""
-        return np.asarray(vectors @ self.directions)
+        return _on_rows(np.asarray(vectors), self.directions)
 
     def apply(self, vectors: np.ndarray) -> np.ndarray:
         """A x for vectors (..., P)."""
-        return np.asarray((self.project(vectors) * self.values) @ self.directions.T)
+        return _on_rows(self.project(vectors) * self.values, self.directions.T)
 
     def charge(self, theta: np.ndarray) -> np.ndarray:
         """C = theta^T A theta of parameters (..., P)."""
@@ -148,7 +148,7 @@ class ExponentialSymmetry:
     def orbit(self, theta: np.ndarray, lam: float) -> np.ndarray:
         """exp(lam A) theta, shape (..., P)."""
         moved = np.expm1(lam * self.values) * self.project(theta)
-        return np.asarray(theta + moved @ self.directions.T)
+        return np.asarray(theta + _on_rows(moved, self.directions.T))
 
     def matrix(self) -> Any:
         """A as a matrix, of the kind (dense or sparse) of its eigenvectors."""
@@ -254,7 +254,7 @@ class Symmetries:
         """Components (..., R) of vectors (..., P) along all eigenvectors."""
         if self._places is not None:
             return np.asarray(vectors[..., self._places])
-        return np.asarray(_on_rows(vectors, self.directions))
+        return _on_rows(vectors, self.directions)
 
     def charges(self, theta: np.ndarray) -> np.ndarray:
         """theta^T A_k theta of parameters (..., P), shape (..., K)."""
@@ -264,7 +264,11 @@ class Symmetries:
         """left^T A_k right of vectors (..., P), shape (..., K)."""
         first = self.project(left)
         second = first if right is left else self.project(right)
-        return np.asarray(_on_rows(first * second, self.values))
+        return _on_rows(first * second, self.values)
+
+    def sizes(self, theta: np.ndarray) -> np.ndarray:
+        """sum_i |mu_i| (n_i . theta)^2 of each symmetry: the scale of its charge, (..., K)."""
+        return _on_rows(self.project(theta) ** 2, abs(self.values))
 
 
 def _on_rows(vectors: np.ndarray, matrix: Any) -> np.ndarray:

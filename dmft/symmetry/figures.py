@@ -44,7 +44,7 @@ def plot_report(report: Report, path: str | Path) -> None:
     lower = ["residual"] if report.loss is None else ["sharpness", "loss", "residual"]
     figure = _figure(4.6 * max(len(methods), len(lower)), 7.6)
     upper, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
-    charges = upper.subplots(1, len(methods), sharey=True, squeeze=False)[0]
+    charges = upper.subplots(1, len(methods), squeeze=False)[0]
     for axes, method in zip(charges, methods, strict=True):
         _draw_charges(axes, report, method)
     charges[0].set_ylabel("charge $\\theta^\\top A\\,\\theta$")
@@ -65,7 +65,7 @@ def plot_orbit(orbit: Orbit, found: Equilibrium, path: str | Path) -> None:
     axes = figure.subplots()
     shown = [k for k, kind in enumerate(found.kinds) if kind != "undetermined"][: len(_COLOURS)]
     centre = np.where(np.isfinite(found.lam), found.lam, 0.0)
-    reach = 1.5 * max(1.0, np.abs(centre[shown]).max(initial=0.0))
+    reach = 2.0 * (np.abs(centre[shown]).max(initial=0.0) or 1.0)
     along = np.linspace(-reach, reach, 301)
     for k, colour in zip(shown, _COLOURS, strict=False):
         lam = np.tile(centre, (len(along), 1))
@@ -107,17 +107,19 @@ def plot_balance(
     top = max(np.abs(side).max() for pair in sides.values() for side in pair)
     figure = _figure(3.4 * len(points) + 1.0, 6.6)
     grid = figure.subplots(2, len(points), squeeze=False)
+    names = ("$W\\,\\Gamma_W W^\\top$", "$U^\\top \\Gamma_U\\, U$")
+    for axes, name in zip(grid[:, 0], names, strict=True):
+        axes.set_ylabel(name, fontsize=12)
     for column, (title, pair) in zip(grid.T, sides.items(), strict=True):
         mismatch = float(matrices.imbalance(model, points[title]))
-        names = ("$W\\,\\Gamma_W W^\\top$", "$U^\\top \\Gamma_U\\, U$")
-        for axes, side, name in zip(column, pair, names, strict=True):
+        for axes, side in zip(column, pair, strict=True):
             image = axes.imshow(side, cmap="RdBu_r", vmin=-top, vmax=top)
-            axes.set_ylabel(name if column is grid.T[0] else "")
             axes.set_xticks(range(model.hidden))
             axes.set_yticks(range(model.hidden))
             for (row, place), value in np.ndenumerate(side if model.hidden <= 5 else np.empty(0)):
                 ink = "white" if abs(value) > 0.6 * top else "black"
-                axes.text(place, row, f"{value:.2g}", ha="center", va="center", color=ink)
+                text = f"{value if abs(value) > 1e-9 * top else 0.0:.2g}"
+                axes.text(place, row, text, ha="center", va="center", color=ink)
         column[0].set_title(f"{title}\nimbalance {100 * mismatch:.2g} %", fontsize=10)
         column[1].set_xlabel("hidden unit")
     figure.colorbar(image, ax=grid, label="covariance of gradients, contracted", shrink=0.8)
@@ -138,6 +140,7 @@ def _draw_charges(axes: Axes, report: Report, method: str) -> None:
     axes.axhline(0.0, color=GREY, linewidth=0.7)
     axes.set_title(f"{label}: {len(shown)} of {len(pairs)} charges", fontsize=10)
     axes.set_xlabel("step")
+    axes.locator_params(axis="x", nbins=5)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.25)
 
@@ -160,6 +163,7 @@ def _draw_curves(axes: Axes, report: Report, methods: list[str], what: str) -> N
         )
         lines[0].set_label(label)
     axes.set_xlabel("step")
+    axes.locator_params(axis="x", nbins=5)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.25)
 

@@ -137,7 +137,7 @@ def of_points(
         for symmetry in symmetries:
             validate_at(symmetry, point, tolerance)
         charge.append(stack.charges(point.theta))
-        size.append(stack.project(point.theta) ** 2 @ abs(stack.values))
+        size.append(stack.sizes(point.theta))
         drift.append(
             expected_drift(
                 stack, point.theta, point.gradients, step_size=training.step_size,

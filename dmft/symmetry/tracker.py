@@ -72,7 +72,6 @@ class ChargeTracker:
             symmetries if isinstance(symmetries, Symmetries) else Symmetries(symmetries)
         )
         self.step_size, self.weight_decay = step_size, weight_decay
-        self._sizes = abs(self.symmetries.values)
         self._predicted: np.ndarray | None = None
         self._rows: list[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = []
 
@@ -91,8 +90,7 @@ class ChargeTracker:
         charge = self.symmetries.charges(theta)
         if self._predicted is None:
             self._predicted = charge
-        size = np.asarray(self.symmetries.project(theta) ** 2 @ self._sizes)
-        self._rows.append((step, charge, self._predicted, size))
+        self._rows.append((step, charge, self._predicted, self.symmetries.sizes(theta)))
 
     def step(self, gradient: np.ndarray, step_size: float | None = None) -> None:
         """Account for one step with this gradient, at another step size if the run changes it."""
