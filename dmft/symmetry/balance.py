@@ -116,9 +116,15 @@ def balanced_parameters(
     return model.join(first, second)
 
 
-def least_squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The product V that minimises the loss, shape (outputs, inputs)."""
-    return np.asarray(linalg.lstsq(x, y)[0].T)
+def least_squares(x: np.ndarray, y: np.ndarray, rank: int) -> np.ndarray:
+    """The product V of at most this rank that minimises the loss, shape (outputs, inputs).
+
+    Reduced-rank regression: the ordinary solution, projected on the leading directions of its
+    predictions.
+    """
+    full = linalg.lstsq(x, y)[0].T
+    leading = np.linalg.svd(full @ x.T, full_matrices=False)[0][:, :rank]
+    return np.asarray(leading @ leading.T @ full)
 
 
 def trace_of_hessian(

@@ -20,7 +20,7 @@ from dmft.symmetry.tracker import ChargeRecord, ChargeTracker
 from dmft.validation import Settings
 
 Method = Literal["sgd", "gd", "injected-noise"]
-_DIVERGED = 1e6  # times the loss at the start
+_DIVERGED = 1e6  # times the loss at the start, the labels squared, and one
 _LOOK = 50  # steps between looks whether it has
 
 
@@ -142,7 +142,8 @@ def train(
             if step in recorded or step % _LOOK == 0:
                 loss = model.losses(theta, x, y).mean(axis=-1)
                 if step == 0:
-                    ceiling = _DIVERGED * (loss + 1e-300)
+                    # A start may be an exact fit that noise leaves again.
+                    ceiling = _DIVERGED * (loss + (y**2).mean() + 1.0)
                 if not (loss <= ceiling).all():
                     status, reason = "not-converged", f"diverged before step {step}"
                     break
