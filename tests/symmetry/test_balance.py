@@ -29,17 +29,17 @@ MODEL = TwoLayerLinear(inputs=4, outputs=3, hidden=2)
 STRENGTH = 0.005
 
 
-def teacher():
-    """A product of rank two with singular values of order one."""
+def teacher(rank=2):
+    """A product of rank two, or one, with singular values of order one."""
     left, _, right = np.linalg.svd(np.random.default_rng(11).standard_normal((3, 4)))
-    return (left[:, :2] * [1.5, 1.0]) @ right[:2]
+    return (left[:, :rank] * [1.5, 1.0][:rank]) @ right[:rank]
 
 
-def data(samples=400, noise=0.5):
+def data(samples=400, noise=0.5, rank=2):
     rng = np.random.default_rng(12)
     x = rng.standard_normal((samples, 4)) * np.sqrt([1.6, 1.2, 0.8, 0.6])
     noise = noise * rng.standard_normal((samples, 3)) * np.sqrt([1.5, 1.0, 0.6])
-    return x, x @ teacher().T + noise
+    return x, x @ teacher(rank).T + noise
 
 
 def of_rank_two(product):
@@ -133,40 +133,31 @@ def test_roots_lead_from_five_starts_to_the_closed_form():
 
 
 def test_sgd_reaches_it_from_five_starts_and_gd_does_not():
-    x, y = data()
-    training = Training(step_size=0.02, batch_size=4, steps=16_000, runs=5, points=201, seed=1)
-    sgd = train(MODEL, x, y, training)
-    product = least_squares(x, y, 2)
-    reference = balanced_parameters(MODEL, product, NoiseMatrices(np.eye(4), np.eye(3)))
-    closed_matrices = noise_matrices(MODEL, reference, x, y)
-    closed = balanced_parameters(MODEL, product, closed_matrices)
-    charges = Symmetries(MODEL.symmetries())
+    """With one hidden unit, which relaxes fast; scripts/phenomena has the same with two."""
+    model = TwoLayerLinear(inputs=4, outputs=3, hidden=1)
+    x, y = data(noise=0.8, rank=1)
+    training = Training(step_size=0.02, batch_size=8, steps=20_000, runs=5, points=801, seed=1)
+    sgd = train(model, x, y, training)
+    product = least_squares(x, y, 1)
+    anywhere = balanced_parameters(model, product, NoiseMatrices(np.eye(4), np.eye(3)))
+    matrices = noise_matrices(model, anywhere, x, y)
+    balanced = balanced_parameters(model, product, matrices)
+    closed = Symmetries(model.symmetries()).charges(balanced)[0]
+    assert (matrices.imbalance(model, sgd.theta[0]) > 0.3).all()
     for run in range(5):
-        relaxed = sgd.theta[80:, run]
-        sides = [noise_matrices(MODEL, theta, x, y).sides(MODEL, theta) for theta in relaxed]
-        left, right = np.mean(sides, axis=0)
-        # The balance, averaged over the relaxed part.
-        size = (np.linalg.norm(left) + np.linalg.norm(right)) / 2
-        assert np.linalg.norm(left - right) < 0.03 * size
-        assert closed_matrices.imbalance(MODEL, sgd.theta[0, run]) > 0.5
-        # Invariants of the charge matrix are those of the closed form.
-        found = [np.linalg.eigvalsh(_charge_matrix(theta)) for theta in relaxed]
-        np.testing.assert_allclose(
-            np.mean(found, axis=0), np.linalg.eigvalsh(_charge_matrix(closed)), atol=0.2
-        )
-    gd = train(MODEL, x, y, training.model_copy(update={"method": "gd", "steps": 8000}))
+        sides = [
+            noise_matrices(model, theta, x, y).sides(model, theta) for theta in sgd.theta[400:, run]
+        ]
+        left, right = np.mean(sides, axis=0).ravel()
+        assert abs(left - right) < 0.03 * (left + right) / 2
+        assert sgd.charges.charge[400:, run, 0].mean() == pytest.approx(closed, abs=0.1)
+    gd = train(model, x, y, training.model_copy(update={"method": "gd", "steps": 2000}))
     change = np.abs(gd.charges.charge[-1] - gd.charges.charge[0])
-    assert (change.max(axis=-1) < 0.03 * gd.charges.size[0].max(axis=-1)).all()
-    assert (np.abs(np.diff(gd.charges.charge[100:], axis=0)) < 1e-6).all()  # still, at any step
-    assert (closed_matrices.imbalance(MODEL, gd.theta[-1]) > 0.15).all()
-    assert np.abs(sgd.charges.residual).max() < 1e-12
-    assert np.abs(gd.charges.residual).max() < 1e-12
-    assert charges.names == gd.charges.names
-
-
-def _charge_matrix(theta):
-    first, second = MODEL.split(theta)
-    return first @ first.T - second.T @ second
+    assert (change < 0.05 * gd.charges.size[0]).all()
+    assert (np.abs(np.diff(gd.charges.charge[500:], axis=0)) < 1e-6).all()
+    assert (np.abs(gd.charges.charge[-1] - closed) > 0.15).all()
+    residuals = np.concatenate([sgd.charges.residual, gd.charges.residual])
+    assert np.abs(residuals).max() < 1e-12
 
 
 def test_sharpness_and_the_flattest_point_of_the_fibre():
