@@ -184,15 +184,18 @@ def _equilibrium(arguments: argparse.Namespace) -> int:
     if arguments.plot is not None:
         prepare_figure(arguments.plot, arguments.overwrite)
     config, points = _subject(arguments)
+    from threadpoolctl import threadpool_limits
+
     from dmft.symmetry import summary
 
-    if points is None:
-        found, draw = summary.of_model(config, at_end=arguments.at == "end")
-    else:
-        *_, last = points
-        found, draw = summary.of_point(
-            last, _specified(config, points), config.training, arguments.tolerance
-        )
+    with threadpool_limits(arguments.threads):
+        if points is None:
+            found, draw = summary.of_model(config, at_end=arguments.at == "end")
+        else:
+            *_, last = points
+            found, draw = summary.of_point(
+                last, _specified(config, points), config.training, arguments.tolerance
+            )
     if arguments.output is not None:
         save_equilibrium(
             arguments.output, found, config.to_table(), overwrite=True,
@@ -223,7 +226,9 @@ def _track(arguments: argparse.Namespace) -> int:
     if figure is not None:
         prepare_figure(figure, arguments.overwrite)
     config, points = _subject(arguments)
-    with locked(path):
+    from threadpoolctl import threadpool_limits
+
+    with locked(path), threadpool_limits(arguments.threads):
         report = _tracked(config, points, arguments)
         save_report(path, report, overwrite=True, command_line=arguments.command_line)
     if figure is not None:

@@ -146,12 +146,17 @@ def table(found: dict[str, Any]) -> str:
     """The equilibrium as text."""
     names = found["symmetries"]
     width = max(map(len, names[:_ROWS]))
+    # Charges this small are what rounding makes of zero.
+    rounding = 1e-13 * float(np.sum(np.square(found["parameters_before"])))
     lines = [f"{'symmetry':<{width}}  {'lambda':>12}  {'charge':>11}  -> {'charge':>11}"]
     for k in range(min(len(names), _ROWS)):
         shown = "" if found["lam"] is None else f"{float(found['lam'][k]):.6g}"
         if found["kinds"][k] == "undetermined":
             shown = "any"
-        after = "" if found["charge"] is None else f"{found['charge'][k]:.4e}"
+        after = ""
+        if found["charge"] is not None:
+            charge = found["charge"][k]
+            after = f"{charge if abs(charge) > rounding else 0.0:.4e}"
         before = f"{found['charge_before'][k]:.4e}"
         lines.append(f"{names[k]:<{width}}  {shown:>12}  {before:>11}  -> {after:>11}".rstrip())
     if len(names) > _ROWS:
