@@ -333,21 +333,18 @@ def joint_basis(
 
 def _check_commuting(members: Sequence[ExponentialSymmetry]) -> None:
     """A_j A_k must be symmetric; those on separate parameters commute anyway."""
-    moved = [_moved_parameters(member) for member in members]
-    for k, second in enumerate(members):
-        for j, first in enumerate(members[:k]):
-            if not (moved[j] & moved[k]).any():
-                continue
-            product = first.matrix() @ second.matrix()
-            size = np.abs(first.values).max() * np.abs(second.values).max()
-            if np.abs(dense_array(product - product.T)).max() > 1e-9 * size:
-                raise InputError(f"'{first.name}' and '{second.name}' do not commute, they must")
-
-
-def _moved_parameters(member: ExponentialSymmetry) -> np.ndarray:
-    moved = np.zeros(member.parameters, dtype=bool)
-    moved[member.directions.nonzero()[0]] = True
-    return moved
+    used = [np.unique(member.directions.nonzero()[0]) for member in members]
+    owner = np.repeat(np.arange(len(members)), [len(places) for places in used])
+    moves = sparse.csr_array(
+        (np.ones(len(owner)), (owner, np.concatenate(used))),
+        shape=(len(members), members[0].parameters),
+    )
+    sharing = sparse.triu(moves @ moves.T, 1).nonzero()
+    for first, second in ((members[j], members[k]) for j, k in zip(*sharing, strict=True)):
+        product = first.matrix() @ second.matrix()
+        size = np.abs(first.values).max() * np.abs(second.values).max()
+        if np.abs(dense_array(product - product.T)).max() > 1e-9 * size:
+            raise InputError(f"'{first.name}' and '{second.name}' do not commute, they must")
 
 
 def _sparse_eigenpairs(matrix: sparse.csr_array) -> tuple[np.ndarray, sparse.csc_array]:
