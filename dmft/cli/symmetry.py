@@ -95,6 +95,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
     config, points = _subject(arguments)
     rows = _check_model(config) if points is None else _check_points(config, points, arguments)
+    rows.sort(key=lambda row: -row["violation"])
     if arguments.json:
         print_json({"symmetries": rows})
         return 0
@@ -128,7 +129,7 @@ def _check_model(config: SymmetryConfig) -> list[dict[str, Any]]:
 def _check_points(
     config: SymmetryConfig, points: Points, arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """The worst of all checkpoints."""
+    """Each symmetry at the checkpoint where it holds worst."""
     from dmft.symmetry.report import validate_at
 
     assert config.symmetry is not None
@@ -142,7 +143,7 @@ def _check_points(
             max(pair, key=lambda row: row["violation"])
             for pair in zip(rows, worst or rows, strict=True)
         ]
-    return sorted(worst, key=lambda row: -row["violation"])
+    return worst
 
 
 def _check_at(
@@ -167,7 +168,7 @@ def _check_at(
         rows.append(
             {"name": symmetry.name, "charge": charge, "violation": violation, "step_error": error}
         )
-    return sorted(rows, key=lambda row: -row["violation"])
+    return rows
 
 
 def _equilibrium(arguments: argparse.Namespace) -> int:

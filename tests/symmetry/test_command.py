@@ -66,6 +66,13 @@ def test_check(folder, capsys):
     assert all(row["step_error"] < 1e-12 for row in found)
     found = called(capsys, "check", *CHECKPOINTS)["symmetries"]
     assert sorted(row["name"] for row in found) == ["unit 0", "unit 1"]
+    violations = [row["violation"] for row in found]
+    alone = {"unit 0": [], "unit 1": []}
+    for step in (0, 10, 20, 30):
+        files = ["--checkpoints", f"run/step-{step}.npz", "--gradients", f"grads/step-{step}.npz"]
+        for row in called(capsys, "check", "layers.toml", *files)["symmetries"]:
+            alone[row["name"]].append(row["violation"])
+    assert [max(alone[row["name"]]) for row in found] == violations
     assert main(["symmetry", "check", "diagonal.toml", "--set", "model.dimension=20"]) == 0
     printed = capsys.readouterr().out
     assert "and 8 more, none worse" in printed and "all 20 hold" in printed
