@@ -146,8 +146,10 @@ def _draw_charges(axes: Axes, report: Report, method: str) -> None:
 
 
 def _draw_curves(axes: Axes, report: Report, methods: list[str], what: str) -> None:
+    step = report.step
     if what == "residual":
-        values = np.maximum(np.abs(report.residual).max(axis=-1), _ROUNDING)
+        step = step[1:]  # at the first one it is zero by definition
+        values = np.maximum(np.abs(report.residual[1:]).max(axis=-1), _ROUNDING)
         axes.set_title("charge minus prediction, over its scale", fontsize=10)
         axes.set_yscale("log")
     else:
@@ -158,9 +160,7 @@ def _draw_curves(axes: Axes, report: Report, methods: list[str], what: str) -> N
             axes.set_yscale("log")
     for method in methods:
         label, colour = _STYLE[method]
-        lines = axes.plot(
-            report.step, values[:, report.of_method(method)], color=colour, linewidth=1.1
-        )
+        lines = axes.plot(step, values[:, report.of_method(method)], color=colour, linewidth=1.1)
         lines[0].set_label(label)
     axes.set_xlabel("step")
     axes.locator_params(axis="x", nbins=5)
