@@ -15,13 +15,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
 from dmft.errors import InputError
+from dmft.symmetry.eigenpairs import VANISHED, dense_array, eigenpairs, on_rows, unit_columns
 from dmft.symmetry.gradients import Gradients, per_sample_array
 
 _ASYMMETRY = 1e-12  # of the largest entry: what rounding may leave
-_VANISHED = 1e-13  # of the largest eigenvalue: what rounding may make of zero
 # A gradient this much smaller than the largest one is held to the standard of that size.
 _SMALL_GRADIENT = 1e-6
 
@@ -114,11 +114,11 @@ class ExponentialSymmetry:
         if not np.isfinite(matrix.data).all():
             raise InputError("holds NaN or infinity", name)
         _check_symmetric(matrix, matrix.T, name)
-        return cls._trimmed(*_sparse_eigenpairs((matrix + matrix.T) / 2), name)
+        return cls._trimmed(*eigenpairs((matrix + matrix.T) / 2), name)
 
     @classmethod
     def _trimmed(cls, values: np.ndarray, directions: Any, name: str) -> ExponentialSymmetry:
-        kept = np.abs(values) > _VANISHED * np.abs(values).max(initial=0.0)
+        kept = np.abs(values) > VANISHED * np.abs(values).max(initial=0.0)
         if not kept.any():
             raise InputError("is zero, must move some parameter", name)
         return cls(values[kept], directions[:, np.flatnonzero(kept)], name)
@@ -135,11 +135,11 @@ class ExponentialSymmetry:
 
     def project(self, vectors: np.ndarray) -> np.ndarray:
         """Components N^T x of vectors (..., P) along the eigenvectors, shape (..., r)."""
-        return _on_rows(np.asarray(vectors), self.directions)
+        return on_rows(np.asarray(vectors), self.directions)
 
     def apply(self, vectors: np.ndarray) -> np.ndarray:
         """A x for vectors (..., P)."""
-        return _on_rows(self.project(vectors) * self.values, self.directions.T)
+        return on_rows(self.project(vectors) * self.values, self.directions.T)
 
     def charge(self, theta: np.ndarray) -> np.ndarray:
         """C = theta^T A theta of parameters (..., P)."""
@@ -148,7 +148,7 @@ class ExponentialSymmetry:
     def orbit(self, theta: np.ndarray, lam: float) -> np.ndarray:
         """exp(lam A) theta, shape (..., P)."""
         moved = np.expm1(lam * self.values) * self.project(theta)
-        return np.asarray(theta + _on_rows(moved, self.directions.T))
+        return np.asarray(theta + on_rows(moved, self.directions.T))
 
     def matrix(self) -> Any:
         """A as a matrix, of the kind (dense or sparse) of its eigenvectors."""
@@ -165,7 +165,7 @@ class ExponentialSymmetry:
         ------
         InputError : gradients of the wrong shape, or not finite.
         """
-        theta = self._checked(theta)
+        theta = self.checked(theta)
         rows = per_sample_array(gradients, theta)
         direction = self.apply(theta)
         size = np.linalg.norm(rows, axis=1)
@@ -190,7 +190,7 @@ class ExponentialSymmetry:
         InputError : the loss of a sample lacks the symmetry, the worst is named; or gradients of
             the wrong shape.
         """
-        rows = per_sample_array(gradients, self._checked(theta))
+        rows = per_sample_array(gradients, self.checked(theta))
         if tolerance is None:
             tolerance = float(np.sqrt(np.finfo(rows.dtype).eps))
         found = self.violations(theta, rows)
@@ -205,7 +205,13 @@ class ExponentialSymmetry:
             )
         return float(found[worst])
 
-    def _checked(self, theta: np.ndarray) -> np.ndarray:
+    def checked(self, theta: np.ndarray) -> np.ndarray:
+        """Parameters as an array (P,).
+
+        Raises
+        ------
+        InputError : another shape.
+        """
         theta = np.asarray(theta)
         if theta.shape != (self.parameters,):
             raise InputError(
@@ -235,7 +241,7 @@ class Symmetries:
             [member.values[:, None] for member in members], format="csr"
         )
         # Eigenvectors along the axes, as those of diagonal A, need no multiplication.
-        self._places = _unit_columns(self.directions)
+        self._places = unit_columns(self.directions)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -254,7 +260,7 @@ class Symmetries:
         """Components (..., R) of vectors (..., P) along all eigenvectors."""
         if self._places is not None:
             return np.asarray(vectors[..., self._places])
-        return _on_rows(vectors, self.directions)
+        return on_rows(vectors, self.directions)
 
     def charges(self, theta: np.ndarray) -> np.ndarray:
         """theta^T A_k theta of parameters (..., P), shape (..., K)."""
@@ -264,114 +270,11 @@ class Symmetries:
         """left^T A_k right of vectors (..., P), shape (..., K)."""
         first = self.project(left)
         second = first if right is left else self.project(right)
-        return _on_rows(first * second, self.values)
+        return on_rows(first * second, self.values)
 
     def sizes(self, theta: np.ndarray) -> np.ndarray:
         """sum_i |mu_i| (n_i . theta)^2 of each symmetry: the scale of its charge, (..., K)."""
-        return _on_rows(self.project(theta) ** 2, abs(self.values))
-
-
-def _on_rows(vectors: np.ndarray, matrix: Any) -> np.ndarray:
-    """vectors @ matrix for any number of leading axes, which sparse matrices do not take."""
-    flat = vectors.reshape(-1, vectors.shape[-1]) @ matrix
-    return np.asarray(flat).reshape(*vectors.shape[:-1], matrix.shape[1])
-
-
-def _unit_columns(directions: Any) -> np.ndarray | None:
-    """Row of the single entry 1 of every column, or None if there are other columns."""
-    if not sparse.issparse(directions):
-        return None
-    columns = sparse.csc_array(directions)
-    if (np.diff(columns.indptr) != 1).any() or (columns.data != 1.0).any():
-        return None
-    return np.asarray(columns.indices)
-
-
-def dense_array(matrix: Any) -> np.ndarray:
-    """A matrix as a dense array."""
-    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix)
-
-
-def joint_basis(
-    members: Sequence[ExponentialSymmetry],
-) -> tuple[np.ndarray, Any]:
-    """Common eigenvectors of commuting symmetries.
-
-    A random combination of the A_k has, almost surely, no more degenerate eigenvalues than all of
-    them together; its eigenvectors are then those of each.
-
-    Returns
-    -------
-    values : eigenvalue of each A_k at each common eigenvector, shape (R, K).
-    directions : orthonormal eigenvectors, shape (P, R).
-
-    Raises
-    ------
-    InputError : two of them do not commute.
-    """
-    stack = Symmetries(members)
-    _check_commuting(members)
-    mix = np.random.default_rng(0).uniform(1.0, 2.0, len(members))
-    if sparse.issparse(stack.directions):
-        weights = sparse.diags_array(np.asarray(stack.values @ mix))
-        mixed = stack.directions @ weights @ stack.directions.T
-        directions = _sparse_eigenpairs(sparse.csr_array((mixed + mixed.T) / 2))[1]
-    else:
-        span = linalg.orth(stack.directions)
-        inside = span.T @ stack.directions
-        mixed = (inside * np.asarray(stack.values @ mix)) @ inside.T
-        directions = span @ np.linalg.eigh((mixed + mixed.T) / 2)[1]
-    columns = []
-    for member in members:
-        overlap = directions.T @ member.directions
-        squares = overlap.power(2) if sparse.issparse(overlap) else overlap**2
-        columns.append(np.asarray(squares @ member.values))
-    values = np.stack(columns, axis=1)
-    values[np.abs(values) < _VANISHED * np.abs(values).max()] = 0.0
-    return values, directions
-
-
-def _check_commuting(members: Sequence[ExponentialSymmetry]) -> None:
-    """A_j A_k must be symmetric; those on separate parameters commute anyway."""
-    used = [np.unique(member.directions.nonzero()[0]) for member in members]
-    owner = np.repeat(np.arange(len(members)), [len(places) for places in used])
-    moves = sparse.csr_array(
-        (np.ones(len(owner)), (owner, np.concatenate(used))),
-        shape=(len(members), members[0].parameters),
-    )
-    sharing = sparse.triu(moves @ moves.T, 1).nonzero()
-    for first, second in ((members[j], members[k]) for j, k in zip(*sharing, strict=True)):
-        product = first.matrix() @ second.matrix()
-        size = np.abs(first.values).max() * np.abs(second.values).max()
-        if np.abs(dense_array(product - product.T)).max() > 1e-9 * size:
-            raise InputError(f"'{first.name}' and '{second.name}' do not commute, they must")
-
-
-def _sparse_eigenpairs(matrix: sparse.csr_array) -> tuple[np.ndarray, sparse.csc_array]:
-    """Eigenpairs of a sparse symmetric matrix, block by connected block; zero rows are left out."""
-    matrix.eliminate_zeros()
-    used = np.flatnonzero(np.diff(matrix.indptr))
-    inner = matrix[used][:, used]
-    count, label = sparse.csgraph.connected_components(inner, directed=False)
-    order = np.argsort(label, kind="stable")
-    ends = np.cumsum(np.bincount(label, minlength=count))
-    values, rows, columns, entries = [], [], [], []
-    at = 0
-    for block in np.split(order, ends[:-1]) if count else []:
-        if len(block) == 1:
-            found, vectors = inner[block, block], np.ones((1, 1))
-        else:
-            found, vectors = np.linalg.eigh(inner[block][:, block].toarray())
-        values.append(np.ravel(found))
-        rows.append(np.repeat(used[block], len(block)))
-        columns.append(np.tile(np.arange(at, at + len(block)), len(block)))
-        entries.append(vectors.ravel())
-        at += len(block)
-    if not values:
-        return np.zeros(0), sparse.csc_array((matrix.shape[0], 0))
-    place = (np.concatenate(rows), np.concatenate(columns))
-    directions = sparse.csc_array((np.concatenate(entries), place), shape=(matrix.shape[0], at))
-    return np.concatenate(values), directions
+        return on_rows(self.project(theta) ** 2, abs(self.values))
 
 
 def _numbers(values: Any, name: str) -> np.ndarray:

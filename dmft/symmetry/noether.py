@@ -20,7 +20,8 @@ import numpy as np
 from scipy import sparse
 
 from dmft.errors import InputError
-from dmft.symmetry.exponential import ExponentialSymmetry, joint_basis
+from dmft.symmetry.commuting import joint_basis
+from dmft.symmetry.exponential import ExponentialSymmetry
 from dmft.symmetry.gradients import Gradients, noise_power, per_sample_array
 
 
@@ -167,10 +168,10 @@ def orbit_through(
     rows = per_sample_array(gradients, theta)
     if len(members) == 1:
         (only,) = members
-        only._checked(theta)
+        only.checked(theta)
         values, directions = only.values[:, None], only.directions
     else:
-        members[0]._checked(theta)
+        members[0].checked(theta)
         values, directions = joint_basis(members)
     if sparse.issparse(directions):
         directions = sparse.csc_array(directions)

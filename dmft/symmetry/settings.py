@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -115,16 +116,16 @@ def load_symmetry_config(path: Path | None, overrides: Sequence[str] = ()) -> Sy
 
 def _read_matrix(path: Path) -> ExponentialSymmetry:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        if "format" in arrays:
-            return ExponentialSymmetry.of(sparse.load_npz(path), path.stem)
+        with zipfile.ZipFile(path):
+            archive = np.load(path, allow_pickle=False)
+        arrays = {name: archive[name] for name in archive.files}
+        matrix = sparse.load_npz(path) if "format" in arrays else arrays.get("matrix")
     except FileNotFoundError:
         raise InputError("no such file", str(path)) from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"is no .npz file of arrays ({error})", str(path)) from None
-    if "matrix" in arrays:
-        return ExponentialSymmetry.of(arrays["matrix"], str(path))
+    if matrix is not None:
+        return ExponentialSymmetry.of(matrix, str(path))
     if "diagonal" in arrays:
         return ExponentialSymmetry.diagonal(arrays["diagonal"], str(path))
     if {"vectors", "core"} <= set(arrays):

@@ -239,6 +239,21 @@ def test_matrices_that_are_no_symmetry(folder, capsys, arrays, message):
     assert message in captured.err and captured.err.count("\n") == 1
 
 
+def test_files_that_hold_no_matrix(folder, capsys):
+    from scipy import sparse
+
+    (folder / "matrix.toml").write_text("[symmetry]\nkind = 'matrix'\nfile = 'a.npz'\n")
+    words = ["symmetry", "check", "matrix.toml", *CHECKPOINTS[1:]]
+    assert main(words) == 2
+    assert "a.npz: no such file" in capsys.readouterr().err
+    (folder / "a.npz").write_text("no")
+    assert main(words) == 2
+    assert "a.npz: is no .npz file of arrays" in capsys.readouterr().err
+    sparse.save_npz("a.npz", sparse.csr_array(np.triu(np.ones((10, 10)))))
+    assert main(words) == 2
+    assert "a.npz: is not symmetric" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["matrix", "diagonal", "vectors", "sparse"])
 def test_matrices_from_files(folder, capsys, kind):
     from scipy import sparse

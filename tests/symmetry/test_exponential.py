@@ -8,7 +8,7 @@ from scipy import linalg, sparse
 
 from dmft.errors import InputError
 from dmft.symmetry import ExponentialSymmetry, Symmetries
-from dmft.symmetry.exponential import joint_basis
+from dmft.symmetry.commuting import joint_basis
 
 P = 7
 
