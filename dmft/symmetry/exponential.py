@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,11 +126,6 @@ class ExponentialSymmetry:
     def parameters(self) -> int:
         """P, the number of parameters it acts on."""
         return int(self.directions.shape[0])
-
-    @cached_property
-    def trace(self) -> float:
-        """Tr A."""
-        return float(self.values.sum())
 
     def project(self, vectors: np.ndarray) -> np.ndarray:
         """Components N^T x of vectors (..., P) along the eigenvectors, shape (..., r)."""
