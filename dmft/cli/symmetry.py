@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dmft.symmetry.exponential import ExponentialSymmetry
     from dmft.symmetry.settings import SymmetryConfig
 
+_SHOWN = 12  # symmetries that `check` prints
 # Those of dmft.symmetry.training, which takes long to import.
 METHODS = ("sgd", "gd", "injected-noise")
 SUMMARY = "symmetries of losses, their charges and noise equilibria"
@@ -94,7 +95,11 @@ def _check(arguments: argparse.Namespace) -> int:
     from dmft.cli.output import print_json
 
     config, points = _subject(arguments)
-    rows = _check_model(config) if points is None else _check_points(config, points, arguments)
+    tolerance = arguments.tolerance
+    if points is None:
+        rows = _check_model(config, tolerance)
+    else:
+        rows = _check_points(config, points, tolerance)
     rows.sort(key=lambda row: -row["violation"])
     if arguments.json:
         print_json({"symmetries": rows})
@@ -113,21 +118,18 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_SHOWN = 12
-
-
-def _check_model(config: SymmetryConfig) -> list[dict[str, Any]]:
+def _check_model(config: SymmetryConfig, tolerance: float | None) -> list[dict[str, Any]]:
     from dmft.symmetry.training import starts_of
 
     assert config.model is not None
     x, y = config.data.draw(*config.model.widths)
     theta = starts_of(config.model, config.training)[0]
     gradients = config.model.per_sample(theta, x, y)
-    return _check_at(config.model.symmetries(), theta, gradients, config, None)
+    return _check_at(config.model.symmetries(), theta, gradients, config, tolerance)
 
 
 def _check_points(
-    config: SymmetryConfig, points: Points, arguments: argparse.Namespace
+    config: SymmetryConfig, points: Points, tolerance: float | None
 ) -> list[dict[str, Any]]:
     """Each symmetry at the checkpoint where it holds worst."""
     from dmft.symmetry.report import validate_at
@@ -137,8 +139,8 @@ def _check_points(
     worst: list[dict[str, Any]] = []
     for point in points:
         for symmetry in symmetries:
-            validate_at(symmetry, point, arguments.tolerance)
-        rows = _check_at(symmetries, point.theta, point.gradients, config, arguments.tolerance)
+            validate_at(symmetry, point, tolerance)
+        rows = _check_at(symmetries, point.theta, point.gradients, config, tolerance)
         worst = [
             max(pair, key=lambda row: row["violation"])
             for pair in zip(rows, worst or rows, strict=True)
@@ -191,7 +193,9 @@ def _equilibrium(arguments: argparse.Namespace) -> int:
 
     with threadpool_limits(arguments.threads):
         if points is None:
-            found, draw = summary.of_model(config, at_end=arguments.at == "end")
+            found, draw = summary.of_model(
+                config, arguments.tolerance, at_end=arguments.at == "end"
+            )
         else:
             *_, last = points
             found, draw = summary.of_point(

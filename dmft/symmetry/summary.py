@@ -23,7 +23,9 @@ Draw = Callable[[Path], None]
 _ROWS = 12
 
 
-def of_model(config: SymmetryConfig, *, at_end: bool) -> tuple[dict[str, Any], Draw]:
+def of_model(
+    config: SymmetryConfig, tolerance: float | None, *, at_end: bool
+) -> tuple[dict[str, Any], Draw]:
     """The equilibrium on the orbit of the start, or of the end of training, of a model.
 
     Raises
@@ -44,7 +46,7 @@ def of_model(config: SymmetryConfig, *, at_end: bool) -> tuple[dict[str, Any], D
     point = Point(0.0, "the model", theta, model.per_sample(theta, x, y))
     if isinstance(model, TwoLayerLinear) and model.hidden > 1:
         return _of_two_layers(model, point, x, y, training)
-    found, draw = of_point(point, model.symmetries(), training, None)
+    found, draw = of_point(point, model.symmetries(), training, tolerance)
     sharpness = [
         None if at is None else float(model.sharpness(at, x, y))
         for at in (theta, found["parameters"])
