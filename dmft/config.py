@@ -96,7 +96,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     """
     table: dict[str, Any] = {} if path is None else read_toml(Path(path))
     for override in overrides:
-        _apply(table, override)
+        apply_override(table, override)
     return parse_config(table)
 
 
@@ -184,7 +184,13 @@ def assign(table: dict[str, Any], key: str, value: Any) -> None:
     table[last] = value
 
 
-def _apply(table: dict[str, Any], override: str) -> None:
+def apply_override(table: dict[str, Any], override: str) -> None:
+    """Change one setting of nested tables, given as `section.key=value` with the value in TOML.
+
+    Raises
+    ------
+    InputError : another form, or a part of the key is a value.
+    """
     key, separator, text = override.partition("=")
     key = key.strip()
     if not separator or "." not in key or not all(key.split(".")):

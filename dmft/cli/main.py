@@ -28,6 +28,7 @@ COMMANDS = (
     "plot",
     "info",
     "conservation",
+    "symmetry",
     "sweep",
     "trajectory",
 )

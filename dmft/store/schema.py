@@ -29,6 +29,10 @@ SCALES = {
     "path": "paths/path",
     "seed": "seed",
     "block": "kernels/blocks/block",
+    "step": "step",
+    "run": "run",
+    "symmetry": "symmetry",
+    "parameter": "parameter",
 }
 
 

@@ -37,6 +37,7 @@ PAGES = (
     "conservation.md",
     "sweeps.md",
     "trajectories.md",
+    "symmetry.md",
 )
 
 
