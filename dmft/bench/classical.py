@@ -23,13 +23,13 @@ import numpy as np
 from dmft.bench.cases import Case
 from dmft.bench.clock import cpu_seconds
 from dmft.bench.ledger import Ledger, Record
-from dmft.bench.outcome import Outcome, PowerLaw, Rung
+from dmft.bench.outcome import CURVE, Outcome, PowerLaw, Rung
 from dmft.errors import DmftError
 
 TIMINGS = 3
 _TOLERANCE = 3e-3  # of the iteration: far below what is asked for
 _BIAS_PATHS, _BIAS_SEEDS = 4096, 4
-_NOISE_PATHS, _NOISE_SEEDS = (64, 256, 1024), 6
+_NOISE_PATHS, _NOISE_SEEDS = (128, 256, 512), 8
 _RATE_PATHS, _RATE_REFINEMENT = 64, 4
 _BIAS_SHARE = 0.6
 
@@ -69,6 +69,7 @@ def race(
         f"error^2 = ({law.bias:.3g} step)^2 + {law.noise**2:.3g}/n_paths (fitted power of n_paths "
         f"{spread}); {law.sweeps:.0f} sweeps of n_paths T^3/6 at {law.rate / 1e9:.1f}e9 per second"
     )
+    outcome.curve = [(law.seconds(*law.configuration(error)), error) for error in CURVE]
     for target in targets:
         step, n_paths = law.configuration(target)
         seconds = law.seconds(step, n_paths)
@@ -121,7 +122,7 @@ def _law(
     rate = fine["sweeps"] * _RATE_PATHS * steps**3 / 6.0 / fine["seconds"]
     law = Law(
         bias=bias,
-        noise=float(np.sqrt(np.mean(scaled**2))),
+        noise=float(np.exp(np.mean(np.log(scaled)))),
         sweeps=float(max(sweeps)),
         rate=rate,
         longest=case.step,
@@ -135,9 +136,7 @@ def _errors(
     ledger: Ledger,
 ) -> np.ndarray:  # fmt: skip
     """Relative errors, shape (seed, times up to the horizon)."""
-    risks = [
-        _solve(case, step, n_paths, horizon, seed, ledger)["risk"] for seed in range(seeds)
-    ]
+    risks = [_solve(case, step, n_paths, horizon, seed, ledger)["risk"] for seed in range(seeds)]
     return np.array(risks) / reference[: len(risks[0])] - 1.0
 
 

@@ -11,14 +11,17 @@ an explicit Runge-Kutta pair of SciPy; both at tolerances that add less than 0.2
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from statistics import median
 
 import numpy as np
 
 from dmft.bench.cases import Case
 from dmft.bench.clock import cpu_seconds
 from dmft.bench.ledger import Ledger, Record
-from dmft.bench.outcome import Outcome, Rung
+from dmft.bench.outcome import CURVE, Outcome, Rung
 from dmft.networks import DEPTH_TWO
 from dmft.problem import Problem
 
@@ -74,27 +77,20 @@ def race(
             error = float(np.hypot(slope / pool.dimension, np.sqrt(pool.spread / count)))
             label = f"{count} runs, d = {pool.dimension}"
             outcome.rungs.append(Rung(label, count * pool.seconds, error, float("nan")))
+    outcome.curve = [(cheapest(pools, slope, error)[0], error) for error in CURVE]
     for target in targets:
-        options = [
-            (needed * pool.seconds, needed, pool.dimension)
-            for pool in pools
-            if (needed := _runs_needed(pool.spread, slope / pool.dimension, target))
-        ]
-        if not options:
-            outcome.reached[target] = _beyond(pools, slope, target)
-            continue
-        seconds, count, dimension = min(options)
+        seconds, count, dimension = cheapest(pools, slope, target)
         label = f"{count} runs, d = {dimension}"
-        measured = seconds <= budget
+        measured = seconds <= budget and dimension <= pools[-1].dimension
         if measured:
             times = [
                 ledger.measure(
                     f"{case.name}/ensemble/{kind}, {label}/timing {i}",
-                    lambda i=i: _runs(case, dimension, kind, 7919 + i, count=count),
+                    partial(_runs, case, dimension, kind, 7919 + i, count=count),
                 )["seconds"]
                 for i in range(TIMINGS)
             ]
-            seconds = float(np.median(times))
+            seconds = median(times)
         outcome.reached[target] = Rung(label, seconds, target, float("nan"), measured)
     return outcome
 
@@ -108,26 +104,24 @@ def bias_slope(pools: list[Pool]) -> float:
     return float(np.sqrt(max(np.mean(slope**2 - 1.0 / weights.sum(axis=0)), 0.0)))
 
 
-def _runs_needed(spread: float, bias: float, target: float) -> int | None:
-    """N with an error of `target`; None where the bias alone is larger."""
-    room = target**2 - bias**2
-    return max(1, int(np.ceil(spread / room))) if room > 0.0 else None
+def cheapest(pools: list[Pool], slope: float, target: float) -> tuple[float, int, int]:
+    """CPU seconds, runs N and dimension d of the cheapest ensemble with an error of `target`.
 
-
-def _beyond(pools: list[Pool], slope: float, target: float) -> Rung:
-    """Beyond the dimensions measured: seconds per run like d^2 (to its favour), variance like 1/d."""
+    Beyond the largest pool variance falls like 1/d and seconds grow like d^2, the least that a
+    product with the features can take.
+    """
     last = pools[-1]
-
-    def cost(dimension: int) -> float:
-        return float(last.seconds * (dimension / last.dimension) ** 2)
-
-    options = [
-        (needed * cost(dimension), needed, dimension)
-        for dimension in last.dimension * 2 ** np.arange(1, 12)
-        if (needed := _runs_needed(last.spread * last.dimension / dimension, slope / dimension, target))
-    ]
-    seconds, count, dimension = min(options)
-    return Rung(f"{count} runs, d = {dimension}", seconds, target, float("nan"), measured=False)
+    options = [(pool.dimension, pool.spread, pool.seconds) for pool in pools]
+    for factor in 2 ** np.arange(1, 16):
+        beyond = last.dimension * int(factor)
+        options.append((beyond, last.spread / factor, last.seconds * float(factor) ** 2))
+    found = []
+    for dimension, spread, seconds in options:
+        room = target**2 - (slope / dimension) ** 2
+        if room > 0.0:
+            count = max(1, int(np.ceil(spread / room)))
+            found.append((count * seconds, count, dimension))
+    return min(found)
 
 
 def _faster(case: Case, ledger: Ledger) -> str:
@@ -138,7 +132,7 @@ def _faster(case: Case, ledger: Ledger) -> str:
     seconds = {
         kind: ledger.measure(
             f"{case.name}/ensemble/{kind}, d = {dimension}/trial",
-            lambda kind=kind: _runs(case, dimension, kind, 1, count=_TRIALS),
+            partial(_runs, case, dimension, kind, 1, count=_TRIALS),
         )["seconds"]
         for kind in INTEGRATORS
     }
@@ -160,7 +154,13 @@ def _pool(
 
 
 def _runs(
-    case: Case, dimension: int, kind: str, seed: int, *, count: int = 10_000, seconds: float = np.inf
+    case: Case,
+    dimension: int,
+    kind: str,
+    seed: int,
+    *,
+    count: int = 10_000,
+    seconds: float = np.inf,
 ) -> Record:
     """`count` independent runs, or as many as take the given seconds, at least eight."""
     risks: list[np.ndarray] = []
@@ -168,7 +168,9 @@ def _runs(
     for sequence in np.random.SeedSequence([seed, dimension]).spawn(count):
         if spent >= seconds and len(risks) >= 8:
             break
-        risk, took = cpu_seconds(lambda s=sequence: run(case.problem, dimension, case.times, kind, s))
+        risk, took = cpu_seconds(
+            lambda s=sequence: run(case.problem, dimension, case.times, kind, s)
+        )
         risks.append(risk)
         spent += took
     curves = np.array(risks)
@@ -207,12 +209,21 @@ def run(
     return np.mean(drawn.variance * (weights - drawn.teacher) ** 2, axis=1)
 
 
-def _explicit(features, labels, weights_of, times, tolerance):  # type: ignore[no-untyped-def]
+def _explicit(
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights_of: Callable[[np.ndarray, float], np.ndarray],
+    times: np.ndarray,
+    tolerance: float,
+) -> np.ndarray:
     """G = X^T z with z' = X w(G) - y, by the Bogacki-Shampine pair: stability limits its steps."""
     from scipy.integrate import solve_ivp
 
+    def rate(time: float, dual: np.ndarray) -> np.ndarray:
+        return features @ weights_of(dual @ features, time) - labels
+
     found = solve_ivp(
-        lambda time, dual: features @ weights_of(dual @ features, time) - labels,
+        rate,
         (0.0, times[-1]), np.zeros(len(labels)), method="RK23", t_eval=times,
         rtol=tolerance, atol=0.01 * tolerance,
     )  # fmt: skip

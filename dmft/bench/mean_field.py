@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -77,7 +78,7 @@ def _rung(case: Case, n_paths: int, rtol: float, reference: np.ndarray, ledger: 
     records = [
         ledger.measure(
             f"{case.name}/mean-field/{label}/seed {seed}",
-            lambda seed=seed: solved(case, n_paths, rtol, seed),
+            partial(solved, case, n_paths, rtol, seed),
         )
         for seed in range(1, case.seeds + 1)
     ]
@@ -92,7 +93,7 @@ def _timed(case: Case, rung: Rung, n_paths: int, rtol: float, ledger: Ledger) ->
     records = [
         ledger.measure(
             f"{case.name}/mean-field/{rung.label}/timing {i}",
-            lambda i=i: solved(case, n_paths, rtol, _FIRST_TIMING + i),
+            partial(solved, case, n_paths, rtol, _FIRST_TIMING + i),
         )
         for i in range(TIMINGS)
     ]

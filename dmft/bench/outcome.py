@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+CURVE = np.geomspace(0.002, 0.1, 30).tolist()  # errors along the law of a contestant
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -27,11 +29,13 @@ class Outcome:
     """Rungs in order of cost, and for each target the cheapest rung that meets it.
 
     law : in words, what seconds beyond the rungs rest on.
+    curve : seconds and error along the law, for pictures.
     """
 
     rungs: list[Rung] = field(default_factory=list)
     reached: dict[float, Rung] = field(default_factory=dict)
     law: str = ""
+    curve: list[tuple[float, float]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -39,6 +43,7 @@ class Outcome:
             "rungs": [asdict(rung) for rung in self.rungs],
             "reached": {f"{target:g}": asdict(rung) for target, rung in self.reached.items()},
             "law": self.law,
+            "curve": self.curve,
         }
 
 

@@ -30,6 +30,7 @@ COMMANDS = (
     "conservation",
     "sweep",
     "trajectory",
+    "bench",
 )
 
 _DESCRIPTION = "Dynamical mean-field theory of diagonal linear networks."

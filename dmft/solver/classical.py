@@ -33,7 +33,6 @@ from dmft.population import Coordinates, strata
 from dmft.problem import Problem
 from dmft.solution import Kernels
 
-
 _ROWS = 32  # time steps whose memory of the rows before is one matrix product
 
 
