@@ -26,6 +26,12 @@ _COUNTERS = {
     "tangent_bytes": ("bytes of tangents read", VERMILION, "s"),
 }
 
+_VARIED = (
+    ("by_time", "t_max", "final time (units of the flow)"),
+    ("by_paths", "n_paths", "paths"),
+    ("by_tolerance", "rtol", "rtol"),
+)
+
 
 def draw_race(results: Record, path: Path) -> None:
     """Error against CPU seconds, one panel for each problem."""
@@ -84,21 +90,23 @@ def draw_growth(result: Record, path: Path) -> None:
 
     figure = Figure(figsize=(12.0, 4.0), layout="constrained")
     axes = figure.subplots(1, 3)
-    parts = (
-        ("by_time", "t_max", "final time (units of the flow)"),
-        ("by_paths", "n_paths", "paths"),
-        ("by_tolerance", "rtol", "rtol"),
-    )
-    for place, (part, variable, label) in zip(axes, parts, strict=True):
-        for counter, (name, colour, marker) in _COUNTERS.items():
-            rows = result[part]
-            place.plot(
-                [row[variable] for row in rows], [row[counter] for row in rows],
-                marker=marker, color=colour, linewidth=1, label=name,
-            )  # fmt: skip
-        place.set(xscale="log", yscale="log", xlabel=label)
-        place.grid(alpha=0.3, which="both")
-    axes[0].set_ylabel("count (pilot and one replicate)")
-    axes[0].legend(fontsize=8)
+    for place, (part, variable, label) in zip(axes, _VARIED, strict=True):
+        rows = result[part]
+        x = [row[variable] for row in rows]
+        # Panels grow with log time, so nodes and sweeps stand on a linear axis there.
+        shown = ("nodes", "sweeps") if part == "by_time" else tuple(_COUNTERS)
+        for counter in shown:
+            name, colour, marker = _COUNTERS[counter]
+            first = 1.0 if part == "by_time" else rows[0][counter]
+            y = [row[counter] / first for row in rows]
+            place.plot(x, y, marker=marker, color=colour, linewidth=1, label=name)
+        place.set(xscale="log", xlabel=label)
+        place.set_xticks(x, [f"{value:g}" for value in x])
+        place.set_xticks([], minor=True)
+        place.grid(alpha=0.3)
+        place.legend(fontsize=8)
+        if part != "by_time":
+            place.set(yscale="log", ylabel="relative to the first")
+    axes[0].set(ylabel="count", ylim=(0.0, None))
     figure.suptitle(result["case"], fontsize=10)
     figure.savefig(path, dpi=110)
