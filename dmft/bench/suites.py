@@ -40,6 +40,7 @@ def run(suites: Sequence[str], problems: Sequence[str], small: bool, ledger: Led
     InputError : the ledger holds measurements of the other size.
     """
     import dmft
+    from dmft.solver.classical import classical_solve
 
     size = "quick" if small else "full"
     if ledger.head.setdefault("size", size) != size:
@@ -48,6 +49,7 @@ def run(suites: Sequence[str], problems: Sequence[str], small: bool, ledger: Led
         )
     # Compiled kernels are loaded before anything is timed.
     dmft.solve(dmft.Problem(), t_max=0.1, n_paths=64, replicates=1, threads=1)
+    classical_solve(dmft.Problem(), t_max=0.1, step=0.05, n_paths=16)
     ledger.head["machine"] = machine()
     if "time-to-accuracy" in suites:
         found = ledger.results.setdefault("time-to-accuracy", {})
