@@ -30,7 +30,7 @@ TIMINGS = 3
 _TOLERANCE = 3e-3  # of the iteration: far below what is asked for
 _BIAS_PATHS, _BIAS_SEEDS = 4096, 4
 _NOISE_PATHS, _NOISE_SEEDS = (128, 256, 512), 8
-_RATE_PATHS, _RATE_REFINEMENT = 64, 4
+_RATE_PATHS, _RATE_REFINEMENT = 256, 2
 _BIAS_SHARE = 0.6
 
 
@@ -46,7 +46,7 @@ class Law:
     t_max: float
 
     def configuration(self, target: float) -> tuple[float, int]:
-        """Step (a whole number fit t_max) and n_paths of the least work with this error."""
+        """Step (a whole number of which is t_max) and n_paths of the least work with this error."""
         step = self.longest
         if self.bias > 0.0:
             step = min(step, target * _BIAS_SHARE**0.5 / self.bias)
