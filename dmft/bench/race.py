@@ -13,13 +13,15 @@ from dmft.bench.reference import reference
 
 CONTESTANTS = ("mean-field", "classical", "ensemble")
 _POOL_SECONDS = 15.0  # CPU seconds for the ensemble's pool of each dimension
-BUDGET = 30.0  # CPU seconds of a rival's run up to which it is made, three times
+RIVAL_SECONDS = 30.0  # of a rival's run, up to which it is made three times instead of predicted
 
 
-def time_to_accuracy(case: Case, ledger: Ledger, small: bool = False) -> Record:
+def time_to_accuracy(
+    case: Case, ledger: Ledger, small: bool = False, rival_seconds: float = RIVAL_SECONDS
+) -> Record:
     """Outcomes of all contestants on one case, and how much longer than the solver others take."""
     against = reference(case, ledger)
-    budget, pool = (BUDGET, _POOL_SECONDS) if not small else (1.0, 1.0)
+    budget, pool = (rival_seconds, _POOL_SECONDS) if not small else (1.0, 1.0)
     races: dict[str, Callable[[], Outcome]] = {
         "mean-field": lambda: mean_field.climb(case, against.risk, ledger, case.targets),
         "classical": lambda: classical.race(case, against.risk, ledger, case.targets, budget),
@@ -37,6 +39,7 @@ def time_to_accuracy(case: Case, ledger: Ledger, small: bool = False) -> Record:
     return {
         "title": case.title,
         "reference_error": against.error,
+        "rival_seconds": budget,
         "contestants": {name: outcome.to_dict() for name, outcome in outcomes.items()},
         "ratios": ratios,
     }

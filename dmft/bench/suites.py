@@ -9,7 +9,7 @@ from dmft.bench.ceiling import ceiling
 from dmft.bench.clock import machine, product_rate
 from dmft.bench.growth import growth
 from dmft.bench.ledger import Ledger
-from dmft.bench.race import time_to_accuracy
+from dmft.bench.race import RIVAL_SECONDS, time_to_accuracy
 from dmft.errors import InputError
 
 SUITES = ("time-to-accuracy", "growth", "ceiling")
@@ -32,7 +32,13 @@ def estimate(suites: Sequence[str], problems: Sequence[str], small: bool, ledger
     return total
 
 
-def run(suites: Sequence[str], problems: Sequence[str], small: bool, ledger: Ledger) -> None:
+def run(
+    suites: Sequence[str],
+    problems: Sequence[str],
+    small: bool,
+    ledger: Ledger,
+    rival_seconds: float = RIVAL_SECONDS,
+) -> None:
     """Run suites; results and records are in the ledger, which is saved after each of them.
 
     Raises
@@ -55,7 +61,7 @@ def run(suites: Sequence[str], problems: Sequence[str], small: bool, ledger: Led
         found = ledger.results.setdefault("time-to-accuracy", {})
         for name in problems:
             case = quick(CASES[name]) if small else CASES[name]
-            found[name] = time_to_accuracy(case, ledger, small)
+            found[name] = time_to_accuracy(case, ledger, small, rival_seconds)
             ledger.save()
     for name, suite in (("growth", growth), ("ceiling", ceiling)):
         if name in suites:

@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument(
+        "--rival-seconds", type=options.positive_number, default=30.0, metavar="S",
+        help="rivals that take longer than this are not run but predicted by their measured laws"
+        " (default 30)",
+    )  # fmt: skip
+    parser.add_argument(
         "--again", action="append", default=[], metavar="TEXT",
         help="measure anew what has TEXT in its name; repeatable",
     )  # fmt: skip
@@ -71,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
                 raise InputError(f"given {text!r}, which is in the name of no record", "--again")
         seconds = estimate(suites, problems, arguments.quick, ledger)
         say(f"this will take about {seconds / 60:.0f} minutes of CPU time")
-        measure(suites, problems, arguments.quick, ledger)
+        measure(suites, problems, arguments.quick, ledger, arguments.rival_seconds)
         if arguments.report is not None:
             write(ledger, arguments.report)
     if arguments.json:
