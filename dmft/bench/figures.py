@@ -106,7 +106,9 @@ def draw_growth(result: Record, path: Path) -> None:
         place.grid(alpha=0.3)
         place.legend(fontsize=8)
         if part != "by_time":
-            place.set(yscale="log", ylabel="relative to the first")
-    axes[0].set(ylabel="count", ylim=(0.0, None))
+            place.set(yscale="log", ylabel="relative to the least")
+            place.yaxis.set_major_formatter("{x:g}")
+            place.yaxis.set_minor_formatter("{x:g}")
+    axes[0].set(ylabel="count (pilot and one replicate)", ylim=(0.0, None))
     figure.suptitle(result["case"], fontsize=10)
     figure.savefig(path, dpi=110)
