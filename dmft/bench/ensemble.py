@@ -26,7 +26,7 @@ from dmft.networks import DEPTH_TWO
 from dmft.problem import Problem
 
 INTEGRATORS = {"implicit": 1e-2, "explicit": 3e-4}  # and their tolerances
-_TRIALS = 3
+_TRIALS = 1
 TIMINGS = 3
 
 
