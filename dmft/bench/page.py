@@ -17,9 +17,9 @@ against simulation, how its work grows, and how near it comes to what the machin
 
     dmft bench -o bench.json --report docs/benchmarks.md
 
-Seconds are CPU seconds of all threads of {processor}, one thread, {product_gflops:.0f} GFlop/s in
-a product of double matrices, on {python_line}. They change from machine to machine and by tens of
-percent from run to run; ratios of one run change less, counters and exponents not at all.
+Seconds are CPU seconds of one thread of {processor} ({product_gflops:.0f} GFlop/s in a product of
+double matrices; {python_line}). They change from machine to machine and by tens of percent from
+run to run; ratios of one run change less, counters and exponents not at all.
 """
 
 _RACE = """\
@@ -37,9 +37,9 @@ over seeds, is 1 % and 0.5 %. Contestants:
   constants are measured; the best step and `n_paths` follow.
 - **ensemble of finite networks**: the mean of N runs at dimension d with stratified teachers, in
   whichever is faster of an implicit and an explicit adaptive integrator. The square of its error is
-  bias(d)² + variance(d)/N, both measured on a pool of runs of each d; the best d and N follow. (To
-  extrapolate from d/2 and d to infinite d would take out the bias, but at these targets the larger
-  variance costs more than that saves.)
+  bias(d)² + variance(d)/N, both measured on a pool of runs of each d; the best d and N follow.
+  Extrapolation from d/2 and d to infinite d is not used: by the variances of the pools it would
+  cost 0.7 to 2 times as much, and what it leaves of the bias is not known well enough.
 
 *Law* marks seconds that follow from a contestant's law, where a run would take more than
 {budget:g} s or more memory than there is; other seconds are medians of three runs. Where t_max is
