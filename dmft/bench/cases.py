@@ -86,6 +86,7 @@ CASES = {
             step=0.08,
             horizon=24.0,
             bias_horizon=12.0,
+            dimensions=(250, 500, 1000),
         ),
         Case(
             name="P2",
@@ -102,6 +103,7 @@ CASES = {
             step=0.08,
             horizon=24.0,
             bias_horizon=3.2,
+            dimensions=(250, 500, 1000),
         ),
         Case(
             name="P3",

@@ -168,5 +168,5 @@ def _size(count: float) -> str:
     for unit in ("GB", "TB", "PB"):
         count /= 1000.0 if unit != "GB" else 1e9
         if count < 1000.0:
-            return f"{count:.0f} {unit}"
-    return f"{count:.0f} EB"
+            return f"{count:.3g} {unit}"
+    return f"{count:.3g} EB"

@@ -14,7 +14,7 @@ from dmft.errors import InputError
 
 SUITES = ("time-to-accuracy", "growth", "ceiling")
 # CPU seconds where a matrix product runs at the rate below.
-_SECONDS = {"P0": 340.0, "P1": 900.0, "P2": 900.0, "P3": 500.0, "growth": 120.0, "ceiling": 40.0}
+_SECONDS = {"P0": 390.0, "P1": 1140.0, "P2": 700.0, "P3": 500.0, "growth": 100.0, "ceiling": 20.0}
 _QUICK_SECONDS = {"P0": 15.0, "P1": 15.0, "P2": 15.0, "P3": 15.0, "growth": 10.0, "ceiling": 2.0}
 _RATE = 40e9
 
