@@ -31,6 +31,7 @@ COMMANDS = (
     "symmetry",
     "sweep",
     "trajectory",
+    "bench",
 )
 
 _DESCRIPTION = "Dynamical mean-field theory of diagonal linear networks."
