@@ -7,7 +7,7 @@ a second scale, `time_other`, with the same values as `time`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SOLUTION = "dmft-solution"
 SIMULATION = "dmft-simulation"
@@ -91,6 +91,16 @@ BLOCK_VARIABLES = (
     ),
 )
 
+# Of discrete dynamics and of stochastic gradient flow, at depth 2.
+_CHARGES = tuple(
+    replace(variable, optional=True)
+    for variable in (
+        *_with_error("mean_charge", "mean of u squared - v squared", ("time",)),
+        *_with_error(
+            "effective_alpha", "start of a flow that has the typical charge", ("time",)
+        ),
+    )
+)
 _TIME = Variable("time", "time", ("time",), "time", "units of the flow")
 _CURVES = (
     *_with_error("train_mse", "training mean squared error", ("time",)),
@@ -101,16 +111,7 @@ SOLUTION_VARIABLES = (
     _TIME,
     Variable("panel", "panel", ("time",), "panel number of the node, -1 for t = 0"),
     *_CURVES,
-    Variable(
-        "mean_charge", "mean_charge", ("time",), "mean of u squared - v squared", optional=True
-    ),
-    Variable(
-        "mean_charge_stderr",
-        "mean_charge_stderr",
-        ("time",),
-        "standard error of the mean charge",
-        optional=True,
-    ),
+    *_CHARGES,
     *_with_error("kernels/correlation_error", "error correlation C_w(t, s)", _KERNEL, "kernels."),
     *_with_error(
         "kernels/correlation_residual", "residual correlation C_r(t, s)", _KERNEL, "kernels."
@@ -161,6 +162,7 @@ PATH_VARIABLES = (
 SIMULATION_VARIABLES = (
     _TIME,
     *_CURVES,
+    *_CHARGES,
     Variable("seed", "seed", ("seed",), "identity of the run"),
     Variable(
         "seeds/train_mse",
@@ -169,6 +171,20 @@ SIMULATION_VARIABLES = (
         "training mean squared error of each run",
     ),
     Variable("seeds/excess_risk", "seed_excess_risk", ("seed", "time"), "excess risk of each run"),
+    Variable(
+        "seeds/mean_charge",
+        "seed_mean_charge",
+        ("seed", "time"),
+        "mean charge of each run",
+        optional=True,
+    ),
+    Variable(
+        "seeds/effective_alpha",
+        "seed_effective_alpha",
+        ("seed", "time"),
+        "effective alpha of each run",
+        optional=True,
+    ),
     *_with_error("kernels/correlation_error", "error correlation C_w(t, s)", _KERNEL),
     *_with_error("kernels/correlation_residual", "residual correlation C_r(t, s)", _KERNEL),
     *_with_error("kernels/overlap", "weight overlap", _KERNEL),
