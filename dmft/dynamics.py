@@ -97,6 +97,21 @@ Dynamics = Annotated[
 register_kinds("gradient-flow", "gradient-descent", "sgd", "stochastic-gradient-flow")
 
 
+def require_gradient_flow(dynamics: Settings) -> None:
+    """Refuse what a theory of gradient flow does not cover.
+
+    Raises
+    ------
+    InputError : any other dynamics.
+    """
+    if not isinstance(dynamics, GradientFlow):
+        raise InputError(
+            f"given '{dynamics.kind}', predictions are those of 'gradient-flow', "  # type: ignore[attr-defined]
+            "its limit for small steps; solve this one",
+            "dynamics.kind",
+        )
+
+
 def step_count(t_max: float, location: str = "solver.t_max") -> int:
     """The number of steps that `t_max` of discrete dynamics means.
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from dmft.dynamics import GradientDescent
+from dmft.dynamics import SGD, GradientDescent
 from dmft.networks import LINEAR
 from dmft.problem import Problem
 from dmft.solver.noise import NoiseBasis
@@ -47,6 +47,7 @@ class Descent:
         steps: int,
         largest: float,
     ) -> None:
+        assert isinstance(problem.dynamics, GradientDescent | SGD)
         self._dynamics = problem.dynamics
         network = problem.network
         self._depth = 1 if network.code == LINEAR else network.depth

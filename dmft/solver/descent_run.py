@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmft.dynamics import step_count, stored_steps
+from dmft.dynamics import SGD, GradientDescent, step_count, stored_steps
 from dmft.errors import InputError, NotConverged
 from dmft.networks import DEPTH_TWO
 from dmft.problem import Problem
@@ -95,7 +95,9 @@ class DescentRun(Run):
         return np.union1d(wanted[wanted <= steps], [steps])
 
     def _too_large(self) -> str:
-        return f"step_size {self._problem.dynamics.step_size:g} is above what is stable"
+        dynamics = self._problem.dynamics
+        assert isinstance(dynamics, GradientDescent | SGD)
+        return f"step_size {dynamics.step_size:g} is above what is stable"
 
     def _check_memory(self, count: int, panels: int) -> None:
         excess = memory_excess(8.0 * count * (panels * (panels - 1) / 2 + 12 * panels))

@@ -51,6 +51,17 @@ class Variable:
     optional: bool = False
 
 
+TIME_UNITS, STEP_UNITS = "units of the flow", "steps"
+
+
+def in_steps(variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
+    """The same variables of discrete dynamics, whose time counts steps."""
+    return tuple(
+        replace(variable, units=STEP_UNITS) if variable.units == TIME_UNITS else variable
+        for variable in variables
+    )
+
+
 _KERNEL = ("time", "time_other")
 
 
@@ -96,12 +107,10 @@ _CHARGES = tuple(
     replace(variable, optional=True)
     for variable in (
         *_with_error("mean_charge", "mean of u squared - v squared", ("time",)),
-        *_with_error(
-            "effective_alpha", "start of a flow that has the typical charge", ("time",)
-        ),
+        *_with_error("effective_alpha", "start of a flow that has the typical charge", ("time",)),
     )
 )
-_TIME = Variable("time", "time", ("time",), "time", "units of the flow")
+_TIME = Variable("time", "time", ("time",), "time", TIME_UNITS)
 _CURVES = (
     *_with_error("train_mse", "training mean squared error", ("time",)),
     *_with_error("excess_risk", "excess risk", ("time",)),
@@ -134,7 +143,7 @@ SOLUTION_VARIABLES = (
         "kernels.quadrature_weights",
         ("time_other",),
         "quadrature weight of the node",
-        "units of the flow",
+        TIME_UNITS,
     ),
     Variable(
         "replicates/train_mse",
