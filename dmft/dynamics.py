@@ -6,8 +6,9 @@ steps; that of a flow is step_size times the number of steps.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
+import numpy as np
 from pydantic import Field
 
 from dmft.errors import InputError
@@ -16,6 +17,8 @@ from dmft.validation import Settings, default_kind, register_kinds
 StepSize = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Sampling = Literal["independent", "without-replacement", "with-replacement"]
+
+Curve = TypeVar("Curve", float, np.ndarray)
 
 _MOST_STORED = 256
 
@@ -38,9 +41,9 @@ class GradientDescent(Settings):
     step_size: StepSize = 0.1
     weight_decay: float = Field(0.0, ge=0)
 
-    def noise_variance(self, train_mse: float) -> float:
+    def noise_variance(self, train_mse: Curve) -> Curve:
         """N: gradient descent is exact."""
-        return 0.0
+        return 0.0 * train_mse
 
 
 class _MiniBatches(Settings):
@@ -58,7 +61,7 @@ class _MiniBatches(Settings):
     sampling: Sampling = "independent"
     weight_decay: float = Field(0.0, ge=0)
 
-    def noise_variance(self, train_mse: float) -> float:
+    def noise_variance(self, train_mse: Curve) -> Curve:
         """N of docs/finite-steps.md: variance of a sample's residual that batches add in a step.
 
         A sample enters m times, E[m] = q; (m/q) r has the variance Var(m)/q^2 r^2 around r, and

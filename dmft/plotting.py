@@ -175,7 +175,7 @@ def _write(figure: Figure, path: str | Path) -> None:
 
 
 def _words(problem: Problem) -> str:
-    """The problem in a line."""
+    """The problem in a line, the dynamics in another unless it is gradient flow."""
     teacher, network = problem.teacher, problem.network
     density = f" of density {teacher.density:g}" if hasattr(teacher, "density") else ""
     parts = [
@@ -190,10 +190,10 @@ def _words(problem: Problem) -> str:
         parts.append("linear network")
     if problem.features.kind != "isotropic":
         parts.append(f"features {problem.features.kind}")
-    parts += _dynamics_words(problem.dynamics)
     if problem.dynamics.weight_decay:
         parts.append(f"weight decay {problem.dynamics.weight_decay:g}")
-    return ", ".join(parts)
+    lines = [parts, _dynamics_words(problem.dynamics)]
+    return "\n".join(", ".join(line) for line in lines if line)
 
 
 def _dynamics_words(dynamics: Dynamics) -> list[str]:

@@ -10,7 +10,13 @@ from dmft.networks import DEPTH_TWO
 from dmft.problem import Problem
 from dmft.solver.descent import Descent, Diverged
 from dmft.solver.pilot import PILOT_PATHS, Plan
-from dmft.solver.replicates import Finished, Grid, Replicates, sample_paths
+from dmft.solver.replicates import (
+    Finished,
+    Grid,
+    Replicates,
+    effective_alpha,
+    sample_paths,
+)
 from dmft.solver.run import Run, Saved, State, memory_excess
 from dmft.solver.sampling import Sample
 
@@ -130,8 +136,7 @@ def _finished(problem: Problem, march: Descent, stored: np.ndarray) -> Finished:
         a, b = march.factors[:, :, stored]
         probability = march.probability
         curves["mean_charge"] = probability @ (2.0 * a * b)
-        with np.errstate(divide="ignore"):
-            curves["effective_alpha"] = np.exp(0.5 * probability @ np.log(np.abs(a * b)))
+        curves["effective_alpha"] = effective_alpha(probability, 2.0 * a * b)
         parameters = (probability[:, None] * a).T @ a + (probability[:, None] * b).T @ b
     return Finished(
         curves,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dmft.config import SolverSettings
+from dmft.dynamics import GradientFlow
 from dmft.networks import DEPTH_TWO, LINEAR
 from dmft.overlaps import BlockSums
 from dmft.problem import Problem
@@ -211,18 +212,27 @@ def panel_grid(plan: Plan) -> Grid:
 def finished(problem: Problem, march: March) -> Finished:
     """What a march over panels leaves behind."""
     curves = {"train_mse": march.train_mse, "excess_risk": march.risk}
-    decay = np.exp(-2.0 * problem.dynamics.weight_decay * march.times)
     depth_two = problem.network.code == DEPTH_TWO
-    if depth_two and problem.dynamics.weight_decay:
+    charges = None
+    if depth_two:
         coordinates = march.coordinates
-        charge = march.probability @ (2.0 * coordinates.a0 * coordinates.b0)
-        curves["mean_charge"] = charge * decay
+        charges = (2.0 * coordinates.a0 * coordinates.b0)[:, None] * march.charge_decay()
+        if problem.dynamics != GradientFlow():
+            curves["mean_charge"] = march.probability @ charges
+        if problem.dynamics.kind != "gradient-flow":
+            curves["effective_alpha"] = effective_alpha(march.probability, charges)
     return Finished(
         curves,
         _kernels(march),
-        _factor_overlap(march, decay) if depth_two else None,
+        None if charges is None else _factor_overlap(march, charges),
         sample_paths(march, march.all_weights(), march.all_forces()),
     )
+
+
+def effective_alpha(probability: np.ndarray, charges: np.ndarray) -> np.ndarray:
+    """exp(E[log|C|] / 2) / sqrt(2) of charges C = 2ab of shape (paths, nodes)."""
+    with np.errstate(divide="ignore"):
+        return np.exp(0.5 * probability @ np.log(np.abs(charges))) / np.sqrt(2.0)
 
 
 def _stderr(rows: np.ndarray) -> np.ndarray:
@@ -236,22 +246,20 @@ def _kernels(march: March) -> dict[str, np.ndarray]:
     error, weights = march.all_errors(), march.all_weights()
     return {
         "correlation_error": (march.probability[:, None] * error).T @ error,
-        "correlation_residual": march.factor @ march.factor.T,
+        "correlation_residual": march.residual_factor @ march.residual_factor.T,
         "response_weights": response,
         "response_residual": np.linalg.inv(np.eye(size) - response),
         "overlap": (march.probability[:, None] * weights).T @ weights,
     }
 
 
-def _factor_overlap(march: March, decay: np.ndarray) -> np.ndarray:
+def _factor_overlap(march: March, charges: np.ndarray) -> np.ndarray:
     """E[u(t) u(s) + v(t) v(s)] = E[sqrt(|C(t) C(s)|) cosh(z(t) + z(s))], z = asinh(2 w/|C|) / 2.
 
-    C = u^2 - v^2 = 2ab is the charge of a path, `decay` its fall with time. With e^(+-z) at hand
-    the average is two matrix products. A charge of zero (u = +-v) is its limit.
+    C = u^2 - v^2 = 2ab is the charge of a path, (paths, nodes). With e^(+-z) at hand the average
+    is two matrix products. A charge of zero (u = +-v) is its limit.
     """
-    coordinates = march.coordinates
-    charge = 2.0 * np.abs(coordinates.a0 * coordinates.b0)[:, None] * decay
-    charge = np.maximum(charge, 1e-200)
+    charge = np.maximum(np.abs(charges), 1e-200)
     z = 0.5 * np.arcsinh(2.0 * march.all_weights() / charge)
     root = np.sqrt(0.5 * march.probability[:, None] * charge)
     up, down = root * np.exp(z), root * np.exp(-z)

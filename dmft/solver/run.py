@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dmft.config import SolverSettings
-from dmft.dynamics import GradientFlow
+from dmft.dynamics import GradientFlow, StochasticGradientFlow
 from dmft.errors import InputError, Interrupted, NotConverged
 from dmft.problem import Problem
 from dmft.solution import Solution
@@ -129,11 +129,18 @@ def _run_type(problem: Problem) -> type[Run]:
         from dmft.solver.descent_run import DescentRun
 
         return DescentRun
+    if isinstance(problem.dynamics, StochasticGradientFlow):
+        from dmft.solver.stochastic import StochasticRun
+
+        return StochasticRun
     return Run
 
 
 class Run:
     """One solve: its settings, its callbacks and what has been computed so far."""
+
+    march_type: type[March] = March
+    rows_type: type[PanelRows] = PanelRows
 
     def __init__(
         self,
@@ -261,7 +268,7 @@ class Run:
         seed = np.random.SeedSequence(self._settings.seed, spawn_key=(index,))
         sample = Sample(self._problem, count, seed, rotation)
         tolerance = _SWEEP_TOLERANCE * self._settings.rtol
-        self._march = March(self._problem, sample, self._pool, panels, tolerance)
+        self._march = self.march_type(self._problem, sample, self._pool, panels, tolerance)
         return self._march
 
     def _check_memory(self, count: int, panels: int) -> None:
@@ -331,7 +338,7 @@ class Run:
 
     def _replay(self, march: March, pending: State) -> None:
         """Commit the saved panels again: a small part of the work of solving them."""
-        for rows in _restored(pending["panels"]):
+        for rows in _restored(pending["panels"], self.rows_type):
             march.commit(rows)
         march.work = dict(pending["work"])
 
@@ -350,5 +357,5 @@ def _saved(panels: Sequence[PanelRows]) -> State:
     return {str(index): asdict(rows) for index, rows in enumerate(panels)}
 
 
-def _restored(saved: Saved) -> tuple[PanelRows, ...]:
-    return tuple(PanelRows(**saved[str(index)]) for index in range(len(saved)))
+def _restored(saved: Saved, kind: type[PanelRows]) -> tuple[PanelRows, ...]:
+    return tuple(kind(**saved[str(index)]) for index in range(len(saved)))
