@@ -221,9 +221,16 @@ class Run:
         t_max = self._settings.t_max
         for attempt in adaptive_panels(march, control, t_max):
             self._after_panel(attempt, t_max)
+            control.reason = self._hopeless(march)
+            if control.reason:
+                break
         self._done.add_work(march.work)
         self._march = self._control = None
         return make_plan(march, control, t_max)
+
+    def _hopeless(self, march: March) -> str:
+        """Why the pilot should not go on, if it should not."""
+        return ""
 
     def _run_replicate(self, plan: Plan, pending: State | None) -> int | None:
         """March one replicate over the plan; the number of the panel that failed, if one did."""

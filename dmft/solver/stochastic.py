@@ -33,6 +33,7 @@ from dmft.solver.state import PanelRows, Stages
 from dmft.solver.tableau import STAGES, radau
 
 _LEAST_INTENSITY = 1e-300
+_DIVERGED, _MOST_PANELS = 10.0, 250
 _KICKS = 0.02  # time error of excess_risk per squared share of it that a panel's noise adds
 
 
@@ -80,8 +81,9 @@ class StochasticMarch(March):
     ) -> None:
         assert isinstance(problem.dynamics, StochasticGradientFlow)
         self._dynamics = problem.dynamics
-        self.batch_factor, self.fresh_factor = np.zeros((2, 1, 0))
-        self.variation = np.zeros(1)
+        self.batch_factor: np.ndarray = np.zeros((1, 0))
+        self.fresh_factor: np.ndarray = np.zeros((1, 0))
+        self.variation: np.ndarray = np.zeros(1)
         super().__init__(problem, sample, pool, panels, tolerance)
         self._scale = _variances(problem, sample) * self._ratio
         # A chunk of paths shares its damping, so no chunk crosses a stratum.
@@ -90,9 +92,9 @@ class StochasticMarch(March):
         self._workers.chunks = [slice(a, b) for a, b in pairwise(ends)]
         self._intensity = self._intensity_of(self.train_mse)
         self._smooth_now = self._force_now
-        self._loading = np.zeros((STAGES, STAGES))
-        self._panel_variation = np.zeros(STAGES)
-        self._brownian = np.zeros((STAGES, STAGES))
+        self._loading: np.ndarray = np.zeros((STAGES, STAGES))
+        self._panel_variation: np.ndarray = np.zeros(STAGES)
+        self._brownian: np.ndarray = np.zeros((STAGES, STAGES))
         self._unsettled = 0.0
 
     # ------------------------------------------------------------------ kernels
@@ -140,9 +142,10 @@ class StochasticMarch(March):
         integration = step * radau().integration
         variation = np.maximum.accumulate(np.maximum(integration @ intensity[:, 0], 0.0))
         steps = np.sqrt(np.diff(variation, prepend=0.0))
+        brownian: np.ndarray = np.tril(np.tile(steps, (STAGES, 1)))
         self._panel_variation = variation
-        self._brownian = np.tril(np.tile(steps, (STAGES, 1)))
-        self._loading = np.linalg.solve(integration, self._brownian)
+        self._brownian = brownian
+        self._loading = np.asarray(np.linalg.solve(integration, brownian))
 
     def _white(self) -> np.ndarray:
         """sqrt(delta) nu of every path, (paths, stages)."""
@@ -296,3 +299,19 @@ class StochasticRun(Run):
 
     march_type = StochasticMarch
     rows_type = StochasticRows
+
+    def _hopeless(self, march: March) -> str:
+        """Why the pilot should not go on, if it should not."""
+        dynamics = self._problem.dynamics
+        assert isinstance(dynamics, StochasticGradientFlow)
+        if march.train_mse[-1] > _DIVERGED * march.train_mse[0]:
+            return (
+                f"diverged at t = {march.time:.6g}: step_size/batch_fraction = "
+                f"{dynamics.step_size / dynamics.batch_fraction:g} is above what is stable"
+            )
+        if len(march.rows) >= _MOST_PANELS:
+            return (
+                f"stopped at t = {march.time:.6g} after {_MOST_PANELS} panels: noise that lasts "
+                "needs short ones"
+            )
+        return ""
