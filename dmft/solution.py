@@ -76,7 +76,7 @@ class Solution:
     panel : panel number of each node, shape (time,), -1 for t = 0.
     train_mse, excess_risk : curves, shape (time,), means over replicates.
     train_mse_stderr, excess_risk_stderr : their standard errors, with the time discretisation's
-        share in quadrature (0.05 rtol, relative), or None with one replicate.
+        share in quadrature (see docs/accuracy.md), or None with one replicate.
     mean_charge, mean_charge_stderr : E[u^2 - v^2] of a depth-2 network where it moves, else None.
     kernels : two-time kernels, means over replicates.
     replicate_train_mse, replicate_excess_risk : curves of each replicate, (replicate, time).

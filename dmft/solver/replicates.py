@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dmft.config import SolverSettings
-from dmft.dynamics import GradientFlow
+from dmft.dynamics import GradientFlow, StochasticGradientFlow
 from dmft.networks import DEPTH_TWO, LINEAR
 from dmft.overlaps import BlockSums
 from dmft.problem import Problem
@@ -23,6 +23,8 @@ _SHOWN_PATHS = 16
 # with the wider control of the residual that they have (march.py).
 _LINEAR_TIME_ERROR = {"excess_risk": 0.1, "train_mse": 0.5}
 _TIME_ERROR = {"excess_risk": 0.2, "train_mse": 2.0}
+# Of noisy flows, on the linear network too, where train_mse is above 1 % of its start.
+_NOISY_TIME_ERROR = {"excess_risk": 3.0, "train_mse": 20.0}
 _RISE, _NEGLIGIBLE = 0.05, 1e-6  # of train_mse: what is a rise, and what of its start is nothing
 _MEANS = ("response_weights", "response_residual")
 _MOMENTS = ("correlation_error", "correlation_residual", "overlap")
@@ -179,8 +181,10 @@ class Replicates:
         rows = np.array(self.curves[name])
         if self._problem.dynamics.discrete:
             return _stderr(rows)
-        linear = self._problem.network.code == LINEAR
-        time_error = (_LINEAR_TIME_ERROR if linear else _TIME_ERROR)[name] * rtol
+        time_errors = _LINEAR_TIME_ERROR if self._problem.network.code == LINEAR else _TIME_ERROR
+        if isinstance(self._problem.dynamics, StochasticGradientFlow):
+            time_errors = _NOISY_TIME_ERROR
+        time_error = time_errors[name] * rtol
         relative = np.where(np.arange(rows.shape[1]) > 0, time_error, 0.0)
         return np.hypot(_stderr(rows), relative * rows.mean(axis=0))
 

@@ -18,7 +18,7 @@ from dmft.problem import Problem
 from dmft.solution import Solution
 from dmft.solver.march import Attempt, March
 from dmft.solver.pilot import PILOT_PATHS, Plan, StepControl, adaptive_panels, make_plan
-from dmft.solver.replicates import Grid, Replicates, finished, panel_grid
+from dmft.solver.replicates import Finished, Grid, Replicates, finished, panel_grid
 from dmft.solver.sampling import Sample
 from dmft.solver.state import PanelRows
 from dmft.solver.tableau import STAGES
@@ -182,6 +182,9 @@ class Run:
                 plan = self._plan = self._other_plan(plan, failed)
         return self._done.solution(self._settings, self._grid(plan), *self._verdict(plan.reason))
 
+    def _finished(self, march: March) -> Finished:
+        return finished(self._problem, march)
+
     def _grid(self, plan: Plan) -> Grid:
         return panel_grid(plan)
 
@@ -249,7 +252,7 @@ class Run:
             march.commit(attempt.rows)
             self._after_panel(attempt, float(plan.edges[-1]))
         self._done.add_work(march.work)
-        self._done.add(finished(self._problem, march))
+        self._done.add(self._finished(march))
         self._march = None
         return None
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -26,13 +26,18 @@ from dmft.networks import DEPTH_TWO
 from dmft.problem import Problem
 from dmft.solver.march import Attempt, March
 from dmft.solver.noise import NewRows
+from dmft.solver.pilot import Plan
+from dmft.solver.replicates import Finished, Grid
 from dmft.solver.response import PanelResponse
 from dmft.solver.run import Run
 from dmft.solver.sampling import Sample
 from dmft.solver.state import PanelRows, Stages
-from dmft.solver.tableau import STAGES, radau
+from dmft.solver.tableau import STAGES, lagrange, radau
 
 _LEAST_INTENSITY = 1e-300
+_RESIDUAL_SHARE, _SMALL_RESIDUAL = 0.07, 0.01  # how much train_mse counts, and below which start
+_GROWTH = 0.35  # largest length of a panel relative to the time where it starts
+_GROUP = 3  # ends of panels that share an interpolating polynomial
 _DIVERGED, _MOST_PANELS = 10.0, 250
 _KICKS = 0.02  # time error of excess_risk per squared share of it that a panel's noise adds
 
@@ -90,11 +95,12 @@ class StochasticMarch(March):
         edges = {c.start for c in self._workers.chunks} | {c.start for c in sample.strata}
         ends = sorted(edges | {sample.count})
         self._workers.chunks = [slice(a, b) for a, b in pairwise(ends)]
-        self._intensity = self._intensity_of(self.train_mse)
+        self._ends = [(0.0, self._intensity_of(float(self.train_mse[0])))]
         self._smooth_now = self._force_now
         self._loading: np.ndarray = np.zeros((STAGES, STAGES))
         self._panel_variation: np.ndarray = np.zeros(STAGES)
         self._brownian: np.ndarray = np.zeros((STAGES, STAGES))
+        self._residual_rows: np.ndarray = np.zeros((STAGES, 0))
         self._unsettled = 0.0
 
     # ------------------------------------------------------------------ kernels
@@ -117,14 +123,28 @@ class StochasticMarch(March):
         """Factor by which the charge 2ab of every path has moved, (paths, nodes)."""
         return super().charge_decay() * np.exp(-self._scale[:, None] * self.variation)
 
-    def _intensity_of(self, train_mse: np.ndarray) -> np.ndarray:
+    def _intensity_of(self, train_mse: float) -> float:
         return self._dynamics.step_size * self._dynamics.noise_variance(train_mse)
+
+    def _on_stages(self, step: float, end: float) -> np.ndarray:
+        """I at the stages, from the ends of this panel and of the last two.
+
+        Second moments at the end of a panel are far more accurate than at the stages inside, where
+        collocation lets noise act before its time.
+        Parabola in log I, line in I if it vanishes.
+        """
+        times = np.array([time for time, _ in self._ends[-2:]] + [self.time + step])
+        values = np.array([value for _, value in self._ends[-2:]] + [end])
+        at = self.time + step * radau().nodes
+        if np.all(values > 0.0):
+            return np.exp(lagrange(times - self.time, at - self.time) @ np.log(values))
+        return np.interp(at, times, values)
 
     # ------------------------------------------------------------------ one panel
 
     def attempt(self, step: float) -> Attempt | None:
         """Solve the panel of length `step`; None when its equations have no solution."""
-        self._use(step, np.full((STAGES, 1), self._intensity[-1]))
+        self._use(step, np.full((STAGES, 1), self._ends[-1][1]))
         return super().attempt(step)
 
     def commit(self, rows: PanelRows) -> None:
@@ -135,7 +155,7 @@ class StochasticMarch(March):
         super().commit(rows)
         self._smooth_now = self._force_now - white
         self._sample.use(STAGES)
-        self._intensity = rows.intensity[:, 0]
+        self._ends.append((self.time, float(rows.intensity[-1, 0])))
 
     def _use(self, step: float, intensity: np.ndarray) -> None:
         """Loading B of the panel's noise and its Q, from the intensity at the stages."""
@@ -161,7 +181,7 @@ class StochasticMarch(March):
         self, step: float, stages: Stages, integration: np.ndarray, noise: NewRows
     ) -> PanelRows:
         rows = super()._predicted_rows(step, stages, integration, noise)
-        return _with_intensity(rows, np.full((STAGES, 1), self._intensity[-1]))
+        return _with_intensity(rows, np.full((STAGES, 1), self._ends[-1][1]))
 
     def _better_rows(
         self, panel: PanelResponse, found: NewRows, rows: PanelRows, innovations: np.ndarray
@@ -171,7 +191,9 @@ class StochasticMarch(March):
         factor = panel.inverse @ self._factor_input(better)
         batches = self._batch_rows(better, panel.inverse)
         batches[:, -STAGES:] -= self._loading
-        intensity = self._intensity_of(np.sum(factor**2, axis=1) + np.sum(batches**2, axis=1))
+        self._residual_rows = np.hstack([factor, batches])
+        last = float(np.sum(self._residual_rows[-1] ** 2))
+        intensity = self._on_stages(rows.step, self._intensity_of(last))
         moved = np.abs(intensity - rows.intensity[:, 0])
         self._unsettled = float(np.max(moved / (intensity + _LEAST_INTENSITY)))
         return _with_intensity(better, intensity[:, None])
@@ -188,7 +210,7 @@ class StochasticMarch(March):
         """As for gradient flow, with the effect of an intensity on the force."""
         plain = super()._metric(error, rows)
         stage = plain[: len(plain) // STAGES, : len(plain) // STAGES]
-        typical = max(float(self._intensity[-1]), _LEAST_INTENSITY)
+        typical = max(float(self._ends[-1][1]), _LEAST_INTENSITY)
         effect = 0.5 * math.sqrt(self._ratio / (rows.step * typical))
         return block_diag(*[block_diag(stage, [[effect]])] * STAGES)
 
@@ -272,7 +294,17 @@ class StochasticMarch(March):
         significant = max(abs(mean) - 2.0 * math.sqrt(square / self._sample.count), 0.0)
         relaxed = self.probability @ (kicks[:, -1] ** 2 * np.minimum(1.0, rate * step))
         size = self._size(error) ** 2
-        return float(significant / size + _KICKS * (relaxed / size) ** 2)
+        error_of_risk = float(significant / size + _KICKS * (relaxed / size) ** 2)
+        # Of train_mse: the part y that the panel's own noise makes is known to y^4, measured on the
+        # linear model. As in other flows it may be less exact, and all the more once it is small.
+        train = float(np.sum(self._residual_rows[-1] ** 2))
+        own = float(np.sum(self._residual_rows[-1, -STAGES:] ** 2))
+        matters = _RESIDUAL_SHARE * train / (train + _SMALL_RESIDUAL * self.train_mse[0])
+        error_of_train = matters * (own / (train + _LEAST_INTENSITY)) ** 4
+        # Curves are known at the ends of panels; they should not be too far apart. The fourth power
+        # makes the control of the step choose exactly this growth.
+        growth = (step / (_GROWTH * self.time)) ** 4 if self.time else 0.0
+        return max(error_of_risk, error_of_train, 10.0 * self._tolerance * growth)
 
 
 def _variances(problem: Problem, sample: Sample) -> np.ndarray:
@@ -299,6 +331,25 @@ class StochasticRun(Run):
 
     march_type = StochasticMarch
     rows_type = StochasticRows
+
+    def _finished(self, march: March) -> Finished:
+        """Only the ends of panels: see `StochasticMarch._on_stages`."""
+        whole, ends = super()._finished(march), slice(None, None, STAGES)
+        return Finished(
+            {name: curve[ends] for name, curve in whole.curves.items()},
+            {name: kernel[ends, ends] for name, kernel in whole.kernels.items()},
+            None if whole.parameters is None else whole.parameters[ends, ends],
+            replace(
+                whole.paths,
+                weights=whole.paths.weights[:, ends],
+                force=whole.paths.force[:, ends],
+            ),
+        )
+
+    def _grid(self, plan: Plan) -> Grid:
+        whole, ends = super()._grid(plan), slice(None, None, STAGES)
+        panel = (np.arange(len(plan.edges)) - 1) // _GROUP
+        return Grid(whole.time[ends], panel, whole.weights[ends])
 
     def _hopeless(self, march: March) -> str:
         """Why the pilot should not go on, if it should not."""

@@ -282,8 +282,8 @@ def test_bad_input_is_refused():
 
 def test_trajectories_take_stored_steps_only():
     solution = solve(Problem(dynamics=SGD), t_max=10, n_paths=256, replicates=2)
-    assert len(solution.trajectory_map().time) == 11
-    assert len(solution.trajectory_map("parameters", [1, 4, 10]).time) == 3
+    assert len(solution.trajectory_map().step) == 11
+    assert len(solution.trajectory_map("parameters", [1, 4, 10]).step) == 3
     with pytest.raises(InputError, match=r"times: given 2.5, must be stored steps"):
         solution.trajectory_map(times=[1, 2.5])
 

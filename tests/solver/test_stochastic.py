@@ -49,8 +49,7 @@ def linear_curves(
         known = train[:k] @ of_train[k:0:-1] - 0.5 * train[0] * of_train[k]
         train[k] = (train[k] + scale * known) / (1 - 0.5 * scale * of_train[0])
         risk[k] += scale * (
-            train[: k + 1] @ of_risk[k::-1]
-            - 0.5 * (train[0] * of_risk[k] + train[k] * of_risk[0])
+            train[: k + 1] @ of_risk[k::-1] - 0.5 * (train[0] * of_risk[k] + train[k] * of_risk[0])
         )
     return np.interp(times, grid, train), np.interp(times, grid, risk)
 
@@ -72,11 +71,9 @@ def test_charges_fall_by_the_noise_alone():
     problem = Problem(dynamics={**FLOW, "weight_decay": 0.2}, noise_std=0.3)
     march = marched(problem, 8, 0.1)
     times, rate = march.times, 0.05 * problem.dynamics.noise_variance(march.train_mse)
-    steps = [
-        0.1 * radau().integration[-1] @ rate[1 + k * STAGES : 1 + (k + 1) * STAGES]
-        for k in range(8)
-    ]
-    np.testing.assert_allclose(march.variation[STAGES::STAGES], np.cumsum(steps), rtol=1e-4)
+    ends = rate[::STAGES]  # smooth enough for Simpson's rule between every other end
+    simpson = np.cumsum(0.1 / 3 * (ends[:-2:2] + 4 * ends[1:-1:2] + ends[2::2]))
+    np.testing.assert_allclose(march.variation[2 * STAGES :: 2 * STAGES], simpson, rtol=2e-3)
     expected = np.exp(-0.4 * times - 0.5 * march.variation)
     np.testing.assert_allclose(march.charge_decay(), np.tile(expected, (256, 1)), rtol=1e-12)
     # The state that the paths are computed with says the same.
@@ -90,16 +87,18 @@ def test_linear_model_is_exact(ratio):
     problem = Problem(
         network={"kind": "linear"}, dynamics=FLOW, sampling_ratio=ratio, noise_std=0.3
     )
-    solution = solve(problem, t_max=5.0, n_paths=1024, replicates=2, rtol=1e-3)
+    solution = solve(problem, t_max=3.0, n_paths=1024, replicates=2, rtol=1e-3)
     assert solution.status == "done"
-    times = np.array([0.2, 0.5, 1.0, 2.0, 5.0])
+    times = np.array([0.2, 0.5, 1.0, 2.0, 3.0])
     exact = linear_curves(problem, times)
     still = linear_curves(
         problem.model_copy(update={"dynamics": problem.dynamics.model_copy(
             update={"batch_fraction": 1.0})}), times)  # fmt: skip
     assert np.all(exact[0][1:] > 1.05 * still[0][1:])  # the noise matters
-    for name, reference in zip(("train_mse", "excess_risk"), exact, strict=True):
-        np.testing.assert_allclose(solution.curve_at(name, times), reference, rtol=0.02)
+    for name, reference, rtol in zip(
+        ("train_mse", "excess_risk"), exact, (0.025, 0.008), strict=True
+    ):
+        np.testing.assert_allclose(solution.curve_at(name, times), reference, rtol=rtol)
 
 
 def test_whole_batches_make_a_gradient_flow():
