@@ -24,7 +24,7 @@ PROBLEM: dict[str, Any] = {"noise_std": 0.3, "teacher": {"kind": "rademacher"}}
 DYNAMICS: tuple[dict[str, Any], ...] = (
     {"kind": "gradient-descent", "step_size": 0.1},
     {"kind": "gradient-descent", "step_size": 0.3},
-    {"kind": "gradient-descent", "step_size": 0.5},
+    {"kind": "gradient-descent", "step_size": 0.35},
     {"kind": "sgd", "step_size": 0.03, "batch_fraction": 0.02},
     {"kind": "sgd", "step_size": 0.1, "batch_fraction": 0.1},
     {"kind": "sgd", "step_size": 0.3, "batch_fraction": 0.5},

@@ -114,6 +114,7 @@ def test_whole_batches_make_a_gradient_flow():
     assert flow.effective_alpha is None
 
 
+@pytest.mark.slow
 def test_small_steps_of_sgd_converge_to_it():
     """At fixed step_size/batch_fraction the difference falls like the step: order one."""
     times, gaps = np.array([0.5, 1.0, 2.0]), []
