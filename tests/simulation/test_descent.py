@@ -184,7 +184,10 @@ def test_implicit_bias_of_finite_steps(dynamics):
     np.testing.assert_allclose(steps.weights[-1], w, atol=1e-8)
 
 
-@pytest.mark.parametrize(("n", "d", "eta"), [(40, 100, 0.004), (200, 400, 0.001)])
+@pytest.mark.parametrize(
+    ("n", "d", "eta"),
+    [pytest.param(40, 100, 0.004, marks=pytest.mark.slow), (200, 400, 0.001)],
+)
 def test_implicit_bias_of_small_batches(n, d, eta):
     """Pesme et al. 2021: log(alpha/alpha_inf) is proportional to the integral of the loss.
 
@@ -208,7 +211,7 @@ def test_implicit_bias_of_small_batches(n, d, eta):
         product = np.abs(steps.a * steps.b)
         ratios.append(-0.5 * np.mean(np.log(product[-1] / product[0])) / predicted)
     error = np.std(ratios, ddof=1) / len(ratios) ** 0.5
-    assert error < 0.03
+    assert error < (0.06 if n == 40 else 0.03)
     assert abs(np.mean(ratios) - 1) < 3 * error + 0.01
 
 
@@ -239,5 +242,5 @@ def test_label_noise_leads_to_the_sparsest_interpolator():
     best = linprog(cost, A_eq=np.hstack([data.features, -data.features]), b_eq=data.labels).fun
     norm = np.abs(steps.weights) @ weight
     assert np.abs(steps.a * steps.b)[-1].max() < 1e-3
-    assert norm[1] > 1.5 * best  # the lazy interpolator
-    assert norm[-1] == pytest.approx(best, rel=0.1)
+    assert norm[1] > 1.4 * best  # the lazy interpolator
+    assert norm[-1] == pytest.approx(best, rel=0.03)
