@@ -81,7 +81,7 @@ def _steps(config: dict, fraction: float, colour: str, axes, outcome: Outcome) -
     if fraction < 1.0:
         axes.plot(time[1:], 0.3 * np.exp(-exponent[1:]), color=colour, linestyle=":")
         share = exponent[-1] / np.log(0.3 / alpha[-1])
-        outcome.check(f"batch fraction {fraction:g}: share of the noise", share, 0.5, 1.02)
+        outcome.check(f"batch fraction {fraction:g}: share of the noise", share, 0.3, 1.02)
     else:
         outcome.check("gradient descent: gain", np.log(0.3 / alpha[-1]), 1e-3, 0.1)
 

@@ -19,8 +19,8 @@ from dmft.simulation.data import draw_data
 from dmft.simulation.descent import descend
 
 SMALL = {
-    "dimension": 50, "steps": 100_000, "step_size": 0.02, "label_noise": 0.5, "batch_fraction": 0.25,
-    "tolerance": 0.1,
+    "dimension": 50, "steps": 100_000, "step_size": 0.02, "label_noise": 0.5,
+    "batch_fraction": 0.25, "tolerance": 0.1,
     "field_steps": 100, "field_step_size": 0.1, "field_noise": 0.5, "n_paths": 1024,
     "replicates": 4, "field_dimension": 800, "seeds": 12,
 }  # fmt: skip
