@@ -370,7 +370,7 @@ def _draw_charge(axes: Axes, result: Solution | Simulation, points: bool = False
             )
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set(xscale="log", xlabel=_time_label(result.problem), ylabel="charge $u^2 - v^2$")
-    axes.set_title("charge", fontsize=10)
+    axes.set_title("charge" if len(curves) > 1 else "mean charge", fontsize=10)
     axes.grid(alpha=0.25)
     if len(curves) > 1:
         axes.legend(fontsize=9, loc="lower left")
