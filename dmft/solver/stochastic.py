@@ -205,7 +205,8 @@ class StochasticMarch(March):
         last = float(np.sum(self._residual_rows[-1] ** 2))
         intensity = self._on_stages(rows.step, self._intensity_of(last))
         moved = np.abs(intensity - rows.intensity[:, 0])
-        self._unsettled = float(np.max(moved / (intensity + _VANISHED * self._ends[0][1])))
+        scale = intensity + _VANISHED * self._ends[0][1] + _LEAST_INTENSITY
+        self._unsettled = float(np.max(moved / scale))
         return _with_intensity(better, intensity[:, None])
 
     def _batch_rows(self, rows: PanelRows, inverse: np.ndarray) -> np.ndarray:
