@@ -34,6 +34,7 @@ _ERROR_FLOOR = 1e-4
 # network, which has none.
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.07, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
+_LEAST_NEWS = 0.2  # times the root of the tolerance: news left out change C_w by their square
 _LINEAR_TOLERANCE = 0.02  # of the inner linear solve of a sweep
 
 
@@ -50,22 +51,28 @@ class Attempt:
 class March(State):
     """A replicate that can attempt its next panel."""
 
-    def attempt(self, step: float) -> Attempt | None:
-        """Solve the panel of length `step`; None when its equations have no solution."""
+    def attempt(self, step: float, active: np.ndarray | None = None) -> Attempt | None:
+        """Solve the panel of length `step`; None when its equations have no solution.
+
+        active : the stages that get a noise direction; by default those that add to the noise.
+        """
         try:
-            attempt = self._attempt(step)
+            attempt = self._attempt(step, active)
         except (NoCausalResponse, NoPath, np.linalg.LinAlgError):
             return None
         finite = all(np.isfinite(part).all() for part in (attempt.rows.flat(), attempt.time_error))
         return attempt if finite else None
 
-    def _attempt(self, step: float) -> Attempt:
+    def _attempt(self, step: float, active: np.ndarray | None) -> Attempt:
         tableau = radau(self._growth * step)
         integration, elapsed = step * tableau.integration, step * tableau.nodes
         stages = self._guess(integration, elapsed)
         self._evaluate(stages, elapsed)
         error = self._error_of(stages)
-        found = self.basis.rows(error)
+        least = self._least_news() if active is None else np.inf
+        active = np.zeros(STAGES, dtype=bool) if active is None else active
+        found = self.basis.rows(error, least, active)
+        active = active | found.active
         rows = self._predicted_rows(step, stages, integration, found)
         factor = np.linalg.inv(np.eye(STAGES) - rows.diagonal) @ self._factor_input(rows)
         innovations = self._sample.innovations(STAGES)
@@ -78,7 +85,8 @@ class March(State):
             self._solve(stages, elapsed, integration @ inverse, drive)
             previous, error = error, self._error_of(stages)
             panel = self._diagonal_response(stages, integration, rows.diagonal)
-            found = self.basis.rows(error)
+            found = self.basis.rows(error, least, active)
+            active = active | found.active  # never given up again, or the sweeps might flicker
             better = self._better_rows(panel, found, rows, innovations)
             rows = rows.like(acceleration.mix(rows.flat(), better.flat()))
             last_factor, factor = factor, panel.inverse @ self._factor_input(better)
@@ -88,6 +96,17 @@ class March(State):
         self._count(sweep)
         force = (self._ratio * error + drive) @ panel.inverse.T
         return Attempt(rows, sweep, self._time_error(step, stages, force, error), converged)
+
+    def _least_news(self) -> float:
+        """What a node must add to the noise to get a direction, relative to the noise.
+
+        Directions that the first few moving paths define differ between samples, and with them
+        all that follow, which would undo the rotation of the noise (pilot.py).
+        """
+        if self._law[0] == LINEAR:
+            return 0.0
+        residual = np.linalg.norm(self.factor[-1]) / np.linalg.norm(self.factor[0])
+        return _LEAST_NEWS * math.sqrt(self._tolerance) * float(residual)
 
     def _predicted_rows(
         self, step: float, stages: Stages, integration: np.ndarray, noise: NewRows

@@ -7,7 +7,7 @@ rho(t_i) = sum_k L_ik xi_k with independent standard normals xi_k, one per direc
 
 Every node adds one direction: what its row has that neither earlier panels nor later nodes of its
 panel have. This makes the directions unique, so that direction k means the same in every sweep and
-in every replicate. A node that adds nothing beyond rounding has a direction of zeros.
+in every replicate. A node that adds too little has a direction of zeros.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ class NewRows:
     known: np.ndarray
     fresh: np.ndarray
     directions: np.ndarray
+
+    @property
+    def active(self) -> np.ndarray:
+        """Nodes that have a direction of their own, shape (new,)."""
+        return np.diag(self.fresh) != 0.0
 
     def fresh_change(self, projection: np.ndarray) -> np.ndarray:
         """First-order change of `fresh` when the new rows of Y change by dY.
@@ -69,12 +74,21 @@ class NoiseBasis:
         """The part of the directions on the paths, shape (paths, rank)."""
         return self.directions[:-1]
 
-    def rows(self, errors: np.ndarray) -> NewRows:
-        """Decompose the rows of new nodes; `errors` is sqrt(s)(w - w*), shape (paths, new)."""
+    def rows(
+        self, errors: np.ndarray, least: float = 0.0, active: np.ndarray | None = None
+    ) -> NewRows:
+        """Decompose the rows of new nodes.
+
+        errors : sqrt(s)(w - w*), shape (paths, new).
+        least : relative to the noise, what a node must add to get a direction.
+        active : nodes that get one whatever they add, shape (new,); all by default.
+        """
         new = errors.shape[1]
         label = np.full((1, new), self._noise_std)
         rest = np.vstack([self._root_probability * errors, label])
-        least = DIRECTION_TOLERANCE * np.linalg.norm(rest[:, -1])
+        scale = np.linalg.norm(rest[:, -1])
+        smallest = np.full(new, max(least, DIRECTION_TOLERANCE))
+        smallest[slice(None) if active is None else active] = DIRECTION_TOLERANCE
         known, fresh = np.zeros((new, self.rank)), np.zeros((new, new))
         for _ in range(2):
             part = self.directions.T @ rest
@@ -83,7 +97,7 @@ class NoiseBasis:
         directions = np.zeros_like(rest)
         for node in range(new - 1, -1, -1):
             size = np.linalg.norm(rest[:, node])
-            if size > least:
+            if size > smallest[node] * scale:
                 directions[:, node] = rest[:, node] / size
                 part = directions[:, node] @ rest
                 fresh[:, node] = part

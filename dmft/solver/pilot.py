@@ -34,22 +34,27 @@ class Plan:
     """Panels and noise rotation of all replicates.
 
     edges : panel boundaries from 0 to the time reached, shape (panels + 1,).
+    directions : the stages that get a noise direction of their own, shape (panels, stages).
     rotation : orthogonal, acts on the noise of the first directions of a sample.
     reason : why the last edge is before t_max, or "".
     """
 
     edges: np.ndarray
+    directions: np.ndarray
     rotation: np.ndarray
     reason: str = ""
 
     def split(self, panel: int) -> Plan:
         """The plan with one panel cut in two."""
         middle = 0.5 * (self.edges[panel] + self.edges[panel + 1])
-        return replace(self, edges=np.insert(self.edges, panel + 1, middle))
+        edges = np.insert(self.edges, panel + 1, middle)
+        directions = np.insert(self.directions, panel + 1, True, axis=0)
+        return replace(self, edges=edges, directions=directions)
 
     def cut(self, panel: int, reason: str) -> Plan:
         """The plan that ends before a panel."""
-        return replace(self, edges=self.edges[: panel + 1], reason=reason)
+        kept = self.edges[: panel + 1], self.directions[:panel]
+        return replace(self, edges=kept[0], directions=kept[1], reason=reason)
 
 
 class StepControl:
@@ -121,7 +126,8 @@ def make_plan(march: March, control: StepControl, t_max: float) -> Plan:
     edges = march.times[::STAGES].copy()
     if not control.reason:
         edges[-1] = t_max
-    return Plan(edges, noise_rotation(march), control.reason)
+    directions = np.array([np.diag(rows.fresh) != 0.0 for rows in march.rows])
+    return Plan(edges, directions, noise_rotation(march), control.reason)
 
 
 def noise_rotation(march: March) -> np.ndarray:

@@ -244,7 +244,8 @@ class Run:
         if pending:
             self._replay(march, pending)
         for panel in range(len(march.rows), panels):
-            attempt = march.attempt(plan.edges[panel + 1] - plan.edges[panel])
+            step = plan.edges[panel + 1] - plan.edges[panel]
+            attempt = march.attempt(step, plan.directions[panel])
             if attempt is None or not attempt.converged:
                 self._done.add_work(march.work)
                 self._march = None
@@ -323,6 +324,7 @@ class Run:
         if self._plan is not None:
             state["plan"] = {
                 "edges": self._plan.edges,
+                "directions": self._plan.directions,
                 "rotation": self._plan.rotation,
                 "reason": self._plan.reason,
             }

@@ -18,10 +18,10 @@ import numpy as np
 from dmft.laws import Component
 from dmft.population import Coordinates, Stratum, strata
 from dmft.problem import Problem
+from dmft.solver.sobol import scrambled_points
 
 SOBOL_DIMENSIONS = 64
 _EXACT = 1e-8  # relative size of what orthogonalisation leaves that still counts as new
-_OPEN = 2.0**-32  # Sobol points have 30 binary digits and may be 0
 _LARGEST_SHARE = 0.5  # of a stratum's size that its basis may take
 _LARGEST_LEVERAGE = 30.0  # of a path in a basis vector, times the number of paths
 
@@ -135,12 +135,9 @@ def _draw(
 ) -> tuple[Coordinates, np.ndarray]:
     """Coordinates and SOBOL_DIMENSIONS columns of normal noise for one stratum."""
     from scipy.special import ndtri
-    from scipy.stats import qmc
 
     dimensions = stratum.random_dimensions
-    engine = qmc.Sobol(dimensions + SOBOL_DIMENSIONS, rng=generator)
-    # random_base2 insists on powers of two; any count keeps the points distinct.
-    uniforms = engine.random_base2(max(0, int(count - 1).bit_length()))[:count]
+    uniforms = scrambled_points(count, dimensions + SOBOL_DIMENSIONS, generator)
     # One draw from each of `count` equal quantiles: their midpoints would be biased alike in all.
     ranks = uniforms[:, :dimensions].argsort(axis=0).argsort(axis=0)
     coordinates = stratum.draw((ranks + generator.random(ranks.shape)) / count)
@@ -150,8 +147,7 @@ def _draw(
         coordinates.a0,
         coordinates.b0,
     )
-    inside = np.clip(uniforms[:, dimensions:], _OPEN, 1.0 - _OPEN)
-    return exact, ndtri(inside)
+    return exact, ndtri(uniforms[:, dimensions:])
 
 
 def _match_moments(values: np.ndarray, component: Component) -> np.ndarray:

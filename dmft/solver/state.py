@@ -192,7 +192,7 @@ class State:
         drive = self._drive(rows, innovations)
         self._solve(stages, elapsed, coupling, drive)
         error = self._error_of(stages)
-        found = self.basis.rows(error)
+        found = self.basis.rows(error, np.inf, np.diag(rows.fresh) != 0.0)
         self._advance_tangents(stages, rows, integration, inverse, coupling)
         self._advance_kernels(rows, inverse)
         force = (self._ratio * error + drive) @ inverse.T

@@ -112,11 +112,11 @@ def test_a_panel_that_fails_in_a_replicate_is_split(monkeypatch, small):
     original = run.March.attempt
     failed = []
 
-    def attempt(self, step):
+    def attempt(self, step, active=None):
         if not failed and len(self.rows) == 2 and self.probability.size == 256:
             failed.append(step)
             return None
-        return original(self, step)
+        return original(self, step, active)
 
     monkeypatch.setattr(run.March, "attempt", attempt)
     solution = solve(Problem(), **SMALL)
@@ -129,9 +129,9 @@ def test_a_panel_that_fails_in_a_replicate_is_split(monkeypatch, small):
 def test_a_panel_that_always_fails_ends_the_solve_with_what_was_reached(monkeypatch, small):
     original = run.March.attempt
 
-    def attempt(self, step):
+    def attempt(self, step, active=None):
         beyond = self.time + step > 1.0 and self.probability.size == 256
-        return None if beyond else original(self, step)
+        return None if beyond else original(self, step, active)
 
     monkeypatch.setattr(run.March, "attempt", attempt)
     solution = solve(Problem(), **SMALL)
@@ -146,7 +146,7 @@ def test_a_pilot_that_fails_says_where(monkeypatch):
     monkeypatch.setattr(
         run.March,
         "attempt",
-        lambda self, step: None if self.time > 0.2 else original(self, step),
+        lambda self, *given: None if self.time > 0.2 else original(self, *given),
     )
     solution = solve(Problem(), **SMALL)
     assert solution.status == "not-converged"
@@ -184,8 +184,11 @@ def test_refusals(monkeypatch):
 
 
 def test_split_plan_keeps_the_ends():
-    plan = Plan(np.array([0.0, 1.0, 3.0]), np.eye(2)).split(1)
+    directions = np.array([[True, True, True], [False, True, False]])
+    plan = Plan(np.array([0.0, 1.0, 3.0]), directions, np.eye(2)).split(1)
     assert np.array_equal(plan.edges, [0.0, 1.0, 2.0, 3.0])
+    assert plan.directions.shape == (3, 3)
+    assert np.array_equal(plan.cut(1, "").directions, directions[:1])
 
 
 def test_state_survives_a_plain_copy_of_its_tree():
