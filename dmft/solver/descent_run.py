@@ -41,7 +41,8 @@ class DescentRun(Run):
             f"diverged: train_mse passed {_DIVERGED:g} times its start at step {reached + 1}, "
             + self._too_large()
         )  # fmt: skip
-        return Plan(np.arange(reached + 1.0), _noise_rotation(march, reached + 1), reason)
+        edges, directions = np.arange(reached + 1.0), np.ones((reached, 1), dtype=bool)
+        return Plan(edges, directions, _noise_rotation(march, reached + 1), reason)
 
     def _run_replicate(self, plan: Plan, pending: Saved | None) -> int | None:
         steps = len(plan.edges) - 1
@@ -72,6 +73,7 @@ class DescentRun(Run):
         if self._plan is not None:
             state["plan"] = {
                 "edges": self._plan.edges,
+                "directions": self._plan.directions,
                 "rotation": self._plan.rotation,
                 "reason": self._plan.reason,
             }

@@ -147,10 +147,10 @@ class StochasticMarch(March):
 
     # ------------------------------------------------------------------ one panel
 
-    def attempt(self, step: float) -> Attempt | None:
+    def attempt(self, step: float, active: np.ndarray | None = None) -> Attempt | None:
         """Solve the panel of length `step`; None when its equations have no solution."""
         self._use(step, np.full((STAGES, 1), self._ends[-1][1]))
-        attempt = super().attempt(step)
+        attempt = super().attempt(step, active)
         if attempt is None or not self.cautious:
             return attempt
         # The fourth power makes the control of the step aim at this number of sweeps.
