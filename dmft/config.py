@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from dmft.dynamics import step_count
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.validation import Settings, nearest_key
@@ -18,7 +19,7 @@ from dmft.validation import Settings, nearest_key
 class SolverSettings(Settings):
     """How accurately the mean-field equations are solved.
 
-    t_max : final time, in units of the flow.
+    t_max : final time, in units of the flow; in discrete dynamics the number of steps.
     n_paths : paths of the effective process per replicate.
     replicates : independent replicates; the error bars come from their spread.
     rtol : relative error allowed to the time discretisation.
@@ -74,6 +75,12 @@ class Config(Settings):
         joined = {key: value for key, value in given.items() if key != "dynamics"}
         joined["problem"] = {**joined.get("problem", {}), "dynamics": given["dynamics"]}
         return joined
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> Config:
+        if self.problem.dynamics.discrete:
+            step_count(self.solver.t_max)
+        return self
 
     def to_table(self) -> dict[str, Any]:
         """The resolved configuration as plain tables, the inverse of `load_config`."""

@@ -24,8 +24,8 @@ from common import Outcome, print_outcome
 
 NAMES = (
     "kernel_to_rich", "incremental", "collapse", "grokking", "speed", "early_stopping",
-    "double_descent", "noise", "power_law", "trajectory_start", "trajectory_training",
-    "trajectory_normalisation", "trajectory_heads", "symmetry_equilibrium",
+    "double_descent", "noise", "power_law", "effective_alpha", "label_noise", "trajectory_start",
+    "trajectory_training", "trajectory_normalisation", "trajectory_heads", "symmetry_equilibrium",
     "symmetry_sharpening", "symmetry_alignment", "symmetry_warmup",
 )  # fmt: skip
 NEED_TORCH = ("trajectory_training", "trajectory_normalisation", "trajectory_heads")
