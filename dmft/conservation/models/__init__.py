@@ -1,0 +1,1 @@
+"""Conservation laws of PyTorch models. Only this subpackage imports PyTorch, when it is used."""
