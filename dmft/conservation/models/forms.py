@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 Parameters = Mapping[str, Any]
@@ -109,6 +110,11 @@ class ModelLaw:
         """Names of the parameters it reads."""
         return tuple(dict.fromkeys(term.slot.name for term in self.terms))
 
+    @property
+    def weights(self) -> list[float]:
+        """Those of the terms."""
+        return [term.weight for term in self.terms]
+
     def parts(self, parameters: Parameters) -> list[Any]:
         """The reductions of the terms, without their weights, in the shape of the law."""
         return [self._reduce(term.slot.of(parameters)) for term in self.terms]
@@ -124,9 +130,8 @@ class ModelLaw:
         """The quantities of a combination of parts, as a vector."""
         if self.form != "gram":
             return values.reshape(-1)
-        size = self.shape[1]
-        mask = values.new_ones((size, size)).triu().bool()
-        return values[:, mask].reshape(-1)
+        upper = _upper(self.shape[1], values.device)
+        return values.flatten(1).index_select(1, upper).reshape(-1)
 
     def _reduce(self, x: Any) -> Any:
         if self.form == "gram":
@@ -148,6 +153,15 @@ class ModelLaw:
             "certainty": self.certainty,
             "parameters": list(self.parameters),
         }
+
+
+@lru_cache(maxsize=64)
+def _upper(size: int, device: Any) -> Any:
+    """Where the entries on and above the diagonal of a flattened square matrix are."""
+    import torch
+
+    rows, columns = torch.triu_indices(size, size, device=device)
+    return rows * size + columns
 
 
 def gram_count(families: int, rows: int, columns: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,7 @@ class Tracker:
 
     def record(self) -> Record:
         """Everything measured so far."""
-        rows = np.array([[column.tolist() for column in row] for row in self._rows])
+        rows = np.array([row.numpy() for row in self._rows])
         curves = {name: rows[:, i] for i, name in enumerate(CURVES)}
         return Record(
             steps=np.array(self._steps),
@@ -154,8 +154,11 @@ class Tracker:
         import torch
 
         with torch.no_grad():
-            values, sizes, controls = self._measure(self.parameters)
-        self._first, self._size, self._first_control = values, sizes, controls
+            values, controls = self._measure(self.parameters)
+            # The mean size of what is added and subtracted, which rounding errors scale with.
+            self._size = [_size(law, self.parameters) for law in self.laws]
+        self._first = [(value, _inverse(value)) for value in values]
+        self._first_control = [None if c is None else (c, _inverse(c)) for c in controls]
         self._values = values
         self._explained = [torch.zeros_like(value) for value in values]
         self._decay = [1.0 for _ in values]
@@ -166,16 +169,14 @@ class Tracker:
     def _version(self) -> list[int]:
         return [parameter._version for parameter in self.parameters.values()]
 
-    def _measure(self, tensors: Mapping[str, Any]) -> tuple[list[Any], list[Any], list[Any]]:
-        """Laws, the mean size of what is subtracted in them, and quantities not conserved."""
-        values, sizes, controls = [], [], []
+    def _measure(self, tensors: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        """Laws, and equally shaped quantities that are not conserved."""
+        values, controls = [], []
         for law in self.laws:
             parts = law.parts(tensors)
-            weights = [term.weight for term in law.terms]
-            values.append(law.flatten(_sum(parts, weights)))
-            sizes.append(sum(abs(w) * p.abs().mean() for w, p in zip(weights, parts, strict=True)))
-            controls.append(_control(law, tensors, parts, weights))
-        return values, sizes, controls
+            values.append(law.flatten(_sum(parts, law.weights)))
+            controls.append(_control(law, tensors, parts))
+        return values, controls
 
     def _at(self, tensors: Mapping[str, Any]) -> list[Any]:
         """Quadratic laws at other vectors than the parameters; linear ones are zero there."""
@@ -208,14 +209,14 @@ class Tracker:
             self.step += 1
             noted = self.step % self.every == 0
             if noted:
-                values, _, controls = self._measure(self.parameters)
+                values, controls = self._measure(self.parameters)
             else:
                 values, controls = [law.evaluate(self.parameters) for law in self.laws], []
             expected = self._expected()
             for i, (value, predicted) in enumerate(zip(values, expected, strict=True)):
-                self._explained[i] = self._explained[i] + predicted - self._values[i]
+                self._explained[i] = self._explained[i] + (predicted - self._values[i])
                 self._decay[i] *= self._rules[i].factor ** self.laws.laws[i].degree
-                error = (value - predicted).abs().max() / self._size[i].clamp_min(1e-300)
+                error = (value - predicted).abs().max() / self._size[i]
                 self._worst[i] = torch.maximum(self._worst[i], error.double().cpu())
             self._values = values
             self._versions = self._version()
@@ -259,47 +260,51 @@ class Tracker:
     def _note(self, controls: list[Any]) -> None:
         import torch
 
-        columns: list[list[Any]] = [[] for _ in CURVES]
+        rows = []
         for i, value in enumerate(self._values):
-            size = self._size[i].clamp_min(1e-300)
-            change = (value - self._first[i]).abs()
-            explained = self._explained[i].abs().mean() / size
-            unexplained = (value - self._first[i] - self._explained[i]).abs().max() / size
-            adjusted = (value / self._decay[i] - self._first[i]).abs().mean() / size
+            size, (first, inverse) = self._size[i], self._first[i]
+            change = value - first
+            moved = change.abs()
             entries = [
-                change.mean() / size, _relative(change, self._first[i]), explained, unexplained,
-                adjusted,
-            ]  # fmt: skip
-            control, before = controls[i], self._first_control[i]
-            if control is None:
-                entries += [size * float("nan")] * 2
+                moved.mean() / size,
+                (moved * inverse).sum(),
+                self._explained[i].abs().mean() / size,
+                (change - self._explained[i]).abs().max() / size,
+                (value / self._decay[i] - first).abs().mean() / size,
+            ]
+            if controls[i] is None:
+                entries += [torch.full_like(size, torch.nan)] * 2
             else:
-                moved = (control - before).abs()
-                entries += [moved.mean() / size, _relative(moved, before)]
-            for column, entry in zip(columns, entries, strict=False):
-                column.append(entry.double().cpu())
-        columns[-1] = list(self._worst)
+                first, inverse = self._first_control[i]
+                moved = (controls[i] - first).abs()
+                entries += [moved.mean() / size, (moved * inverse).sum()]
+            rows.append(torch.stack([*entries, self._worst[i].to(size)]))
         self._worst = torch.zeros_like(self._worst)
-        self._rows.append([torch.stack(column) for column in columns])
+        self._rows.append(torch.stack(rows, dim=1).double().cpu())
         self._steps.append(self.step)
 
 
-def _sum(parts: list[Any], weights: list[float]) -> Any:
+def _sum(parts: list[Any], weights: Sequence[float]) -> Any:
     total = parts[0] * weights[0]
     for part, weight in zip(parts[1:], weights[1:], strict=True):
         total = total + weight * part
     return total
 
 
-def _relative(change: Any, start: Any) -> Any:
-    """Mean of |h(t) - h(0)| / |h(0)|, without quantities that start at zero."""
+def _size(law: ModelLaw, tensors: Mapping[str, Any]) -> Any:
+    parts = law.parts(tensors)
+    size = sum(abs(w) * p.abs().mean() for w, p in zip(law.weights, parts, strict=True))
+    return size.clamp_min(1e-30)
+
+
+def _inverse(start: Any) -> Any:
+    """1 / (n |h(0)|) for the n quantities that do not start at zero, 0 for the others."""
     nonzero = start != 0
-    if not nonzero.any():
-        return change.mean() * float("nan")
-    return (change[nonzero] / start[nonzero].abs()).mean()
+    inverse = nonzero / start.abs().where(nonzero, 1.0)
+    return inverse / nonzero.sum()  # all zero: not a number
 
 
-def _control(law: ModelLaw, tensors: Mapping[str, Any], parts: list[Any], weights: list[float]) -> Any:
+def _control(law: ModelLaw, tensors: Mapping[str, Any], parts: list[Any]) -> Any:
     """The same differences between rows that do not belong together; not conserved.
 
     A law with one term only is replaced by the same over half of the entries; None if there is
@@ -307,11 +312,14 @@ def _control(law: ModelLaw, tensors: Mapping[str, Any], parts: list[Any], weight
     """
     if len(parts) > 1 and parts[0].numel() > 1:
         axes = (-2, -1) if law.form == "gram" else (-1,)
-        if parts[0].shape[-1] > 1:
-            rolled = [p if w > 0 else p.roll([1] * len(axes), axes) for p, w in zip(parts, weights)]
-        else:
-            rolled = [p if w > 0 else p.roll(1, 0) for p, w in zip(parts, weights)]
-        return law.flatten(_sum(rolled, weights))
+        if parts[0].shape[-1] == 1:
+            axes = (0,)
+        shifts = [1] * len(axes)
+        rolled = [
+            part if weight > 0 else part.roll(shifts, axes)
+            for part, weight in zip(parts, law.weights, strict=True)
+        ]
+        return law.flatten(_sum(rolled, law.weights))
     if law.form == "gram":
         return None
     x = law.terms[0].slot.of(tensors)
