@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
-from dmft.conservation.models.forms import Slot, Term
+from dmft.conservation.models.forms import Slot, Term, View
 from dmft.conservation.models.survey import CROSS_ENTROPY, Survey
 
 
@@ -147,9 +147,6 @@ class Attention:
             )  # fmt: skip
 
 
-Homogeneity = Literal["linear", "homogeneous", "none", "unknown"]
-
-
 @dataclass
 class FeedForward:
     """One or two matrices that read the input, one that writes the output.
@@ -260,6 +257,19 @@ class Norm:
         survey.squares(f"gains {self.name}", _by_input(self.gains, self.readers), terms)
 
 
+def fused_heads(
+    start: int, size: int, split: tuple[int, int, int], *, bias: bool = False,
+    transposed: bool = False,
+) -> View:  # fmt: skip
+    """Rows `start` to `start + size` of a fused matrix, as (group, copy, e, ..)."""
+
+    def view(x: Any) -> Any:
+        x = (x.T if transposed else x).narrow(0, start, size).unflatten(0, split)
+        return x.unsqueeze(-1) if bias else x
+
+    return view
+
+
 def eps_breaks(eps: float | None) -> str:
     """Why an eps under the root of a norm breaks a scale."""
     return f"eps = {eps:g} of the norm" if eps else ""
@@ -316,7 +326,7 @@ def _planes(slot: Slot, rotation: Rotation, axis: int) -> Slot:
     plane_axis = axis if pair_axis != axis else axis + 1
     turning = list(rotation.turning)
 
-    def view(x):  # type: ignore[no-untyped-def]
+    def view(x: Any) -> Any:
         x = x.narrow(axis, 0, 2 * rotation.planes).unflatten(axis, sizes)
         x = x.movedim(plane_axis, 1 if axis else 0)
         if len(turning) < rotation.planes:

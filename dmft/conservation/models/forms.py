@@ -80,7 +80,6 @@ class ModelLaw:
     shape : of the rows, or (families, rows) for Gram matrices.
     count : number of independent quantities.
     certainty : what it rests on.
-    exact_under : what a sum needs to be kept, besides a common step size.
     """
 
     name: str

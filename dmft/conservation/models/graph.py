@@ -1,4 +1,4 @@
-"""Plain PyTorch models: the forward pass is traced, and every channel asked whether it can be scaled.
+"""Plain PyTorch models: the forward pass is traced, and each channel tried for a free scale.
 
 Each channel of each activation gets a scale exp(s). A layer gives its output a new s: its rows are
 multiplied by it, the columns of what reads it divided. Rectifiers, pooling and dropout pass it on,
@@ -10,15 +10,21 @@ What is not known fixes s = 0, so that nothing is claimed that does not hold.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import lcm
 from typing import TYPE_CHECKING, Any
 
 from dmft.conservation.models import huggingface
 from dmft.conservation.models.activations import degree
-from dmft.conservation.models.blocks import Attention, difference, eps_breaks, shift_of_outputs
+from dmft.conservation.models.blocks import (
+    Attention,
+    difference,
+    eps_breaks,
+    fused_heads,
+    shift_of_outputs,
+)
 from dmft.conservation.models.forms import Slot, Term
 from dmft.conservation.models.survey import Survey
 
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
 Exponents = dict[int, int]  # by free scale; empty: fixed
 _PASSING = (
     "Identity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "PReLU",
-    *(f"{kind}Pool{n}d" for kind in ("Max", "Avg", "AdaptiveAvg", "AdaptiveMax") for n in (1, 2, 3)),
+    *(f"{a}{kind}Pool{n}d" for a in ("", "Adaptive") for kind in ("Max", "Avg") for n in (1, 2, 3)),
 )  # fmt: skip
 _BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d")
 _OTHER_NORMS = ("LayerNorm", "GroupNorm", "RMSNorm")
@@ -267,10 +273,11 @@ class Graph:
         weight = self.survey.slot(f"{name}.weight")
         bias = self.survey.slot(f"{name}.bias") if layer.bias is not None else None
         if centred:
-            self.survey.squares(
-                f"norms {name}", f"|{weight}[k,:]|^2" + (f" + {bias}[k]^2" if bias else ""),
-                [Term(slot) for slot in (weight, bias) if slot], why_not=eps_breaks(norm.eps),
-            ) if norm.eps else None  # fmt: skip
+            if norm.eps:
+                self.survey.squares(
+                    f"norms {name}", f"|{weight}[k,:]|^2", [Term(weight)],
+                    why_not=eps_breaks(norm.eps),
+                )  # fmt: skip
             if bias:
                 self.survey.sums(f"bias {name}", f"{bias} (the norm subtracts it)", [Term(bias)])
         elif type(layer).__name__ == "Linear":
@@ -295,11 +302,9 @@ class Graph:
                 weight = sum(direction[s] * n for s, n in scale.items())
                 if weight:
                     terms.append(Term(slot, float(weight)))
-            if not any(term.weight < 0 for term in terms):
-                continue  # nothing reads it
-            if len({self.sizes[s] for s in involved}) > 1:
+            if not terms or len({self.sizes[s] for s in involved}) > 1:
                 continue
-            terms = _merge(terms)
+            terms.sort(key=lambda term: term.weight < 0)  # positive ones first
             names = [term.slot.name.rpartition(".")[0] for term in terms]
             self.survey.squares(
                 f"channels {names[0]}" if len(involved) > 1 or len(set(names)) != 2
@@ -340,14 +345,14 @@ def multi_head(survey: Survey, name: str, module: Any) -> None:
         return
     width, heads = module.embed_dim, module.num_heads
     split = (heads, 1, width // heads)
-    parts: dict[str, Slot] = {}
+    parts: dict[str, Any] = {}
     for i, part in enumerate("qkv"):
         parts[part] = survey.slot(f"{name}.in_proj_weight", part).then(
-            lambda x, i=i: x.narrow(0, i * width, width).unflatten(0, split)
+            fused_heads(i * width, width, split)
         )
         if module.in_proj_bias is not None:
             parts[f"bias_{part}"] = survey.slot(f"{name}.in_proj_bias", part).then(
-                lambda x, i=i: x.narrow(0, i * width, width).unflatten(0, split).unsqueeze(-1)
+                fused_heads(i * width, width, split, bias=True)
             )
     output = survey.slot(f"{name}.out_proj.weight").then(lambda x: x.T.unflatten(0, split))
     Attention(name, o=output, **parts).survey(survey)
@@ -393,13 +398,9 @@ def null_space(constraints: list[Exponents], size: int) -> list[list[int]]:
             vector[pivot] = -row[free]
         scale = 1
         for value in vector:
-            scale = scale * value.denominator // _gcd(scale, value.denominator)
+            scale = lcm(scale, value.denominator)
         basis.append([int(value * scale) for value in vector])
     return basis
-
-
-def _gcd(a: int, b: int) -> int:
-    return a if b == 0 else _gcd(b, a % b)
 
 
 def _combine(a: Exponents, b: Exponents, sign: int) -> Exponents:
@@ -407,11 +408,6 @@ def _combine(a: Exponents, b: Exponents, sign: int) -> Exponents:
     for s, n in b.items():
         total[s] = total.get(s, 0) + sign * n
     return {s: n for s, n in total.items() if n}
-
-
-def _merge(terms: list[Term]) -> list[Term]:
-    """Positive terms first."""
-    return sorted(terms, key=lambda term: term.weight < 0)
 
 
 def _by_channel(terms: list[Term]) -> str:
@@ -439,7 +435,6 @@ _FUNCTIONS = {
     **dict.fromkeys(("mul", "imul", *_DIVISIONS), "scale"),
     "flatten": "flatten", "mean": "mean",
 }  # fmt: skip
-assert operator.add.__name__ in _FUNCTIONS
 
 
 def _flattens_all(node: Any) -> bool:

@@ -10,8 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from dmft.conservation.models.activations import degree, is_linear
-from dmft.conservation.models.blocks import Attention, FeedForward, Norm, Rotation, Router
-from dmft.conservation.models.forms import Slot
+from dmft.conservation.models.blocks import (
+    Attention,
+    FeedForward,
+    Norm,
+    Rotation,
+    Router,
+    fused_heads,
+)
+from dmft.conservation.models.forms import Slot, View
 from dmft.conservation.models.stream import Head, Stream
 from dmft.conservation.models.survey import Survey
 
@@ -62,9 +69,9 @@ def _rms_norm(survey: Survey, prefix: str, norm: Module, readers: list[Slot]) ->
 def _stream_dropout(module: Module) -> str:
     """An active dropout on the stream; those of attention weights do no harm."""
     for name, child in module.named_modules():
-        if type(child).__name__ == "Dropout" and "attn_dropout" not in name:
-            if child.p > 0 and child.training:
-                return name
+        on_stream = type(child).__name__ == "Dropout" and "attn_dropout" not in name
+        if on_stream and child.p > 0 and child.training:
+            return name
     return ""
 
 
@@ -103,25 +110,22 @@ def _gpt2(survey: Survey, prefix: str, model: Module, head: Head | None = None) 
 
 def _gpt2_attention(survey: Survey, place: str, layer: Module) -> Attention:
     heads, size, width = layer.num_heads, layer.head_dim, layer.embed_dim
-    parts: dict[str, Slot] = {}
+    parts: dict[str, Any] = {}
     for i, part in enumerate("qkv"):
         parts[part] = survey.slot(f"{place}.c_attn.weight", part).then(
-            lambda x, i=i: x.T.narrow(0, i * width, width).unflatten(0, (heads, 1, size))
+            fused_heads(i * width, width, (heads, 1, size), transposed=True)
         )
         parts[f"bias_{part}"] = survey.slot(f"{place}.c_attn.bias", part).then(
-            lambda x, i=i: (
-                x.narrow(0, i * width, width).unflatten(0, (heads, 1, size)).unsqueeze(-1)
-            )
+            fused_heads(i * width, width, (heads, 1, size), bias=True)
         )
-    output = survey.slot(f"{place}.c_proj.weight").then(
-        lambda x: x.unflatten(0, (heads, 1, size))
-    )
+    output = survey.slot(f"{place}.c_proj.weight").then(lambda x: x.unflatten(0, (heads, 1, size)))
     return Attention(place, o=output, bias_o=survey.slot(f"{place}.c_proj.bias"), **parts)
 
 
 def _gpt2_feed_forward(survey: Survey, place: str, layer: Module) -> FeedForward:
     return FeedForward(
-        place, survey.slot(f"{place}.c_fc.weight").then(lambda x: x.T), survey.slot(f"{place}.c_proj.weight"),
+        place, survey.slot(f"{place}.c_fc.weight").then(lambda x: x.T),
+        survey.slot(f"{place}.c_proj.weight"),
         bias_inner=survey.slot(f"{place}.c_fc.bias"),
         bias_outer=survey.slot(f"{place}.c_proj.bias"), **_activation(layer.act),
     )  # fmt: skip
@@ -169,9 +173,7 @@ def _llama(survey: Survey, prefix: str, model: Module, head: Head | None = None)
             for slot in ([part.weight] if isinstance(part, Router) else part.readers)
         ]
         stream.norms += [
-            _rms_norm(
-                survey, f"{place}.input_layernorm", block.input_layernorm, attention.readers
-            ),
+            _rms_norm(survey, f"{place}.input_layernorm", block.input_layernorm, attention.readers),
             _rms_norm(
                 survey, f"{place}.post_attention_layernorm", block.post_attention_layernorm, reading
             ),
@@ -213,7 +215,7 @@ def _llama_feed_forward(
     survey: Survey, place: str, layer: Module
 ) -> Iterator[FeedForward | Router]:
     if not hasattr(layer, "experts"):
-        bias = {
+        bias: dict[str, Any] = {
             f"bias_{role}": _parameter(survey, f"{place}.{name}", getattr(layer, name), "bias")
             for role, name in (("inner", "up_proj"), ("gate", "gate_proj"), ("outer", "down_proj"))
         }
@@ -250,9 +252,7 @@ def _neox(survey: Survey, prefix: str, model: Module, head: Head | None = None) 
     stream = Stream(prefix, [words], head=head, dropout=_stream_dropout(model))
     for i, block in enumerate(model.layers):
         place = _join(prefix, f"layers.{i}")
-        attention = _neox_attention(
-            survey, f"{place}.attention", block.attention, model.rotary_emb
-        )
+        attention = _neox_attention(survey, f"{place}.attention", block.attention, model.rotary_emb)
         mlp = block.mlp
         dense = FeedForward(
             f"{place}.mlp", survey.slot(f"{place}.mlp.dense_h_to_4h.weight"),
@@ -274,15 +274,15 @@ def _neox(survey: Survey, prefix: str, model: Module, head: Head | None = None) 
 def _neox_attention(survey: Survey, place: str, layer: Module, rotary: Module) -> Attention:
     size = layer.head_size
     heads = layer.query_key_value.weight.shape[0] // (3 * size)
-    parts: dict[str, Slot] = {}
+    parts: dict[str, Any] = {}
     for i, part in enumerate("qkv"):
         parts[part] = survey.slot(f"{place}.query_key_value.weight", part).then(
-            lambda x, i=i: x.unflatten(0, (heads, 3, size)).narrow(1, i, 1)
+            _of_three(i, heads, size)
         )
         bias = _parameter(survey, f"{place}.query_key_value", layer.query_key_value, "bias")
         if bias:
             parts[f"bias_{part}"] = survey.slot(bias.name, part).then(
-                lambda x, i=i: x.unflatten(0, (heads, 3, size)).narrow(1, i, 1).unsqueeze(-1)
+                _of_three(i, heads, size, bias=True)
             )
     output = survey.slot(f"{place}.dense.weight")
     return Attention(
@@ -290,6 +290,16 @@ def _neox_attention(survey: Survey, place: str, layer: Module, rotary: Module) -
         bias_o=_parameter(survey, f"{place}.dense", layer.dense, "bias"),
         rotation=_rotation(size, rotary), **parts,
     )  # fmt: skip
+
+
+def _of_three(i: int, heads: int, size: int, *, bias: bool = False) -> View:
+    """Queries, keys or values of every head, which lie side by side for each head."""
+
+    def view(x: Any) -> Any:
+        x = x.unflatten(0, (heads, 3, size)).narrow(1, i, 1)
+        return x.unsqueeze(-1) if bias else x
+
+    return view
 
 
 def _neox_language(survey: Survey, prefix: str, model: Module) -> None:
@@ -347,12 +357,10 @@ def _part(slot: Slot, label: str, start: int, stop: int | None) -> Slot:
 
 def _vit_attention(survey: Survey, place: str, layer: Module) -> Attention:
     heads, size = layer.num_attention_heads, layer.head_dim
-    parts: dict[str, Slot] = {}
+    parts: dict[str, Any] = {}
     for part in "qkv":
         name = f"{place}.{part}_proj"
-        parts[part] = survey.slot(f"{name}.weight").then(
-            lambda x: x.unflatten(0, (heads, 1, size))
-        )
+        parts[part] = survey.slot(f"{name}.weight").then(lambda x: x.unflatten(0, (heads, 1, size)))
         bias = _parameter(survey, name, getattr(layer, f"{part}_proj"), "bias")
         if bias:
             parts[f"bias_{part}"] = bias.then(

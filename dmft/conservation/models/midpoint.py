@@ -1,4 +1,4 @@
-"""Gradient flow of a model by the implicit midpoint rule, which keeps quadratic laws to rounding."""
+"""Gradient flow of a model by the implicit midpoint rule, which keeps quadratic laws."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def flow_drift(
     def slope(theta: torch.Tensor) -> torch.Tensor:
         fields.set(theta)
         total = sum(fields.gradient(b) for b in range(len(batches)))
-        return -total / len(batches)  # type: ignore[operator]
+        return -total / len(batches)
 
     theta = start = fields.get()
     first = {law.name: law.evaluate(fields.parameters).detach() for law in laws}

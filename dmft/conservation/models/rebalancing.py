@@ -66,7 +66,7 @@ def rebalance(model: torch.nn.Module, laws: ModelLaws, values: Mapping[str, Any]
     check_model(model)
     check_precision(model, ["float64"], "rebalancing")
     parameters = {name: p.detach() for name, p in model.named_parameters()}
-    chosen = [(laws[name], _target(laws[name], parameters, value)) for name, value in values.items()]
+    chosen = [(laws[name], _target(laws[name], value)) for name, value in values.items()]
     before = {name: p.clone() for name, p in parameters.items()}
     with torch.no_grad():
         for done in range(_ROUNDS):
@@ -82,7 +82,7 @@ def rebalance(model: torch.nn.Module, laws: ModelLaws, values: Mapping[str, Any]
     raise NotConverged(f"the given values cannot be reached by symmetries of {', '.join(worst)}")
 
 
-def _target(law: ModelLaw, parameters: Mapping[str, Any], value: Any) -> Any:
+def _target(law: ModelLaw, value: Any) -> Any:
     import torch
 
     given = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
@@ -167,9 +167,8 @@ def _mix(law: ModelLaw, target: Any, parameters: Mapping[str, Any]) -> None:
             )
         inner = basis.mT @ lacking @ basis / (roots[:, :, None] + roots[:, None, :])
         s = basis @ inner @ basis.mT
-        s = s * (_LARGEST_STEP / 2 / torch.linalg.matrix_norm(s, 2).clamp_min(_LARGEST_STEP / 2))[
-            :, None, None
-        ]
+        length = torch.linalg.matrix_norm(s, 2)[:, None, None]
+        s = s * (_LARGEST_STEP / 2 / length).clamp_max(1.0)
         for term in law.terms:
             matrix = torch.linalg.matrix_exp(term.weight * s)[:, None]
             _write(term.slot, parameters, matrix @ term.slot.of(parameters))

@@ -69,10 +69,7 @@ class Stream:
 
     def _writers(self) -> list[Slot]:
         written = [
-            slot
-            for layer in self.layers
-            if not isinstance(layer, Router)
-            for slot in layer.writers
+            slot for layer in self.layers if not isinstance(layer, Router) for slot in layer.writers
         ]
         return self.sources + written
 

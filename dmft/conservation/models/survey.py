@@ -158,9 +158,7 @@ class Survey:
             for size in shape:
                 count *= size
             count -= dependent
-        self.laws.append(
-            ModelLaw(name, formula, form, tuple(terms), shape, count, certainty, rows)
-        )
+        self.laws.append(ModelLaw(name, formula, form, tuple(terms), shape, count, certainty, rows))
 
     def _obstacle(self, names: Sequence[str], allowed: Sequence[str]) -> str:
         """Why a law of these parameters cannot hold, if so."""

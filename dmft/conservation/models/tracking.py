@@ -272,10 +272,11 @@ class Tracker:
                 (change - self._explained[i]).abs().max() / size,
                 (value / self._decay[i] - first).abs().mean() / size,
             ]
-            if controls[i] is None:
+            before = self._first_control[i]
+            if before is None:
                 entries += [torch.full_like(size, torch.nan)] * 2
             else:
-                first, inverse = self._first_control[i]
+                first, inverse = before
                 moved = (controls[i] - first).abs()
                 entries += [moved.mean() / size, (moved * inverse).sum()]
             rows.append(torch.stack([*entries, self._worst[i].to(size)]))
@@ -311,7 +312,7 @@ def _control(law: ModelLaw, tensors: Mapping[str, Any], parts: list[Any]) -> Any
     one entry.
     """
     if len(parts) > 1 and parts[0].numel() > 1:
-        axes = (-2, -1) if law.form == "gram" else (-1,)
+        axes: tuple[int, ...] = (-2, -1) if law.form == "gram" else (-1,)
         if parts[0].shape[-1] == 1:
             axes = (0,)
         shifts = [1] * len(axes)
@@ -326,8 +327,8 @@ def _control(law: ModelLaw, tensors: Mapping[str, Any], parts: list[Any]) -> Any
     if x.ndim == law.rows or x.shape[-1] < 2:
         return None
     half = x.narrow(-1, 0, x.shape[-1] // 2)
-    axes = tuple(range(law.rows, half.ndim))
-    return ((half * half) if law.form == "squares" else half).sum(axes).reshape(-1)
+    rest = tuple(range(law.rows, half.ndim))
+    return ((half * half) if law.form == "squares" else half).sum(rest).reshape(-1)
 
 
 def _is_plain(value: Any) -> bool:
