@@ -87,8 +87,6 @@ def dictionary(shapes: Mapping[str, Sequence[int]]) -> list[Candidates]:
     for name, shape in shapes.items():
         own = tuple(shape)
         found.append(Candidates(name, own))
-        if not own:
-            found.append(Candidates(name, (1,), 0))
         # Axes behind the second are places in a kernel.
         found += [Candidates(name, own, axis) for axis in range(min(len(own), 2))]
         if len(own) == 3:

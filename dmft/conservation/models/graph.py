@@ -343,19 +343,20 @@ def multi_head(survey: Survey, name: str, module: Any) -> None:
             f"{name}: MultiheadAttention with separate widths, bias_k or add_zero_attn"
         )
         return
+    place = f"{name}." if name else ""
     width, heads = module.embed_dim, module.num_heads
     split = (heads, 1, width // heads)
     parts: dict[str, Any] = {}
     for i, part in enumerate("qkv"):
-        parts[part] = survey.slot(f"{name}.in_proj_weight", part).then(
+        parts[part] = survey.slot(f"{place}in_proj_weight", part).then(
             fused_heads(i * width, width, split)
         )
         if module.in_proj_bias is not None:
-            parts[f"bias_{part}"] = survey.slot(f"{name}.in_proj_bias", part).then(
+            parts[f"bias_{part}"] = survey.slot(f"{place}in_proj_bias", part).then(
                 fused_heads(i * width, width, split, bias=True)
             )
-    output = survey.slot(f"{name}.out_proj.weight").then(lambda x: x.T.unflatten(0, split))
-    Attention(name, o=output, **parts).survey(survey)
+    output = survey.slot(f"{place}out_proj.weight").then(lambda x: x.T.unflatten(0, split))
+    Attention(name or "attention", o=output, **parts).survey(survey)
 
 
 def trace(module: torch.nn.Module) -> Any:

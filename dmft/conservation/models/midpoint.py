@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _SWEEPS = 200
 _HALVINGS = 30
+_ROUNDING = 1e-12  # the iteration may stall below this, relative to the slope
 _MOVE = 0.02  # of the parameters, in the first step
 
 

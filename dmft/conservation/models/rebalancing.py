@@ -9,7 +9,7 @@ which is coordinate descent on a convex function (of Kempf and Ness).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dmft.conservation.models.checks import check_model, check_precision
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 _TOLERANCE = 1e-13  # of a value, relative to what is added and subtracted in the law
-_ROUNDS = 2000
+_ROUNDS = 300
 _NEWTON_STEPS = 60
 _LARGEST_STEP = 1.0
 
@@ -69,17 +69,24 @@ def rebalance(model: torch.nn.Module, laws: ModelLaws, values: Mapping[str, Any]
     chosen = [(laws[name], _target(laws[name], value)) for name, value in values.items()]
     before = {name: p.clone() for name, p in parameters.items()}
     with torch.no_grad():
-        for done in range(_ROUNDS):
-            if all(_is_there(law, target, parameters) for law, target in chosen):
-                return done
-            for law, target in chosen:
-                _MOVES[law.form](law, target, parameters)
-            if not all(bool(p.isfinite().all()) for p in parameters.values()):
-                break
-        for name, p in parameters.items():
-            p.copy_(before[name])
-    worst = [law.name for law, target in chosen]
-    raise NotConverged(f"the given values cannot be reached by symmetries of {', '.join(worst)}")
+        try:
+            return _visit_all(chosen, parameters)
+        except BaseException:
+            for name, p in parameters.items():
+                p.copy_(before[name])
+            raise
+
+
+def _visit_all(chosen: Sequence[tuple[ModelLaw, Any]], parameters: Mapping[str, Any]) -> int:
+    for done in range(_ROUNDS):
+        if all(_is_there(law, target, parameters) for law, target in chosen):
+            return done
+        for law, target in chosen:
+            _MOVES[law.form](law, target, parameters)
+        if not all(bool(p.isfinite().all()) for p in parameters.values()):
+            break
+    names = ", ".join(law.name for law, _ in chosen)
+    raise NotConverged(f"the given values cannot be reached by the symmetries of {names}")
 
 
 def _target(law: ModelLaw, value: Any) -> Any:
@@ -163,14 +170,16 @@ def _mix(law: ModelLaw, target: Any, parameters: Mapping[str, Any]) -> None:
         roots, basis = torch.linalg.eigh(total)
         if float((roots[:, 0] / roots[:, -1]).min()) < 1e-12:
             raise NotConverged(
-                f"{law.name}: more dimensions than weights, not every value can be reached"
+                f"{law.name}: its matrices lose rank on the way, the value cannot be reached"
             )
         inner = basis.mT @ lacking @ basis / (roots[:, :, None] + roots[:, None, :])
         s = basis @ inner @ basis.mT
         length = torch.linalg.matrix_norm(s, 2)[:, None, None]
         s = s * (_LARGEST_STEP / 2 / length).clamp_max(1.0)
+        rates, axes = torch.linalg.eigh(s)  # one basis for both: the product is 1 to rounding
         for term in law.terms:
-            matrix = torch.linalg.matrix_exp(term.weight * s)[:, None]
+            grown = torch.exp(term.weight * rates)
+            matrix = (axes * grown[:, None, :] @ axes.mT)[:, None]
             _write(term.slot, parameters, matrix @ term.slot.of(parameters))
 
 

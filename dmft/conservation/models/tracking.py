@@ -215,7 +215,7 @@ class Tracker:
             expected = self._expected()
             for i, (value, predicted) in enumerate(zip(values, expected, strict=True)):
                 self._explained[i] = self._explained[i] + (predicted - self._values[i])
-                self._decay[i] *= self._rules[i].factor ** self.laws.laws[i].degree
+                self._decay[i] = self._predictions[i].decay(self._rules[i])
                 error = (value - predicted).abs().max() / self._size[i]
                 self._worst[i] = torch.maximum(self._worst[i], error.double().cpu())
             self._values = values

@@ -75,6 +75,24 @@ class Prediction:
         self.cross: Any = None  # c of the last step, and h(v) with it
         self.speed: Any = None
         self.before = 0.0
+        self._scale = 1.0
+        self._pull: float | None = None
+
+    def decay(self, rule: Rule) -> float:
+        """By what weight decay alone has multiplied the law up to this step.
+
+        Where the loss has no gradient, momentum still obeys a recursion for the scale.
+        """
+        if rule.kind == "momentum":
+            own = rule.weight_decay * self._scale
+            share = 1.0 - rule.dampening
+            self._pull = (
+                own if self._pull is None else rule.momentum * self._pull + share * own
+            )  # fmt: skip
+            self._scale -= rule.step_size * self._pull
+        else:
+            self._scale *= rule.factor
+        return self._scale**self.law.degree
 
     def of_gradient(self, rule: Rule, value: Any, at_gradient: Any) -> Any:
         """The value after a step of SGD."""

@@ -63,7 +63,8 @@ def zoo() -> dict[str, Callable]:
 
     def gpt2(**changes):
         settings = {"vocab_size": 5, "n_positions": 3, "n_embd": 4, "n_layer": 1, "n_head": 2,
-                    "n_inner": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0, **no_ids}  # fmt: skip
+                    "n_inner": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
+                    **no_ids}  # fmt: skip
         config = transformers.GPT2Config(**{**settings, **changes})
         return language(transformers.GPT2LMHeadModel(config))
 
