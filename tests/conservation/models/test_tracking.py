@@ -26,7 +26,9 @@ def train(made, optimizer, steps=30, every=1, seed=0, **options):
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for p in model.parameters():
-            noise = torch.from_numpy(rng.standard_normal(p.shape)) / max(p.shape[-1:] or (1,)) ** 0.5
+            noise = (
+                torch.from_numpy(rng.standard_normal(p.shape)) / max(p.shape[-1:] or (1,)) ** 0.5
+            )
             p.copy_(noise.to(p.dtype))
     opt = optimizer(model.parameters())
     with track(model, opt, every=every, **options) as tracker:
