@@ -1,6 +1,6 @@
 """Conservation laws of networks that learn images and text, under SGD.
 
-A residual network and a vision transformer learn the 8 x 8 digits that scikit-learn packages, language
+A residual network and a vision transformer learn the 8 x 8 digits of scikit-learn, language
 models in the style of GPT-2 and Qwen 3, dense and with experts, the characters of the reference
 pages that come with Python. Each is trained for the same time (step size times steps) with three
 step sizes and several seeds. The laws that the structure of the model gives drift in proportion

@@ -78,11 +78,11 @@ def zoo() -> dict[str, Callable]:
 
     def neox(**changes):
         rope = {"rope_theta": 10000.0, "rope_type": "default", "partial_rotary_factor": 0.5}
-        settings = {"vocab_size": 5, "hidden_size": 8, "intermediate_size": 4,
-                    "num_hidden_layers": 1, "num_attention_heads": 2, "rope_parameters": rope,
+        settings = {"vocab_size": 5, "hidden_size": 4, "intermediate_size": 4,
+                    "num_hidden_layers": 1, "num_attention_heads": 1, "rope_parameters": rope,
                     "max_position_embeddings": 16, **no_ids}  # fmt: skip
         config = transformers.GPTNeoXConfig(**{**settings, **changes})
-        return language(transformers.GPTNeoXForCausalLM(config), count=900)
+        return language(transformers.GPTNeoXForCausalLM(config), count=300)
 
     def vit(**changes):
         settings = {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2,
