@@ -19,10 +19,10 @@ from common import COLOURS, Outcome, new_figure, run_alone
 from conservation_models import MODELS, train
 
 SMALL: dict[str, Any] = {
-    "models": MODELS, "step_sizes": [0.1, 0.05, 0.025], "time": 3.0, "seeds": 2, "width": 16,
+    "models": MODELS, "step_sizes": [0.1, 0.05, 0.025], "time": 8.0, "seeds": 2, "width": 16,
     "layers": 1, "batch": 16,
 }  # fmt: skip
-FULL = {**SMALL, "time": 8.0, "seeds": 5, "width": 32, "layers": 2, "batch": 32}
+FULL = {**SMALL, "time": 16.0, "seeds": 5, "width": 32, "layers": 2, "batch": 32}
 CURVES = (
     ("baseline_drift", "no law", COLOURS[6], "s:"),
     ("drift", "quadratic laws", COLOURS[0], "o-"),

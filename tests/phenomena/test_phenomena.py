@@ -56,7 +56,11 @@ def test_phenomenon(name, tmp_path):
 
 
 def test_every_script_is_reproduced():
-    scripts = {path.stem for path in SCRIPTS.glob("*.py")} - {"common", "reproduce", "conservation_models"}
+    scripts = {path.stem for path in SCRIPTS.glob("*.py")} - {
+        "common",
+        "reproduce",
+        "conservation_models",
+    }
     assert scripts == set(names())
 
 

@@ -175,9 +175,7 @@ class Transformer(Architecture):
         out = draws.activation(self.feed_forward, z) @ theta[f"{prefix}A"].T
         return out + theta[f"{prefix}bA"] if self.bias else out
 
-    def _mixture(
-        self, theta: Mapping[str, Tensor], prefix: str, x: Tensor, draws: Draws
-    ) -> Tensor:
+    def _mixture(self, theta: Mapping[str, Tensor], prefix: str, x: Tensor, draws: Draws) -> Tensor:
         """Experts of every token, weighted by the router."""
         logits = x @ theta[f"{prefix}R"].T
         chosen = draws.top(logits, self.top_k or self.experts or 1)

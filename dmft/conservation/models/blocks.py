@@ -83,12 +83,14 @@ class Attention:
     def survey(self, survey: Survey) -> None:
         """The laws of the layer."""
         value = signed([self.v, self.bias_v], [self.o])
-        survey.gram(f"value-output {self.name}", difference(value, "{0} {0}^T"), value)
+        formula = difference(value, "{0} {0}^T", "{0}^T {0}") + ", per head"
+        survey.gram(f"value-output {self.name}", formula, value)
         query = signed([self.q, self.bias_q], [self.k, self.bias_k])
         if self.gain_q is not None and self.gain_k is not None:
             self._norms(survey, self.gain_q, self.gain_k)
         elif self.rotation is None:
-            survey.gram(f"query-key {self.name}", difference(query, "{0} {0}^T"), query)
+            formula = difference(query, "{0} {0}^T") + ", per head"
+            survey.gram(f"query-key {self.name}", formula, query)
             self._key_bias(survey)
         else:
             self._rotary(survey, self.rotation, query)
@@ -192,7 +194,8 @@ class FeedForward:
             bias = self.bias_inner.then(lambda x: x.unsqueeze(-1)) if self.bias_inner else None
             terms = signed([self.inner, bias], [self.outer])
             lifted = [Term(term.slot.then(lift), term.weight) for term in terms]
-            survey.gram(f"balance {self.name}", difference(terms, "{0} {0}^T"), lifted)
+            formula = difference(terms, "{0} {0}^T", "{0}^T {0}")
+            survey.gram(f"balance {self.name}", formula, lifted)
         elif self.degree:
             self._neurons(survey, "neurons", self.inner, self.bias_inner, self.degree)
 
@@ -201,7 +204,10 @@ class FeedForward:
     ) -> None:
         terms = [*signed([inner, bias], []), Term(self.outer, -float(degree))]
         survey.squares(
-            f"{label} {self.name}", difference(terms, "|{0}[k]|^2"), terms, rows=self.rows
+            f"{label} {self.name}",
+            difference(terms, "|{0}[k]|^2", "|{0}[:,k]|^2"),
+            terms,
+            rows=self.rows,
         )
 
 
@@ -293,13 +299,13 @@ def signed(plus: Sequence[Slot | None], minus: Sequence[Slot | None]) -> list[Te
     return [Term(slot) for slot in plus if slot] + [Term(slot, -1.0) for slot in minus if slot]
 
 
-def difference(terms: Sequence[Term], pattern: str) -> str:
-    """The formula of a signed sum; `pattern` makes one term of a name."""
+def difference(terms: Sequence[Term], pattern: str, negative: str | None = None) -> str:
+    """The formula of a signed sum; a pattern makes one term of a name."""
     text = ""
     for term in terms:
         size = "" if abs(term.weight) == 1 else f"{abs(term.weight):g} "
-        sign = " + " if term.weight > 0 else " - "
-        text += sign + size + pattern.format(term.slot)
+        sign, shape = (" + ", pattern) if term.weight > 0 else (" - ", negative or pattern)
+        text += sign + size + shape.format(term.slot)
     return text.removeprefix(" + ")
 
 
