@@ -23,7 +23,7 @@ def plot_record(record: Record, path: Path) -> None:
     rows = -(-len(kinds) // columns)
     figure = Figure(figsize=(3.4 * columns, 2.9 * rows + 0.6), dpi=100, layout="constrained")
     figure.suptitle(f"Laws of {record.model}, {record.optimizer}, {record.precision}", fontsize=11)
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    axes = figure.subplots(rows, columns, squeeze=False)
     for place in axes.flat[len(kinds) :]:
         place.set_visible(False)
     for kind, place in zip(kinds, axes.flat, strict=False):
@@ -34,8 +34,11 @@ def plot_record(record: Record, path: Path) -> None:
             (record.explained, "drift as predicted", VERMILION, "--"),
         ):
             _draw(place, record.steps, curve[:, where], label, colour, style)
+        if not place.lines:
+            place.text(0.5, 0.5, "constant", ha="center", transform=place.transAxes)
+        else:
+            place.set_yscale("log")
         place.set_title(f"{kind} ({record.counts[where].sum()})", fontsize=9)
-        place.set_yscale("log")
         place.grid(alpha=0.25)
         place.set_xlabel("steps")
     for row in axes:

@@ -93,7 +93,7 @@ def _gpt2(survey: Survey, prefix: str, model: Module, head: Head | None = None) 
     words, places = (survey.slot(_join(prefix, f"{name}.weight")) for name in ("wte", "wpe"))
     stream = Stream(
         prefix, [words, places], head=head, dropout=_stream_dropout(model),
-        shifts=[(_join(prefix, "token-position shift"), [(words, 1.0), (places, -1.0)])],
+        shifts=[(f"token-position shift {prefix or 'model'}", [(words, 1.0), (places, -1.0)])],
     )  # fmt: skip
     for i, block in enumerate(model.h):
         place = _join(prefix, f"h.{i}")
@@ -323,9 +323,9 @@ def _vit(survey: Survey, prefix: str, model: Module, head: Head | None = None) -
         prefix,
         [patches.then(lambda x: x.movedim(0, -1)), bias, token, places],
         [
-            (_join(prefix, "class token-position shift"),
+            (f"class token-position shift {prefix or 'model'}",
              [(token, 1.0), (_part(places, "0", 0, 1), -1.0)]),
-            (_join(prefix, "patch-position shift"),
+            (f"patch-position shift {prefix or 'model'}",
              [(bias, 1.0), (_part(places, "1..", 1, None), -1.0)]),
         ],
         head=head, dropout=_stream_dropout(model),

@@ -61,7 +61,7 @@ class Stream:
         self._scale(survey)
         self._shifts(survey, means)
         if self.head is not None and not self.head.tied:
-            shift_of_outputs(survey, self.name, self.head.weight, self.head.bias)
+            shift_of_outputs(survey, self.name or "model", self.head.weight, self.head.bias)
 
     @property
     def _all_norms(self) -> list[Norm]:
@@ -106,7 +106,7 @@ class Stream:
                 ", minus that of the last gain" if self._tied else ""
             )
         survey.squares(
-            f"scale of the stream {self.name}".strip(), text, terms, rows=0,
+            f"scale of the stream {self.name or 'model'}", text, terms, rows=0,
             why_not=eps_breaks(eps), allowed=self._tied,
         )  # fmt: skip
 
