@@ -59,7 +59,7 @@ def make(name: str, width: int, layers: int) -> nn.Module:
         config = transformers.ViTConfig(
             hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
             intermediate_size=2 * width, image_size=8, patch_size=2, num_channels=1, num_labels=10,
-            initializer_range=0.2,
+            initializer_range=0.1,
         )  # fmt: skip
         return transformers.ViTForImageClassification(config)
     words = len(_text()[1])
