@@ -79,6 +79,7 @@ def test_ranks_limit_what_can_be_reached(zoo):
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_values_out_of_reach_leave_the_model_alone(zoo):
     model, _, _ = zoo["llama-no-eps"]()
     found = laws(model)

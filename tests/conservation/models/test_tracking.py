@@ -41,7 +41,7 @@ def train(made, optimizer, steps=30, every=1, seed=0, **options):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", ["mlp", "resnet", "gpt2", "mixtral"])
+@pytest.mark.parametrize("name", ["mlp", "resnet", "gpt2"])
 def test_the_drift_is_as_predicted_at_any_step_size(zoo, name, rule):
     record = train(zoo[name](), lambda p: torch.optim.SGD(p, **RULES[rule]))
     assert record.residual.max() < 1e-13 and record.unexplained.max() < 1e-12
