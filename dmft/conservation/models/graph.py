@@ -11,7 +11,7 @@ What is not known fixes s = 0, so that nothing is claimed that does not hold.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import lcm
 from typing import TYPE_CHECKING, Any
@@ -47,11 +47,18 @@ class Channels:
 
     scale : exponents of the free scales. size : number of channels, 0 if unknown.
     flat : each channel has become a run of adjacent entries of the last axis.
+    last : the channels are the last axis, else the second.
     """
 
     scale: Exponents = field(default_factory=dict)
     size: int = 0
     flat: bool = False
+    last: bool = False
+
+    @property
+    def layout(self) -> tuple[int, bool, bool]:
+        """Activations of one layout have their channels in the same places."""
+        return self.size, self.flat, self.last
 
 
 FIXED = Channels()
@@ -96,25 +103,29 @@ class Graph:
         return FIXED
 
     def _equal(self, a: Channels, b: Channels) -> Channels:
-        if a.size != b.size or a.flat != b.flat:
+        if a.layout != b.layout:
             return self._fix([a, b])
         self.constraints.append(_combine(a.scale, b.scale, -1))
         return a
 
-    def _new(self, size: int) -> Channels:
+    def _new(self, size: int, last: bool) -> Channels:
         self.sizes.append(size)
-        return Channels({len(self.sizes) - 1: 1}, size)
+        return Channels({len(self.sizes) - 1: 1}, size, last=last)
 
     def _visit_function(self, node: Any, arguments: list[Channels]) -> Channels:
         kind = _FUNCTIONS.get(node.target if node.op == "call_method" else _name_of(node.target))
         if len(arguments) == 1:
             (x,) = arguments
-            if kind in ("pass", "scale") and (kind == "pass" or len(node.args) == 2):
+            pools = "pool" in _name_of(node.target) or _name_of(node.target) == "boolean_dispatch"
+            if kind == "pass" and not (pools and (x.last or x.flat)):
                 return x
-            if kind == "flatten" and _flattens_all(node):
-                return Channels(x.scale, x.size, flat=True)
-            if kind == "mean" and _means_over_places(node):
-                return Channels(x.scale, x.size, flat=True)
+            if kind == "scale" and len(node.args) == 2 and node.args[0] in node.all_input_nodes:
+                return x
+            spatial = not (x.last or x.flat)
+            if kind == "flatten" and spatial and _flattens_all(node):
+                return replace(x, flat=True)
+            if kind == "mean" and spatial and _means_over_places(node):
+                return replace(x, flat=True)
         if len(arguments) == 2 and kind == "add" and not node.kwargs:
             return self._equal(*arguments)
         if len(arguments) == 2 and kind == "scale" and _name_of(node.target) not in _DIVISIONS:
@@ -122,9 +133,9 @@ class Graph:
         return self._fix(arguments)
 
     def _product(self, a: Channels, b: Channels) -> Channels:
-        if a.size != b.size or a.flat != b.flat:
+        if a.layout != b.layout:
             return self._fix([a, b])
-        return Channels(_combine(a.scale, b.scale, 1), a.size, a.flat)
+        return replace(a, scale=_combine(a.scale, b.scale, 1))
 
     def _visit_module(self, node: Any, arguments: list[Channels]) -> Channels:
         module = self.module.get_submodule(node.target)
@@ -138,11 +149,14 @@ class Graph:
         if power is not None and len(arguments) == 1:
             return self._activate(arguments[0], power)
         if kind in _PASSING:
-            return arguments[0]
+            (x,) = arguments
+            elementwise = kind in ("Identity", "Dropout")
+            return x if elementwise or not (x.last or x.flat) else self._fix(arguments)
         if kind == "Flatten":
             x = arguments[0]
             whole = (module.start_dim, module.end_dim) == (1, -1)
-            return Channels(x.scale, x.size, flat=True) if whole else self._fix(arguments)
+            spatial = whole and not (x.last or x.flat)
+            return replace(x, flat=True) if spatial else self._fix(arguments)
         if kind in (*_LAYERS, *_BATCH_NORMS, *_OTHER_NORMS, "Embedding"):
             return self._visit_layer(node, name, kind, module, arguments)
         if kind == "MultiheadAttention":
@@ -169,8 +183,8 @@ class Graph:
     def _activate(self, x: Channels, power: int) -> Channels:
         if not power:
             self._fix([x])
-            return Channels({}, x.size, x.flat)
-        return Channels({s: power * n for s, n in x.scale.items()}, x.size, x.flat)
+            return replace(x, scale={})
+        return replace(x, scale={s: power * n for s, n in x.scale.items()})
 
     def _visit_layer(
         self, node: Any, name: str, kind: str, module: Any, arguments: list[Channels]
@@ -180,11 +194,12 @@ class Graph:
             before, out = self.called[name]
             self._equal(before, x)
             return out
-        out = self._write(name, kind, module)
+        last = kind in ("Linear", "Embedding", "LayerNorm", "RMSNorm") or (
+            kind == "BatchNorm1d" and (x.last or x.flat)
+        )
+        out = self._write(name, kind, module, last)
         if kind in _LAYERS:
             self._read(node, name, kind, module, x)
-        elif kind in _BATCH_NORMS and module.training and not module.eps:
-            pass  # the scale of the input is not seen
         else:
             self._fix([x])
         if kind != "Embedding":
@@ -192,14 +207,14 @@ class Graph:
         self.called[name] = (x, out)
         return out
 
-    def _write(self, name: str, kind: str, module: Any) -> Channels:
+    def _write(self, name: str, kind: str, module: Any, last: bool) -> Channels:
         """The output of a layer, with a scale of its own for each channel."""
         if module.weight is None:
             return FIXED
         if kind in _OTHER_NORMS and module.weight.ndim > 1:
             return FIXED
         size = module.weight.shape[1 if kind == "Embedding" else 0]
-        out = self._new(size)
+        out = self._new(size, last)
         weight = self.survey.slot(f"{name}.weight")
         if kind == "Embedding":
             if module.padding_idx is not None or module.max_norm is not None:
@@ -221,9 +236,12 @@ class Graph:
         if x.flat and kind == "Linear" and inputs % x.size == 0:
             shape = (x.size, inputs // x.size)
             column = weight.then(lambda w: w.unflatten(1, shape).movedim(1, 0))
-        elif not x.flat and inputs == x.size and groups == 1:
+        elif x.flat or x.last != (kind == "Linear"):
+            self._fix([x])
+            return
+        elif inputs == x.size and groups == 1:
             column = weight.then(lambda w: w.transpose(0, 1))
-        elif not x.flat and inputs == x.size == groups:  # each channel on its own
+        elif inputs == x.size == groups:  # each channel on its own
             column = weight.then(lambda w: w.unflatten(0, (inputs, -1)))
         else:
             self._fix([x])
@@ -273,11 +291,10 @@ class Graph:
         weight = self.survey.slot(f"{name}.weight")
         bias = self.survey.slot(f"{name}.bias") if layer.bias is not None else None
         if centred:
-            if norm.eps:
-                self.survey.squares(
-                    f"norms {name}", f"|{weight}[k,:]|^2", [Term(weight)],
-                    why_not=eps_breaks(norm.eps),
-                )  # fmt: skip
+            self.survey.squares(
+                f"norms {name}", f"|{weight}[k,:]|^2", [Term(weight)],
+                why_not=eps_breaks(norm.eps),
+            )  # fmt: skip
             if bias:
                 self.survey.sums(f"bias {name}", f"{bias} (the norm subtracts it)", [Term(bias)])
         elif type(layer).__name__ == "Linear":

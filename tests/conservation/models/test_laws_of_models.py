@@ -168,6 +168,33 @@ def test_graph_of_convolutions_pooling_and_flattening():
     assert max(drifts.values()) < 1e-13
 
 
+def test_operations_that_mix_channels_or_divide_by_them_fix_the_scale():
+    nn = torch.nn
+
+    class Net(nn.Module):
+        def __init__(self, operation):
+            super().__init__()
+            self.inner, self.outer = nn.Linear(4, 4), nn.Linear(4, 2)
+            self.operation = operation
+
+        def forward(self, x):
+            return self.outer(self.operation(torch.relu(self.inner(x))))
+
+    assert laws(Net(lambda y: y / 2)).count == 4
+    for operation in (
+        lambda y: 1 / (1 + y),
+        lambda y: 2.0 / y,
+        lambda y: y + 1,
+        lambda y: y.mean((-2, -1)),
+        lambda y: y.flatten(1),
+        lambda y: torch.max_pool1d(y, 1),
+        lambda y: y.transpose(0, 1),
+    ):
+        assert laws(Net(operation)).count == 0
+    # A convolution has its channels second, a linear layer last.
+    assert laws(nn.Sequential(nn.Conv1d(2, 6, 1), nn.ReLU(), nn.Linear(6, 2))).count == 0
+
+
 def test_what_is_not_recognised_is_listed():
     nn = torch.nn
 
