@@ -40,6 +40,6 @@ def __getattr__(name: str) -> Any:
         from dmft.version import package_version
 
         return package_version()
-    if name in ("conservation", "theory", "sweep", "trajectory"):
+    if name in ("conservation", "theory", "sweep", "symmetry", "trajectory"):
         return importlib.import_module(f"dmft.{name}")
     raise AttributeError(f"module 'dmft' has no attribute '{name}'")

@@ -33,6 +33,7 @@ from dmft.simulation.result import Simulation
 from dmft.solution import Solution
 
 CURVES = ("train_mse", "excess_risk")
+CHARGES = ("mean_charge", "effective_alpha")  # where both sides have them
 KERNELS = ("correlation_error", "correlation_residual", "overlap")
 SIGNIFICANCE = 0.01
 FINITE_SIZE = 10.0
@@ -137,7 +138,8 @@ class Comparison:
 
     Attributes
     ----------
-    curves : train_mse and excess_risk at the simulation's times.
+    curves : train_mse, excess_risk and, where both sides have them, mean_charge and
+        effective_alpha, at the simulation's times.
     kernels : correlation_error, correlation_residual and overlap at pairs of a few times, far
         enough apart for their entries to differ.
     tolerance : relative difference granted: both rtol, and the finite-size bias finite_size/d.
@@ -217,7 +219,8 @@ def compare(
 ) -> Comparison:
     """Compare learning curves and kernels of the mean field with those of finite networks.
 
-    The solution is interpolated at the simulation's times; times after its end are left out.
+    The solution is interpolated at the simulation's times; times after its end are left out, and so
+    are, in discrete dynamics, steps that it does not store.
 
     Parameters
     ----------
@@ -244,7 +247,8 @@ def compare(
     dimension = simulation.settings.dimension
     tolerance = solution.settings.rtol + simulation.settings.rtol + finite_size / dimension
     common = _common_times(solution, simulation)
-    curves = tuple(_curve(solution, simulation, name, common, tolerance) for name in CURVES)
+    names = CURVES + tuple(name for name in CHARGES if _both(solution, simulation, name))
+    curves = tuple(_curve(solution, simulation, name, common, tolerance) for name in names)
     chosen = _kernel_times(solution, simulation)
     kernels = tuple(_kernel(solution, simulation, name, chosen, tolerance) for name in KERNELS)
     return Comparison(
@@ -309,8 +313,14 @@ def _first_difference(theirs: Any, ours: Any, where: str = "problem") -> tuple[s
     return where, str(theirs)[:60], str(ours)[:60]
 
 
+def _both(solution: Solution, simulation: Simulation, name: str) -> bool:
+    return getattr(solution, name) is not None and getattr(simulation, name) is not None
+
+
 def _common_times(solution: Solution, simulation: Simulation) -> np.ndarray:
-    """Indices of the simulation's times that the solution covers."""
+    """Indices of the simulation's times that the solution covers; steps must be stored ones."""
+    if solution.problem.dynamics.discrete:
+        return np.flatnonzero(np.isin(simulation.time, solution.time))
     return np.flatnonzero(simulation.time <= solution.time[-1] * (1.0 + 1e-12))
 
 
@@ -336,7 +346,7 @@ def _curve(
     solution: Solution, simulation: Simulation, name: str, common: np.ndarray, tolerance: float
 ) -> Difference:
     time, panel, at = solution.time, solution.panel, simulation.time[common]
-    mean_field = curve_at(time, panel, getattr(solution, name), at, positive=True)
+    mean_field = curve_at(time, panel, getattr(solution, name), at, positive=name in CURVES)
     values = getattr(simulation, name)[common]
     ours, theirs = getattr(solution, f"{name}_stderr"), getattr(simulation, f"{name}_stderr")
     ours = None if ours is None else curve_error_at(time, ours, at)
@@ -428,7 +438,10 @@ def _notes(
         notes.append("the solution has one replicate, so its errors are not in z")
     if simulation.train_mse_stderr is None:
         notes.append("the simulation has one seed, so its errors are not in z")
-    if common < len(simulation.time):
+    if common < len(simulation.time) and solution.problem.dynamics.discrete:
+        left = len(simulation.time) - common
+        notes.append(f"{left} recorded steps are left out, the solution does not store them")
+    elif common < len(simulation.time):
         notes.append(f"times after {solution.time[-1]:g}, the solution's end, are left out")
     for curve in curves:
         if curve.vanished.any():

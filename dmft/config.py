@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from dmft.dynamics import step_count
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.validation import Settings, nearest_key
@@ -18,7 +19,7 @@ from dmft.validation import Settings, nearest_key
 class SolverSettings(Settings):
     """How accurately the mean-field equations are solved.
 
-    t_max : final time, in units of the flow.
+    t_max : final time, in units of the flow; in discrete dynamics the number of steps.
     n_paths : paths of the effective process per replicate.
     replicates : independent replicates; the error bars come from their spread.
     rtol : relative error allowed to the time discretisation.
@@ -75,6 +76,12 @@ class Config(Settings):
         joined["problem"] = {**joined.get("problem", {}), "dynamics": given["dynamics"]}
         return joined
 
+    @model_validator(mode="after")
+    def _whole_steps(self) -> Config:
+        if self.problem.dynamics.discrete:
+            step_count(self.solver.t_max)
+        return self
+
     def to_table(self) -> dict[str, Any]:
         """The resolved configuration as plain tables, the inverse of `load_config`."""
         table = self.model_dump(mode="json", exclude_none=True)
@@ -96,7 +103,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     """
     table: dict[str, Any] = {} if path is None else read_toml(Path(path))
     for override in overrides:
-        _apply(table, override)
+        apply_override(table, override)
     return parse_config(table)
 
 
@@ -184,7 +191,13 @@ def assign(table: dict[str, Any], key: str, value: Any) -> None:
     table[last] = value
 
 
-def _apply(table: dict[str, Any], override: str) -> None:
+def apply_override(table: dict[str, Any], override: str) -> None:
+    """Change one setting of nested tables, given as `section.key=value` with the value in TOML.
+
+    Raises
+    ------
+    InputError : another form, or a part of the key is a value.
+    """
     key, separator, text = override.partition("=")
     key = key.strip()
     if not separator or "." not in key or not all(key.split(".")):

@@ -1,20 +1,146 @@
-"""How the weights move: continuous-time gradient flow of the ridge-penalised loss."""
+"""How the weights move: gradient flow, gradient descent, mini-batch SGD and the flow it tends to.
+
+The loss is 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2. In discrete dynamics time counts
+steps; that of a flow is step_size times the number of steps.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
+import numpy as np
 from pydantic import Field
 
-from dmft.validation import Settings, register_kinds
+from dmft.errors import InputError
+from dmft.validation import Settings, default_kind, register_kinds
+
+StepSize = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Sampling = Literal["independent", "without-replacement", "with-replacement"]
+
+Curve = TypeVar("Curve", float, np.ndarray)
+
+_MOST_STORED = 256
 
 
 class GradientFlow(Settings):
     """Gradient flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2."""
 
+    discrete: ClassVar[bool] = False
+
     kind: Literal["gradient-flow"] = "gradient-flow"
     weight_decay: float = Field(0.0, ge=0)
 
 
-Dynamics = GradientFlow
-register_kinds("gradient-flow")
+class GradientDescent(Settings):
+    """Gradient descent with a fixed step: parameters <- parameters - step_size * gradient."""
+
+    discrete: ClassVar[bool] = True
+
+    kind: Literal["gradient-descent"] = "gradient-descent"
+    step_size: StepSize = 0.1
+    weight_decay: float = Field(0.0, ge=0)
+
+    def noise_variance(self, train_mse: Curve) -> Curve:
+        """N: gradient descent is exact."""
+        return 0.0 * train_mse
+
+
+class _MiniBatches(Settings):
+    """What stochastic dynamics share: how a batch is drawn.
+
+    batch_fraction : q = batch size / n. The gradient of a step is that of the batch over q.
+    label_noise_std : standard deviation D of fresh noise on the labels of every batch.
+    sampling : 'independent': every sample enters a step with probability q;
+        'without-replacement': q n distinct samples; 'with-replacement': q n draws from all.
+    """
+
+    step_size: StepSize = 0.1
+    batch_fraction: Fraction = 0.1
+    label_noise_std: float = Field(0.0, ge=0)
+    sampling: Sampling = "independent"
+    weight_decay: float = Field(0.0, ge=0)
+
+    def noise_variance(self, train_mse: Curve) -> Curve:
+        """N of docs/finite-steps.md: variance of a sample's residual that batches add in a step.
+
+        A sample enters m times, E[m] = q; (m/q) r has the variance Var(m)/q^2 r^2 around r, and
+        fresh label noise adds E[m]/q^2 D^2. Var(m) is q (1-q), or q with replacement.
+        """
+        q = self.batch_fraction
+        kept = 1.0 if self.sampling == "with-replacement" else 1.0 - q
+        return (kept * train_mse + self.label_noise_std**2) / q
+
+
+class SGD(_MiniBatches):
+    """Mini-batch stochastic gradient descent with a fixed step."""
+
+    discrete: ClassVar[bool] = True
+
+    kind: Literal["sgd"] = "sgd"
+
+
+class StochasticGradientFlow(_MiniBatches):
+    """SGD in the limit of small steps at fixed step_size/batch_fraction.
+
+    Gradient flow with white noise of intensity step_size * N(t) on the residuals. Its time is that
+    of the flow: step_size times the number of steps.
+    """
+
+    discrete: ClassVar[bool] = False
+
+    kind: Literal["stochastic-gradient-flow"] = "stochastic-gradient-flow"
+
+
+Dynamics = Annotated[
+    GradientFlow | GradientDescent | SGD | StochasticGradientFlow,
+    Field(discriminator="kind"),
+    default_kind("gradient-flow"),
+]
+register_kinds("gradient-flow", "gradient-descent", "sgd", "stochastic-gradient-flow")
+
+
+def require_gradient_flow(dynamics: Settings) -> None:
+    """Refuse what a theory of gradient flow does not cover.
+
+    Raises
+    ------
+    InputError : any other dynamics.
+    """
+    if not isinstance(dynamics, GradientFlow):
+        raise InputError(
+            f"given '{dynamics.kind}', predictions are those of 'gradient-flow', "  # type: ignore[attr-defined]
+            "its limit for small steps; solve this one",
+            "dynamics.kind",
+        )
+
+
+def step_count(t_max: float, location: str = "solver.t_max") -> int:
+    """The number of steps that `t_max` of discrete dynamics means.
+
+    Raises
+    ------
+    InputError : `t_max` is no whole number.
+    """
+    if t_max < 1.0 or t_max != int(t_max):
+        raise InputError(
+            f"given {t_max:g}, must be a whole number of steps in discrete dynamics", location
+        )
+    return int(t_max)
+
+
+def stored_steps(steps: int) -> list[int]:
+    """The steps, from 0 to `steps`, whose curves and kernels are kept: all, or some 256.
+
+    Of many steps the first are kept, and then steps at equal distances in their logarithm. The
+    stored steps of a longer run up to a given one are not those of the shorter.
+    """
+    if steps < _MOST_STORED:
+        return list(range(steps + 1))
+    kept = set(range(_MOST_STORED // 4))
+    ratio = steps / (_MOST_STORED // 4)
+    kept |= {
+        round(_MOST_STORED // 4 * ratio ** (i / (3 * _MOST_STORED // 4)))
+        for i in range(3 * _MOST_STORED // 4 + 1)
+    }
+    return sorted(kept)

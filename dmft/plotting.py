@@ -7,11 +7,13 @@ no global state is involved.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.dynamics import Dynamics, GradientDescent, GradientFlow
 from dmft.networks import Diagonal
 from dmft.problem import Problem
 
@@ -29,7 +31,11 @@ CURVES = {
     "train_mse": ("training error", BLUE, "o"),
     "excess_risk": ("excess risk", VERMILION, "s"),
 }
-TIME_LABEL = "time (units of the flow)"
+CHARGES = {
+    "mean_charge": ("mean charge", GREEN, "^"),
+    "effective_alpha": ("effective alpha", PURPLE, "v"),
+}
+TIME_LABEL, STEP_LABEL = "time (units of the flow)", "steps"
 _VANISHED = 1e-14  # of a curve's start: smaller values are rounding errors and are not drawn
 _BAND = 2.0
 _BAND_WORDS = "±2 standard errors"
@@ -52,7 +58,7 @@ def plot_solution(solution: Solution, path: str | Path) -> None:
     figure = _figure(12.0, 11.5, what, solution.problem)
     # Two parts with layouts of their own: colour bars below take no room above.
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.0, 2.0])[:, 0]
-    panels = [_draw_curves, _draw_paths]
+    panels: list[Callable[[Axes, Solution], None]] = [_draw_curves, _draw_paths]
     if solution.mean_charge is not None:
         panels.append(_draw_charge)
     for axes, draw in zip(upper.subplots(1, len(panels)), panels, strict=True):
@@ -66,10 +72,14 @@ def plot_solution(solution: Solution, path: str | Path) -> None:
         (kernels.correlation_error, "error correlation", "$C_w(t, s)$"),
         *_residual_map(kernels.correlation_residual),
         (kernels.overlap, "overlap of the weights", "$E[w(t)\\, w(s)]$"),
-        (response, "response of the weights at t to a force at s", "$R_w(t, s)$ per unit time"),
+        (
+            response,
+            "response of the weights at t to a force at s",
+            f"$R_w(t, s)$ per {'step' if solution.problem.dynamics.discrete else 'unit time'}",
+        ),
     ]
     for axes, (values, title, label) in zip(lower.subplots(2, 2).flat, maps, strict=True):
-        _draw_map(axes, solution.time, values, title, label)
+        _draw_map(axes, solution.time, values, title, label, solution.problem)
     _write(figure, path)
 
 
@@ -81,8 +91,13 @@ def plot_simulation(simulation: Simulation, path: str | Path) -> None:
     simulation : what `dmft.simulate` returned.
     path : file to write; its ending chooses the format (.png, .pdf, .svg).
     """
-    figure = _figure(12.0, 8.0, _ensemble(simulation), simulation.problem)
-    axes, *others = figure.subplots(2, 2).flat
+    charged = simulation.mean_charge is not None
+    width = 16.0 if charged else 12.0
+    figure = _figure(width, 8.0, _ensemble(simulation), simulation.problem)
+    axes, *others = figure.subplots(2, 3 if charged else 2).flat
+    if charged:
+        _draw_charge(others.pop(0), simulation)
+        others.pop().remove()
     several = len(simulation.seed) > 1
     for name, (label, colour, marker) in CURVES.items():
         for run in getattr(simulation, f"seed_{name}") if several else ():
@@ -90,14 +105,15 @@ def plot_simulation(simulation: Simulation, path: str | Path) -> None:
             axes.plot(simulation.time[shown], run[shown], color=colour, linewidth=0.5, alpha=0.35)
         _draw_points(axes, simulation, name, colour, marker, label)
     bars = f"bars: {_BAND_WORDS}; thin lines: single runs"
-    _finish_curves(axes, bars if several else "one run: no error bars")
+    remark = bars if several else "one run: no error bars"
+    _finish_curves(axes, remark, simulation.problem)
     maps = [
         (simulation.correlation_error, "error correlation", "$C_w(t, s)$"),
         *_residual_map(simulation.correlation_residual),
         (simulation.overlap, "overlap of the weights", "$w(t) \\cdot w(s) / d$"),
     ]
     for place, (values, title, label) in zip(others, maps, strict=True):
-        _draw_map(place, simulation.time, values, title, label)
+        _draw_map(place, simulation.time, values, title, label, simulation.problem)
     _write(figure, path)
 
 
@@ -117,8 +133,14 @@ def plot_comparison(solution: Solution, simulation: Simulation, path: str | Path
 
     comparison = compare(solution, simulation)
     what = f"Mean field and {_ensemble(simulation).lower()}\n{comparison.verdict}"
-    figure = _figure(9.0, 8.0, what, solution.problem)
-    upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
+    charged = len(comparison.curves) > len(CURVES)
+    figure = _figure(9.0, 10.5 if charged else 8.0, what, solution.problem)
+    heights = [3, 2, 1] if charged else [3, 1]
+    upper, *middle, lower = figure.subplots(len(heights), 1, height_ratios=heights, sharex=True)
+    for axes in middle:
+        _draw_charge(axes, solution)
+        _draw_charge(axes, simulation, points=True)
+        axes.set_xlabel("")
     _draw_curves(upper, solution)
     for name, (label, colour, marker) in CURVES.items():
         _draw_points(upper, simulation, name, colour, marker, f"{label}, simulation")
@@ -127,8 +149,9 @@ def plot_comparison(solution: Solution, simulation: Simulation, path: str | Path
         "bars": simulation.excess_risk_stderr is not None,
     }
     drawn = " and ".join(name for name, there in sides.items() if there)
-    _finish_curves(upper, f"{drawn}: {_BAND_WORDS}" if drawn else "no error bars")
-    _draw_scores(lower, comparison)
+    remark = f"{drawn}: {_BAND_WORDS}" if drawn else "no error bars"
+    _finish_curves(upper, remark, solution.problem)
+    _draw_scores(lower, comparison, solution.problem)
     later = simulation.time[simulation.time > 0.0]
     if len(later):  # nothing to compare before the first point
         upper.set_xlim(later[0] / 1.5, max(solution.time[-1], later[-1]) * 1.5)
@@ -152,7 +175,7 @@ def _write(figure: Figure, path: str | Path) -> None:
 
 
 def _words(problem: Problem) -> str:
-    """The problem in a line."""
+    """The problem in a line, the dynamics in another unless it is gradient flow."""
     teacher, network = problem.teacher, problem.network
     density = f" of density {teacher.density:g}" if hasattr(teacher, "density") else ""
     parts = [
@@ -169,7 +192,20 @@ def _words(problem: Problem) -> str:
         parts.append(f"features {problem.features.kind}")
     if problem.dynamics.weight_decay:
         parts.append(f"weight decay {problem.dynamics.weight_decay:g}")
-    return ", ".join(parts)
+    lines = [parts, _dynamics_words(problem.dynamics)]
+    return "\n".join(", ".join(line) for line in lines if line)
+
+
+def _dynamics_words(dynamics: Dynamics) -> list[str]:
+    """Kind, step and batches of a dynamics other than gradient flow."""
+    if isinstance(dynamics, GradientFlow):
+        return []
+    words = [f"{dynamics.kind} of step {dynamics.step_size:g}"]
+    if not isinstance(dynamics, GradientDescent):
+        words.append(f"batch fraction {dynamics.batch_fraction:g}")
+        if dynamics.label_noise_std:
+            words.append(f"label noise {dynamics.label_noise_std:g}")
+    return words
 
 
 def _ensemble(simulation: Simulation) -> str:
@@ -215,7 +251,7 @@ def _draw_curves(axes: Axes, solution: Solution) -> None:
             axes.fill_between(time, low, values + half, color=colour, alpha=0.25, linewidth=0)
     several = solution.excess_risk_stderr is not None
     remark = f"bands: {_BAND_WORDS}" if several else "one replicate: no error bars"
-    _finish_curves(axes, remark)
+    _finish_curves(axes, remark, solution.problem)
 
 
 def _draw_points(
@@ -232,20 +268,24 @@ def _draw_points(
     )  # fmt: skip
 
 
-def _finish_curves(axes: Axes, remark: str) -> None:
-    axes.set(xscale="log", yscale="log", xlabel=TIME_LABEL, ylabel="mean squared error")
+def _finish_curves(axes: Axes, remark: str, problem: Problem) -> None:
+    axes.set(xscale="log", yscale="log", xlabel=_time_label(problem), ylabel="mean squared error")
     axes.set_title("learning curves", fontsize=10)
     axes.grid(alpha=0.25)
     legend = axes.legend(fontsize=9, loc="lower left", title=remark, title_fontsize=8)
     legend.set_alignment("left")
 
 
-def _draw_scores(axes: Axes, comparison: Comparison) -> None:
+def _time_label(problem: Problem) -> str:
+    return STEP_LABEL if problem.dynamics.discrete else TIME_LABEL
+
+
+def _draw_scores(axes: Axes, comparison: Comparison, problem: Problem) -> None:
     axes.axhspan(-2, 2, color=GREY, alpha=0.15, linewidth=0)
     axes.axhline(0, color=GREY, linewidth=0.8)
     widest = 3.0
     for difference in comparison.curves:
-        _, colour, marker = CURVES[difference.name]
+        _, colour, marker = (CURVES | CHARGES)[difference.name]
         shown = (difference.time > 0.0) & np.isfinite(difference.z)
         score = difference.z[shown]
         axes.plot(
@@ -258,7 +298,8 @@ def _draw_scores(axes: Axes, comparison: Comparison) -> None:
             0.5, 0.5, "no z-scores: neither side has error bars", transform=axes.transAxes,
             ha="center", va="center", backgroundcolor="white",
         )  # fmt: skip
-    axes.set(xscale="log", xlabel=TIME_LABEL, ylabel="z-score", ylim=(-1.1 * widest, 1.1 * widest))
+    axes.set(xscale="log", xlabel=_time_label(problem), ylabel="z-score")
+    axes.set_ylim(-1.1 * widest, 1.1 * widest)
     if widest > _LARGE_SCORE:  # what is within a few errors should remain to be seen
         axes.set_yscale("symlog", linthresh=_LARGE_SCORE / 2, linscale=2.0)
     title = "z: simulation minus mean field, in standard errors of both"
@@ -270,7 +311,7 @@ def _draw_scores(axes: Axes, comparison: Comparison) -> None:
 
 
 def _draw_paths(axes: Axes, solution: Solution) -> None:
-    axes.set(xscale="log", xlabel=TIME_LABEL, ylabel="weight $w$")
+    axes.set(xscale="log", xlabel=_time_label(solution.problem), ylabel="weight $w$")
     axes.set_title("sample paths of the effective process", fontsize=10)
     axes.grid(alpha=0.25)
     paths = solution.paths
@@ -303,18 +344,36 @@ def _spread(indices: np.ndarray) -> np.ndarray:
     return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
 
 
-def _draw_charge(axes: Axes, solution: Solution) -> None:
-    assert solution.mean_charge is not None
-    later = solution.time > 0.0
-    time, charge = solution.time[later], solution.mean_charge[later]
-    axes.plot(time, charge, color=GREEN, linewidth=1.6)
-    if solution.mean_charge_stderr is not None:
-        half = _BAND * solution.mean_charge_stderr[later]
-        axes.fill_between(time, charge - half, charge + half, color=GREEN, alpha=0.25, linewidth=0)
+def _draw_charge(axes: Axes, result: Solution | Simulation, points: bool = False) -> None:
+    """The mean charge and, where it is known, that of the effective alpha."""
+    assert result.mean_charge is not None
+    curves = [(result.mean_charge, result.mean_charge_stderr, GREEN, "^", "mean")]
+    if result.effective_alpha is not None:
+        alpha, error = result.effective_alpha, result.effective_alpha_stderr
+        of_charge = None if error is None else 4.0 * alpha * error
+        words = "of the effective alpha, $2\\alpha^2$"
+        curves.append((2.0 * alpha**2, of_charge, PURPLE, "v", words))
+    later = result.time > 0.0
+    time = result.time[later]
+    for values, error, colour, marker, label in curves:
+        values = values[later]
+        half = np.zeros_like(values) if error is None else _BAND * error[later]
+        if points:
+            axes.errorbar(
+                time, values, yerr=half, fmt=marker, color=colour, markersize=4,
+                markerfacecolor="white", capsize=2, linewidth=1, label=f"{label}, simulation",
+            )  # fmt: skip
+        else:
+            axes.plot(time, values, color=colour, linewidth=1.6, label=label)
+            axes.fill_between(
+                time, values - half, values + half, color=colour, alpha=0.25, linewidth=0
+            )
     axes.axhline(0, color=GREY, linewidth=0.8)
-    axes.set(xscale="log", xlabel=TIME_LABEL, ylabel="$E[u^2 - v^2]$")
-    axes.set_title("mean charge", fontsize=10)
+    axes.set(xscale="log", xlabel=_time_label(result.problem), ylabel="charge $u^2 - v^2$")
+    axes.set_title("charge" if len(curves) > 1 else "mean charge", fontsize=10)
     axes.grid(alpha=0.25)
+    if len(curves) > 1:
+        axes.legend(fontsize=9, loc="lower left")
 
 
 # ---------------------------------------------------------------------- kernels
@@ -329,7 +388,9 @@ def _residual_map(kernel: np.ndarray) -> list[tuple[np.ndarray, str, str]]:
     return [(kernel / np.outer(deviation, deviation), "residual correlation", label)]
 
 
-def _draw_map(axes: Axes, time: np.ndarray, values: np.ndarray, title: str, label: str) -> None:
+def _draw_map(
+    axes: Axes, time: np.ndarray, values: np.ndarray, title: str, label: str, problem: Problem
+) -> None:
     """A kernel over logarithmic times; signs, if there are two, by a diverging colour map."""
     later = time > 0.0
     kernel = values[np.ix_(later, later)]
@@ -351,6 +412,8 @@ def _draw_map(axes: Axes, time: np.ndarray, values: np.ndarray, title: str, labe
         shading="nearest", rasterized=True,
     )  # fmt: skip
     axes.set(xscale="log", yscale="log", facecolor="white")
-    axes.set(xlabel="time s (units of the flow)", ylabel="time t (units of the flow)")
+    unit = "step" if problem.dynamics.discrete else "time"
+    flow = "" if problem.dynamics.discrete else " (units of the flow)"
+    axes.set(xlabel=f"{unit} s{flow}", ylabel=f"{unit} t{flow}")
     axes.set_title(title, fontsize=10)
     axes.figure.colorbar(image, ax=axes, label=label, extend=extend if saturates else "neither")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from dmft.dynamics import Dynamics, GradientFlow
+from dmft.dynamics import Dynamics, GradientFlow, StochasticGradientFlow
 from dmft.errors import InputError
 from dmft.features import Features, Isotropic
 from dmft.networks import Diagonal, Network
@@ -24,7 +24,7 @@ class Problem(Settings):
     teacher : law of w*_j.
     network : parametrisation of w and its start.
     features : law of the feature variances s_j.
-    dynamics : gradient flow and its weight decay.
+    dynamics : gradient flow, gradient descent or SGD, and the weight decay.
 
     Examples
     --------
@@ -48,5 +48,12 @@ class Problem(Settings):
                 f"given kind '{self.features.kind}' beside teacher.feature_variances, "
                 "must be left isotropic",
                 "features",
+            )
+        deep = self.network.depth > 2
+        if deep and isinstance(self.dynamics, StochasticGradientFlow):
+            raise InputError(
+                f"given '{self.dynamics.kind}' of a network of depth {self.network.depth}, must be "
+                "of depth 2 or linear; deeper networks have 'sgd'",
+                "dynamics.kind",
             )
         return self

@@ -72,18 +72,21 @@ class Solution:
     Attributes
     ----------
     problem, settings : what was solved, and how.
-    time : nodes, shape (time,), starting at 0, in units of the flow.
+    time : nodes, shape (time,), starting at 0, in units of the flow; in discrete dynamics steps.
     panel : panel number of each node, shape (time,), -1 for t = 0.
     train_mse, excess_risk : curves, shape (time,), means over replicates.
     train_mse_stderr, excess_risk_stderr : their standard errors, with the time discretisation's
-        share in quadrature (0.05 rtol, relative), or None with one replicate.
-    mean_charge, mean_charge_stderr : E[u^2 - v^2] of a depth-2 network, else None.
+        share in quadrature (see docs/accuracy.md), or None with one replicate.
+    mean_charge, mean_charge_stderr : E[u^2 - v^2] of a depth-2 network where it moves, else None.
     kernels : two-time kernels, means over replicates.
     replicate_train_mse, replicate_excess_risk : curves of each replicate, (replicate, time).
     blocks : overlaps of groups of replicates, for errors of what is no mean; None if not kept.
     status : "done" or "not-converged".
     reason : one line that explains any other status than "done".
     work : counters of the work done (panels, nodes, sweeps, flops, ...).
+    effective_alpha, effective_alpha_stderr : exp(E[log|u^2 - v^2|]/2) / sqrt(2) of a depth-2
+        network where noise or finite steps move it, else None: the start init_scale from which a
+        flow would have the charges reached, typically.
     """
 
     problem: Problem
@@ -104,13 +107,16 @@ class Solution:
     status: str = "done"
     reason: str = ""
     work: dict[str, float] = field(default_factory=dict)
+    effective_alpha: np.ndarray | None = None
+    effective_alpha_stderr: np.ndarray | None = None
 
     def curve_at(self, name: str, times: ArrayLike) -> np.ndarray:
         """A curve between its nodes, by the collocation polynomial of each panel.
 
         Parameters
         ----------
-        name : "train_mse", "excess_risk", one of these with "_stderr", or "mean_charge".
+        name : "train_mse", "excess_risk", "mean_charge", "effective_alpha", or one of these with
+            "_stderr".
         times : in [0, time[-1]], units of the flow.
 
         Raises
@@ -119,7 +125,7 @@ class Solution:
         """
         from dmft.interpolation import curve_at, curve_error_at
 
-        curves = ["train_mse", "excess_risk", "mean_charge"]
+        curves = ["train_mse", "excess_risk", "mean_charge", "effective_alpha"]
         curves += [f"{curve}_stderr" for curve in curves]
         if name not in curves or getattr(self, name) is None:
             there = [curve for curve in curves if getattr(self, curve) is not None]
@@ -159,7 +165,8 @@ class Solution:
         Parameters
         ----------
         of : "weights" for w, "parameters" for (u, v) of a network of depth 2.
-        times : increasing, in [0, time[-1]]; 0 and the ends of the panels by default.
+        times : increasing, in [0, time[-1]]; 0 and the ends of the panels by default. In discrete
+            dynamics stored steps, all of them by default.
 
         Raises
         ------
@@ -173,5 +180,18 @@ class Solution:
         else:
             from dmft.interpolation import interpolation_matrix
 
+            if self.problem.dynamics.discrete:
+                self._check_steps(times)
             change = interpolation_matrix(self.time, self.panel, times)
         return of_overlaps(self.time, self.kernels.overlap, self.blocks, of, change)
+
+    def _check_steps(self, times: ArrayLike) -> None:
+        """Between steps there is nothing."""
+        given = np.atleast_1d(np.asarray(times, dtype=float))
+        missing = given[~np.isin(given, self.time)]
+        if len(missing):
+            raise InputError(
+                f"given {missing[0]:g}, must be stored steps of discrete dynamics, as in "
+                "`Solution.time`",
+                "times",
+            )

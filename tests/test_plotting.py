@@ -125,9 +125,38 @@ def test_colours_follow_the_sign(values, colours, limits):
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
-    plotting._draw_map(axes, np.array([1.0, 10.0]), values, "title", "label")
+    plotting._draw_map(axes, np.array([1.0, 10.0]), values, "title", "label", dmft.Problem())
     image = axes.collections[0]
     assert image.get_cmap().name == colours and image.get_clim() == limits
+
+
+def test_steps_and_charges(figures, tmp_path):
+    """Discrete dynamics: axes in steps, charges of both sides and in the scores."""
+    dynamics = {"kind": "sgd", "step_size": 0.1, "batch_fraction": 0.2}
+    problem = dmft.Problem(dynamics=dynamics)
+    solution = dmft.solve(problem, t_max=10, n_paths=128, replicates=2)
+    simulation = dmft.simulate(problem, dimension=60, seeds=3, t_max=10)
+    plotting.plot_solution(solution, tmp_path / "a.png")
+    plotting.plot_simulation(simulation, tmp_path / "b.png")
+    plotting.plot_comparison(solution, simulation, tmp_path / "c.png")
+    for figure in figures:
+        labels = [axes.get_xlabel() for axes in figure.axes]
+        assert "steps" in labels and not any("flow" in label for label in labels)
+        assert "sgd of step 0.1, batch fraction 0.2" in figure.get_suptitle()
+        (charge,) = [axes for axes in figure.axes if axes.get_title() == "charge"]
+        curve = charge.get_lines()[0].get_ydata()
+        assert curve[-1] in (solution.mean_charge[-1], simulation.mean_charge[-1])
+    assert len(figures[2].axes) == 3
+
+
+def test_stochastic_gradient_flow(figures, tmp_path):
+    """Its charges move, its time is that of the flow."""
+    problem = dmft.Problem(dynamics={"kind": "stochastic-gradient-flow"})
+    solution = dmft.solve(problem, **{**SMALL, "t_max": 1.0})
+    plotting.plot_solution(solution, tmp_path / "figure.png")
+    (charge,) = [axes for axes in figures[0].axes if axes.get_title() == "charge"]
+    assert charge.get_xlabel() == "time (units of the flow)"
+    assert len(charge.get_legend().get_texts()) == 2
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ actions:
   polynomial  all polynomial laws up to a degree, found by exact linear algebra
   verify      laws along a gradient flow in float64, and exactly
   table       count many architectures, as Markdown
+  model       the laws of a Hugging Face model, from its configuration (needs PyTorch)
 
 `dmft conservation ACTION --help` lists the kinds of architecture,
 `dmft conservation ACTION KIND --help` the options of one."""
@@ -17,6 +18,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dmft.cli import model_laws
 from dmft.cli import parser as options
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ EXAMPLES = """\
   dmft conservation laws linear --widths 3,4,2 --latex
   dmft conservation polynomial linear --widths 2,2,2 --degree 2
   dmft conservation verify gpt2 --layers 2
-  dmft conservation count file network.toml"""
+  dmft conservation count file network.toml
+  dmft conservation model config.json"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -351,4 +354,5 @@ _ACTIONS: dict[str, tuple[Callable[..., Any], Callable[[argparse.Namespace], int
     "polynomial": (_with_architecture(_add_polynomial), _polynomial),
     "verify": (_with_architecture(_add_verify), _verify),
     "table": (_prepare_table, _table),
+    "model": (model_laws.prepare, model_laws.execute),
 }

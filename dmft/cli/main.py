@@ -28,8 +28,10 @@ COMMANDS = (
     "plot",
     "info",
     "conservation",
+    "symmetry",
     "sweep",
     "trajectory",
+    "bench",
 )
 
 _DESCRIPTION = "Dynamical mean-field theory of diagonal linear networks."

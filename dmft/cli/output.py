@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dmft.solution import Solution
 
 _ROWS = 10
-_CURVES = ("train_mse", "excess_risk", "mean_charge")
+_CURVES = ("train_mse", "excess_risk", "mean_charge", "effective_alpha")
 
 
 def print_json(table: Mapping[str, Any]) -> None:
@@ -36,7 +36,8 @@ def curves(result: Solution | Simulation) -> dict[str, Any]:
 def curve_table(result: Solution | Simulation) -> str:
     """The curves at about ten times, spaced logarithmically, with their standard errors."""
     names = [name for name in _CURVES if getattr(result, name, None) is not None]
-    lines = [f"{'time':>10}" + "".join(f"  {name.replace('_', ' '):<22}" for name in names)]
+    unit = "step" if result.problem.dynamics.discrete else "time"
+    lines = [f"{unit:>10}" + "".join(f"  {name.replace('_', ' '):<22}" for name in names)]
     for index in _spread(result.time):
         line = f"{result.time[index]:>10.4g}"
         for name in names:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dmft.conservation.counting import Certificate, Count, count
     from dmft.conservation.floating import FloatCount, count_float
     from dmft.conservation.law import Law
+    from dmft.conservation.models import discover, laws, rebalance, track
     from dmft.conservation.search import FoundLaws, dictionary_laws, polynomial_laws
     from dmft.conservation.verification import Verification, verify
 
@@ -27,6 +28,10 @@ _LAZY = {
     "FloatCount": "floating",
     "FoundLaws": "search",
     "Verification": "verification",
+    "discover": "models",
+    "laws": "models",
+    "rebalance": "models",
+    "track": "models",
     "count_float": "floating",
     "verify": "verification",
     "count": "counting",
@@ -35,7 +40,8 @@ _LAZY = {
 }
 __all__ = [
     "Architecture", "Certificate", "Count", "FloatCount", "FoundLaws", "Law", "Verification",
-    "count", "count_float", "dictionary_laws", "parse_architecture", "polynomial_laws", "verify",
+    "count", "count_float", "dictionary_laws", "discover", "laws", "parse_architecture",
+    "polynomial_laws", "rebalance", "track", "verify",
 ]  # fmt: skip
 
 

@@ -149,6 +149,20 @@ SECTIONS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"kind": "llama", "tied": False, "kv_heads": 1}, _LISTED),
         ({"kind": "llama", "eps": False}, "and one: the scale of the residual stream"),
         ({"kind": "llama", "layers": 2, "tokens": 2}, _LISTED),
+        ({"kind": "llama", "kv_heads": 1, "qk_norm": True}, "with eps, Q and K have no norms"),
+        ({"kind": "llama", "kv_heads": 1, "experts": 3, "top_k": 2, "hidden": 3}, _LISTED),
+        (
+            {
+                "kind": "transformer",
+                "norm": "layer",
+                "position": "rotary",
+                "bias": True,
+                "heads": 1,
+                "frequencies": [1, 0],
+                "tied": False,
+            },
+            _LISTED,
+        ),
     ],
 }
 

@@ -11,13 +11,15 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dmft.config import SimulationSettings, SolverSettings
+from dmft.dynamics import StochasticGradientFlow, step_count, stored_steps
 from dmft.errors import InputError
 from dmft.networks import DEPTH_TWO
 from dmft.overlaps import BlockSums
 from dmft.population import strata
 from dmft.problem import Problem
 from dmft.simulation.coordinates import start_of
-from dmft.simulation.data import draw_data, sample_count
+from dmft.simulation.data import DataSet, draw_data, sample_count
+from dmft.simulation.descent import descend
 from dmft.simulation.flow import integrate
 from dmft.simulation.result import Simulation
 
@@ -38,19 +40,20 @@ def simulate(
     points: int = 40,
     progress: Callable[[float, str], None] | None = None,
 ) -> Simulation:
-    """Integrate the gradient flow of an ensemble of finite-dimensional data sets.
+    """Run the dynamics of a problem on an ensemble of finite-dimensional data sets.
 
     Each run draws X (n, d) with n = sampling_ratio d rounded, a teacher, a start and noise, and
-    follows the flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2. Runs use one BLAS thread,
-    so that the same seed gives the same numbers on any number of cores.
+    follows the flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2, or makes the steps of
+    gradient descent or SGD on it. Runs use one BLAS thread, so that the same seed gives the same
+    numbers on any number of cores.
 
     Parameters
     ----------
     problem : what is learnt.
     dimension : d.
     seeds : number of independent runs; run i is the same whatever their number.
-    times : recorded times in units of the flow, increasing, nonnegative; 0 is put in front if
-        absent. By default 0 and `points` times, evenly spaced in log t, up to `t_max`.
+    times : recorded times in units of the flow, or steps, increasing, nonnegative; 0 is put in
+        front if absent. By default 0 and `points` times, evenly spaced in log t, up to `t_max`.
     seed : every random number derives from it; the same seed gives the same arrays.
     design : "gaussian", "rademacher", "sparse" or "digits", see `data.standardised_design`.
     stratified : coordinates at the population's quantiles, exact noise variance; otherwise
@@ -61,8 +64,8 @@ def simulate(
     Raises
     ------
     InputError : a value out of range, times that do not increase, a dimension without samples or
-        beyond the memory.
-    dmft.simulation.flow.IntegrationError : the flow could not be followed.
+        beyond the memory, a dynamics that only the mean field has.
+    dmft.simulation.flow.IntegrationError : the flow could not be followed, or descent diverged.
 
     Examples
     --------
@@ -86,9 +89,14 @@ def simulate(
     settings = SimulationSettings(**given)
     ends: dict[str, Any] = {"t_max": t_max}
     t_max = SolverSettings(**ends).t_max
-    time = default_times(problem, settings.points, t_max) if times is None else _checked(times)
+    _check_dynamics(problem)
+    if problem.dynamics.discrete:
+        time = _steps(problem, settings.points, t_max, times)
+    else:
+        time = default_times(problem, settings.points, t_max) if times is None else _checked(times)
     _check_memory(problem, settings.dimension, len(time))
-    train_mse, excess_risk = np.empty((2, settings.seeds, len(time)))
+    train_mse, excess_risk, mean_charge, alpha = np.empty((4, settings.seeds, len(time)))
+    charged = problem.dynamics.discrete and problem.network.code == DEPTH_TWO
     kernels = [_Mean((len(time), len(time))) for _ in range(3)]
     blocks = BlockSums()
     for i, sequence in enumerate(np.random.SeedSequence(settings.seed).spawn(settings.seeds)):
@@ -104,6 +112,8 @@ def simulate(
         blocks.add(weights=products[2], parameters=factors)
         train_mse[i] = np.mean(residuals**2, axis=1)
         excess_risk[i] = np.mean(errors**2, axis=1)
+        if charged and run.factors is not None:
+            mean_charge[i], alpha[i] = _charges(run.factors)
         for kernel, product in zip(kernels, products, strict=True):
             kernel.add(product)
     return Simulation(
@@ -124,6 +134,12 @@ def simulate(
         correlation_residual_stderr=kernels[1].standard_error(),
         overlap_stderr=kernels[2].standard_error(),
         blocks=blocks.blocks(),
+        mean_charge=mean_charge.mean(axis=0) if charged else None,
+        mean_charge_stderr=_standard_error(mean_charge) if charged else None,
+        effective_alpha=alpha.mean(axis=0) if charged else None,
+        effective_alpha_stderr=_standard_error(alpha) if charged else None,
+        seed_mean_charge=mean_charge if charged else None,
+        seed_effective_alpha=alpha if charged else None,
     )
 
 
@@ -149,7 +165,8 @@ def default_times(problem: Problem, points: int, t_max: float) -> np.ndarray:
 class _Run:
     """One run: sqrt(s)(w - w*) and w of shape (time, d), Xw - y of shape (time, n).
 
-    factors : |a| and |b| side by side, (time, 2 d); None but at depth 2.
+    factors : a and b side by side, up to signs that do not change, (time, 2 d); None but at
+        depth 2.
     """
 
     errors: np.ndarray
@@ -168,6 +185,8 @@ def _run(
 ) -> _Run:
     data = draw_data(problem, settings, sequence)
     drawn = data.coordinates
+    if problem.dynamics.discrete:
+        return _discrete_run(problem, settings, data, sequence, time, index, progress)
     start = start_of(problem.network, problem.dynamics.weight_decay, drawn.a0, drawn.b0)
 
     def report(fraction: float) -> None:
@@ -193,6 +212,40 @@ def _run(
     )
 
 
+def _discrete_run(
+    problem: Problem,
+    settings: SimulationSettings,
+    data: DataSet,
+    sequence: np.random.SeedSequence,
+    time: np.ndarray,
+    index: int,
+    progress: Callable[[float, str], None] | None,
+) -> _Run:
+    def report(fraction: float) -> None:
+        if progress is not None:
+            text = f"simulation {index + 1} of {settings.seeds}"
+            progress((index + fraction) / settings.seeds, text)
+
+    rng = np.random.default_rng(sequence.spawn(1)[0])  # after the streams of the data
+    steps = descend(problem, data, time, rng, progress=report)
+    drawn, weights = data.coordinates, steps.weights
+    depth_two = problem.network.code == DEPTH_TWO
+    return _Run(
+        errors=np.sqrt(drawn.variance) * (weights - drawn.teacher),
+        residuals=weights @ data.features.T - data.labels,
+        weights=weights,
+        factors=np.concatenate([steps.a, steps.b], axis=1) if depth_two else None,
+    )
+
+
+def _charges(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of u^2 - v^2 = 2ab, and exp(E[log|ab|] / 2), both (time,)."""
+    a, b = np.split(factors, 2, axis=1)
+    with np.errstate(divide="ignore"):
+        alpha = np.exp(0.5 * np.mean(np.log(np.abs(a)) + np.log(np.abs(b)), axis=1))
+    return 2.0 * np.mean(a * b, axis=1), alpha
+
+
 def _factors(
     problem: Problem, weights: np.ndarray, product: np.ndarray, time: np.ndarray
 ) -> np.ndarray | None:
@@ -210,6 +263,33 @@ def _factors(
     positive = weights > 0.0
     a, b = np.where(positive, larger, smaller), np.where(positive, smaller, larger)
     return np.sqrt(np.concatenate([a, b], axis=1))
+
+
+def _check_dynamics(problem: Problem) -> None:
+    if isinstance(problem.dynamics, StochasticGradientFlow):
+        raise InputError(
+            f"given '{problem.dynamics.kind}', a limit that no finite network has, simulate 'sgd' "
+            "with the same step_size and batch_fraction: step k is at time k step_size",
+            "dynamics.kind",
+        )
+
+
+def _steps(
+    problem: Problem, points: int, t_max: float, times: Sequence[float] | np.ndarray | None
+) -> np.ndarray:
+    """Recorded steps: those given, or stored ones of a solution, evenly spaced in their log."""
+    if times is not None:
+        given = _checked(times)
+        step_count(max(given[-1], 1.0), "times")
+        broken = given[given != np.floor(given)]
+        if len(broken):
+            raise InputError(f"given {broken[0]:g}, must be whole numbers of steps", "times")
+        return given
+    steps = step_count(t_max)
+    stored = np.array(stored_steps(steps), dtype=float)
+    wanted = np.geomspace(1.0, steps, points)
+    nearest = np.abs(np.log(stored[1:])[None, :] - np.log(wanted)[:, None]).argmin(axis=1)
+    return np.concatenate([[0.0], np.unique(stored[1:][nearest])])
 
 
 def _checked(times: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -33,6 +33,8 @@ class Simulation:
     correlation_residual : (1/n) sum_i r_i(t) r_i(s), r = Xw - y.
     overlap : (1/d) sum_j w_j(t) w_j(s).
     blocks : overlaps of groups of runs, for errors of what is no mean; None if not kept.
+    mean_charge, effective_alpha : of discrete dynamics at depth 2, as in `Solution`; else None.
+    seed_mean_charge, seed_effective_alpha : of each seed, (seed, time), or None.
     """
 
     problem: Problem
@@ -52,6 +54,12 @@ class Simulation:
     correlation_residual_stderr: np.ndarray | None
     overlap_stderr: np.ndarray | None
     blocks: OverlapBlocks | None = None
+    mean_charge: np.ndarray | None = None
+    mean_charge_stderr: np.ndarray | None = None
+    effective_alpha: np.ndarray | None = None
+    effective_alpha_stderr: np.ndarray | None = None
+    seed_mean_charge: np.ndarray | None = None
+    seed_effective_alpha: np.ndarray | None = None
 
     def trajectory_map(self, of: Literal["weights", "parameters"] = "weights") -> Trajectory:
         """Maps, angles, lengths and similarity of the trajectories, averaged over the runs.

@@ -33,6 +33,8 @@ from dmft.population import Coordinates, strata
 from dmft.problem import Problem
 from dmft.solution import Kernels
 
+_ROWS = 32  # time steps whose memory of the rows before is one matrix product
+
 
 @dataclass(frozen=True)
 class ClassicalSolution:
@@ -266,14 +268,19 @@ class _Process:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Explicit Euler: weights w_k and slopes d phi/dG along every path."""
         variance = self.coordinates.variance
+        feedback = self.sampling_ratio * variance
         noise = np.sqrt(variance) * noise
         weights, slope, error = (np.empty_like(noise) for _ in range(3))
         force = np.zeros_like(noise[0])
-        for k, time in enumerate(self.time):
-            weights[k], slope[k] = self.weights_of(force, time)
-            error[k] = weights[k] - self.coordinates.teacher
-            memory = residual_response[k, : k + 1] @ error[: k + 1]
-            force += self.increment[k] * (noise[k] + self.sampling_ratio * variance * memory)
+        for start in range(0, len(noise), _ROWS):
+            # One product for the memory of a whole block of rows, up to the block.
+            rows = slice(start, start + _ROWS)
+            memory = residual_response[rows, :start] @ error[:start]
+            for k, past in enumerate(memory, start):
+                weights[k], slope[k] = self.weights_of(force, self.time[k])
+                error[k] = weights[k] - self.coordinates.teacher
+                past += residual_response[k, start : k + 1] @ error[start : k + 1]
+                force += self.increment[k] * (noise[k] + feedback * past)
         return weights, slope
 
     def correlation(self, weights: np.ndarray, probability: np.ndarray) -> np.ndarray:
@@ -284,33 +291,13 @@ class _Process:
     def response(
         self, slope: np.ndarray, residual_response: np.ndarray, probability: np.ndarray
     ) -> np.ndarray:
-        """R_w = E[s dw/dh], from the tangent of every path.
+        """R_w = E[s dw/dh], from the tangent of every path."""
+        from dmft.solver.classical_tangents import mean_response
 
-        Differentiating the Euler step in h_l gives, for dG_k/dh_l = Gamma[k, l],
-
-            Gamma[k+1] - Gamma[k] - increment_k delta s sum_j R_r[k, j] slope_j Gamma[j]
-                = increment_k e_k,
-
-        a lower triangular system with unit diagonal per path: Gamma is an inverse matrix, which
-        LAPACK computes at the speed of matrix products.
-        """
-        from scipy.linalg.lapack import dtrtri
-
-        steps = len(self.time) - 1
-        increment = self.increment[:steps]
-        total = np.zeros((steps + 1, steps + 1))
-        # Row k, column j: unknown Gamma[k+1] in the equation above acting on Gamma[j+1].
-        memory = np.zeros((steps, steps))
-        memory[1:, :-1] = self.sampling_ratio * increment[1:, None] * residual_response[1:-1, 1:-1]
-        shift = np.eye(steps) - np.eye(steps, k=-1)
-        for path, variance in enumerate(self.coordinates.variance):
-            system = shift - variance * memory * slope[1:, path]
-            # The transpose is in Fortran order, which spares LAPACK a copy.
-            inverse = dtrtri(system.T, lower=0, unitdiag=1, overwrite_c=1)[0].T
-            share = probability[path] * variance
-            total[1:, :-1] += (share * slope[1:, path])[:, None] * inverse
-        total[:, :-1] *= increment
-        return total
+        return mean_response(
+            slope, residual_response, self.increment, self.coordinates.variance, probability,
+            self.sampling_ratio,
+        )  # fmt: skip
 
 
 def _relative_change(new: np.ndarray, old: np.ndarray) -> float:

@@ -137,6 +137,6 @@ def noise_rotation(march: March) -> np.ndarray:
     The mean response of sqrt(s) w(t) to direction k is sqrt(delta) (R_w R_r L)_tk. Its right
     singular vectors, over log-spaced times, order the directions by their effect.
     """
-    response = march.response @ march.factor[1:]
+    response = march.response @ march.noise_response()[1:]
     scaled = response / np.sqrt(march.risk[1:, None] + _VANISHED_RISK * march.risk[0])
     return np.linalg.svd(scaled, full_matrices=True)[2]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from dmft.config import SolverSettings
+from dmft.dynamics import GradientFlow, StochasticGradientFlow
 from dmft.networks import DEPTH_TWO, LINEAR
 from dmft.overlaps import BlockSums
 from dmft.problem import Problem
@@ -23,9 +26,35 @@ _TIME_ERROR = {"excess_risk": 0.2, "train_mse": 2.0}
 # Twice what the sweeps leave of the residual at the start, per rtol, and more than what tangents in
 # single precision do (2e-8).
 _RESIDUAL_ERROR = 2e-4
+# Of noisy flows, on the linear network too, where train_mse is above 1 % of its start.
+_NOISY_TIME_ERROR = {"excess_risk": 3.0, "train_mse": 20.0}
 _RISE, _NEGLIGIBLE = 0.05, 1e-6  # of train_mse: what is a rise, and what of its start is nothing
 _MEANS = ("response_weights", "response_residual")
 _MOMENTS = ("correlation_error", "correlation_residual", "overlap")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a replicate leaves behind when its march is over.
+
+    curves : train_mse, excess_risk and, where they are known, mean_charge and effective_alpha.
+    kernels : the correlations and responses of `Kernels`, shape (time, time).
+    parameters : E[u(t) u(s) + v(t) v(s)], None but at depth 2.
+    """
+
+    curves: dict[str, np.ndarray]
+    kernels: dict[str, np.ndarray]
+    parameters: np.ndarray | None
+    paths: SamplePaths
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Times, panel numbers and quadrature weights of all nodes, t = 0 first."""
+
+    time: np.ndarray
+    panel: np.ndarray
+    weights: np.ndarray
 
 
 class Replicates:
@@ -33,9 +62,7 @@ class Replicates:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self.curves: dict[str, list[np.ndarray]] = {
-            "train_mse": [], "excess_risk": [], "mean_charge": [],
-        }  # fmt: skip
+        self.curves: dict[str, list[np.ndarray]] = {"train_mse": [], "excess_risk": []}
         self._sums: dict[str, np.ndarray] = {}
         self.work: dict[str, float] = {}
         self._paths: SamplePaths | None = None
@@ -46,30 +73,22 @@ class Replicates:
         """Finished replicates."""
         return len(self.curves["train_mse"])
 
-    def add_work(self, march: March) -> None:
+    def add_work(self, work: Mapping[str, float]) -> None:
         """Add the counters of a march, finished or not."""
-        for name, value in march.work.items():
+        for name, value in work.items():
             self.work[name] = self.work.get(name, 0.0) + value
 
-    def add(self, march: March) -> None:
+    def add(self, finished: Finished) -> None:
         """Take in a finished replicate."""
-        self.add_work(march)
-        coordinates = march.coordinates
-        decay = np.exp(-2.0 * self._problem.dynamics.weight_decay * march.times)
-        charge = march.probability @ (2.0 * coordinates.a0 * coordinates.b0)
-        self.curves["train_mse"].append(march.train_mse)
-        self.curves["excess_risk"].append(march.risk)
-        self.curves["mean_charge"].append(charge * decay)
-        kernels = _kernels(march)
-        for name, kernel in kernels.items():
+        for name, curve in finished.curves.items():
+            self.curves.setdefault(name, []).append(curve)
+        for name, kernel in finished.kernels.items():
             self._add(name, kernel)
             if name in _MOMENTS:
                 self._add(name + "_square", kernel**2)
-        depth_two = self._problem.network.code == DEPTH_TWO
-        factors = _factor_overlap(march, decay) if depth_two else None
-        self._blocks.add(weights=kernels["overlap"], parameters=factors)
+        self._blocks.add(weights=finished.kernels["overlap"], parameters=finished.parameters)
         if self._paths is None:
-            self._paths = _sample_paths(march)
+            self._paths = finished.paths
 
     def _add(self, name: str, values: np.ndarray) -> None:
         self._sums[name] = values if name not in self._sums else self._sums[name] + values
@@ -121,35 +140,40 @@ class Replicates:
             replicates._paths = SamplePaths(**tree["paths"])
         return replicates
 
-    def solution(self, settings: SolverSettings, plan: Plan, status: str, reason: str) -> Solution:
+    def solution(self, settings: SolverSettings, grid: Grid, status: str, reason: str) -> Solution:
         """Means and standard errors over the replicates."""
-        train, risk, charge = (
-            np.array(self.curves[name]) for name in ("train_mse", "excess_risk", "mean_charge")
-        )
+        charge, charge_stderr = self._charge("mean_charge")
+        alpha, alpha_stderr = self._charge("effective_alpha")
         several = self.count > 1
-        network, dynamics = self._problem.network, self._problem.dynamics
-        charges_move = network.code == DEPTH_TWO and dynamics.weight_decay > 0
-        time, panel, weights = nodes(plan)
         return Solution(
             problem=self._problem,
             settings=settings,
-            time=time,
-            panel=panel,
-            train_mse=train.mean(axis=0),
-            excess_risk=risk.mean(axis=0),
+            time=grid.time,
+            panel=grid.panel,
+            train_mse=np.mean(self.curves["train_mse"], axis=0),
+            excess_risk=np.mean(self.curves["excess_risk"], axis=0),
             train_mse_stderr=self._stderr("train_mse", settings.rtol) if several else None,
             excess_risk_stderr=self._stderr("excess_risk", settings.rtol) if several else None,
-            mean_charge=charge.mean(axis=0) if charges_move else None,
-            mean_charge_stderr=_stderr(charge) if charges_move and several else None,
-            kernels=self._mean_kernels(weights),
-            replicate_train_mse=train,
-            replicate_excess_risk=risk,
+            mean_charge=charge,
+            mean_charge_stderr=charge_stderr,
+            kernels=self._mean_kernels(grid.weights),
+            replicate_train_mse=np.array(self.curves["train_mse"]),
+            replicate_excess_risk=np.array(self.curves["excess_risk"]),
             paths=self._paths,
             blocks=self._blocks.blocks(),
             status=status,
             reason=reason,
             work=dict(self.work),
+            effective_alpha=alpha,
+            effective_alpha_stderr=alpha_stderr,
         )
+
+    def _charge(self, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Mean and standard error of a curve that only some dynamics have."""
+        if name not in self.curves:
+            return None, None
+        rows = np.array(self.curves[name])
+        return rows.mean(axis=0), _stderr(rows) if len(rows) > 1 else None
 
     def _stderr(self, name: str, rtol: float) -> np.ndarray:
         """Standard error of a mean curve and, in quadrature, what the time discretisation may add.
@@ -157,11 +181,15 @@ class Replicates:
         The start is exact. The sampling error can be far below the time error where second moments
         are exact, as on the linear network and near it.
         """
-        linear = self._problem.network.code == LINEAR
         rows = np.array(self.curves[name])
-        time_error = (_LINEAR_TIME_ERROR if linear else _TIME_ERROR)[name] * rtol
+        if self._problem.dynamics.discrete:
+            return _stderr(rows)
+        linear = self._problem.network.code == LINEAR
+        time_errors = _LINEAR_TIME_ERROR if linear else _TIME_ERROR
+        if isinstance(self._problem.dynamics, StochasticGradientFlow):
+            time_errors = _NOISY_TIME_ERROR
         mean = rows.mean(axis=0)
-        systematic = time_error * mean
+        systematic = time_errors[name] * rtol * mean
         if name == "train_mse" and not linear:
             systematic = np.hypot(systematic, _RESIDUAL_ERROR * rtol * np.sqrt(mean * mean[0]))
         systematic[0] = 0.0
@@ -181,15 +209,41 @@ class Replicates:
 _PATH_FIELDS = ("teacher", "probability", "weights", "force")
 
 
-def nodes(plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Times, panel numbers and quadrature weights of all nodes, t = 0 first."""
+def panel_grid(plan: Plan) -> Grid:
+    """The nodes of the panels of a plan."""
     time, panel, weight = [np.zeros(1)], [np.full(1, -1)], [np.zeros(1)]
     tableau = radau()  # a unit force is a unit force also where the accumulated one is weighted
     for index, (start, end) in enumerate(zip(plan.edges[:-1], plan.edges[1:], strict=True)):
         time.append(start + (end - start) * tableau.nodes)
         panel.append(np.full(STAGES, index))
         weight.append((end - start) * tableau.integration[-1])
-    return np.concatenate(time), np.concatenate(panel), np.concatenate(weight)
+    return Grid(np.concatenate(time), np.concatenate(panel), np.concatenate(weight))
+
+
+def finished(problem: Problem, march: March) -> Finished:
+    """What a march over panels leaves behind."""
+    curves = {"train_mse": march.train_mse, "excess_risk": march.risk}
+    depth_two = problem.network.code == DEPTH_TWO
+    charges = None
+    if depth_two:
+        coordinates = march.coordinates
+        charges = (2.0 * coordinates.a0 * coordinates.b0)[:, None] * march.charge_decay()
+        if problem.dynamics != GradientFlow():
+            curves["mean_charge"] = march.probability @ charges
+        if problem.dynamics.kind != "gradient-flow":
+            curves["effective_alpha"] = effective_alpha(march.probability, charges)
+    return Finished(
+        curves,
+        _kernels(march),
+        None if charges is None else _factor_overlap(march, charges),
+        sample_paths(march, march.all_weights(), march.all_forces()),
+    )
+
+
+def effective_alpha(probability: np.ndarray, charges: np.ndarray) -> np.ndarray:
+    """exp(E[log|C|] / 2) / sqrt(2) of charges C = 2ab of shape (paths, nodes)."""
+    with np.errstate(divide="ignore"):
+        return np.exp(0.5 * probability @ np.log(np.abs(charges))) / np.sqrt(2.0)
 
 
 def _stderr(rows: np.ndarray) -> np.ndarray:
@@ -203,29 +257,40 @@ def _kernels(march: March) -> dict[str, np.ndarray]:
     error, weights = march.all_errors(), march.all_weights()
     return {
         "correlation_error": (march.probability[:, None] * error).T @ error,
-        "correlation_residual": march.factor @ march.factor.T,
+        "correlation_residual": march.residual_factor @ march.residual_factor.T,
         "response_weights": response,
         "response_residual": np.linalg.inv(np.eye(size) - response),
         "overlap": (march.probability[:, None] * weights).T @ weights,
     }
 
 
-def _factor_overlap(march: March, decay: np.ndarray) -> np.ndarray:
+def _factor_overlap(march: March, charges: np.ndarray) -> np.ndarray:
     """E[u(t) u(s) + v(t) v(s)] = E[sqrt(|C(t) C(s)|) cosh(z(t) + z(s))], z = asinh(2 w/|C|) / 2.
 
-    C = u^2 - v^2 = 2ab is the charge of a path, `decay` its fall with time. With e^(+-z) at hand
-    the average is two matrix products. A charge of zero (u = +-v) is its limit.
+    C = u^2 - v^2 = 2ab is the charge of a path, (paths, nodes). With e^(+-z) at hand the average
+    is two matrix products. A charge of zero (u = +-v) is its limit.
     """
-    coordinates = march.coordinates
-    charge = 2.0 * np.abs(coordinates.a0 * coordinates.b0)[:, None] * decay
-    charge = np.maximum(charge, 1e-200)
+    charge = np.maximum(np.abs(charges), 1e-200)
     z = 0.5 * np.arcsinh(2.0 * march.all_weights() / charge)
     root = np.sqrt(0.5 * march.probability[:, None] * charge)
     up, down = root * np.exp(z), root * np.exp(-z)
     return up.T @ up + down.T @ down
 
 
-def _sample_paths(march: March) -> SamplePaths:
+class Paths(Protocol):
+    """What `sample_paths` asks of a march."""
+
+    @property
+    def strata(self) -> list[slice]: ...
+
+    @property
+    def teacher(self) -> np.ndarray: ...
+
+    @property
+    def probability(self) -> np.ndarray: ...
+
+
+def sample_paths(march: Paths, weights: np.ndarray, force: np.ndarray) -> SamplePaths:
     """A few paths of every stratum, spread over its teacher values."""
     strata = march.strata
     each = max(1, _SHOWN_PATHS // len(strata))
@@ -235,9 +300,4 @@ def _sample_paths(march: March) -> SamplePaths:
         spread = np.linspace(0, len(order) - 1, min(each, len(order)) + 2)[1:-1]
         chosen.append(order[spread.astype(int)])
     index = np.concatenate(chosen)
-    return SamplePaths(
-        march.teacher[index],
-        march.probability[index],
-        march.all_weights()[index],
-        march.all_forces()[index],
-    )
+    return SamplePaths(march.teacher[index], march.probability[index], weights[index], force[index])

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from dmft.config import SolverSettings
+from dmft.dynamics import GradientFlow, StochasticGradientFlow
 from dmft.errors import InputError, Interrupted, NotConverged
 from dmft.networks import LINEAR
 from dmft.problem import Problem
 from dmft.solution import Solution
 from dmft.solver.march import Attempt, March
 from dmft.solver.pilot import PILOT_PATHS, Plan, StepControl, adaptive_panels, make_plan
-from dmft.solver.replicates import Replicates
+from dmft.solver.replicates import Finished, Grid, Replicates, finished, panel_grid
 from dmft.solver.sampling import Sample
 from dmft.solver.state import PanelRows
 from dmft.solver.tableau import STAGES
@@ -71,17 +72,19 @@ def solve(
 
     The equations of docs/method.md are marched in time on adaptive Radau panels; a pilot chooses
     the panels, `replicates` independent samples of the effective process give means and standard
-    errors. The same seed gives the same arrays whatever the number of threads.
+    errors. Gradient descent and SGD are marched step by step (docs/finite-steps.md). The same seed
+    gives the same arrays whatever the number of threads.
 
     Parameters
     ----------
     problem : what to solve.
-    t_max : final time, in units of the flow of 1/2 |Xw - y|^2.
+    t_max : final time, in units of the flow of 1/2 |Xw - y|^2; in discrete dynamics the number of
+        steps.
     n_paths : paths of the effective process in each replicate; the sampling error falls like a
         power of it, measured between 0.8 (late times) and 1.1 (early) on the default problem.
     replicates : independent replicates, at least 2 for error bars.
     rtol : relative error allowed to the time discretisation of the weights, hence of excess_risk.
-        A train_mse that vanishes exponentially keeps fewer digits.
+        A train_mse that vanishes exponentially keeps fewer digits. Unused in discrete dynamics.
     seed : every random number derives from it.
     target_error : if given, replicates are added until the relative standard error of excess_risk
         is below it at all times, at most `max_replicates`.
@@ -116,12 +119,29 @@ def solve(
     if threads is not None and threads < 1:
         raise InputError(f"given {threads}, must be at least 1", "threads")
     with thread_pool(threads) as pool:
-        run = _Run(problem, settings, pool, progress, checkpoint, checkpoint_seconds, stop)
-        return run.finish(resume)
+        run = _run_type(problem)
+        callbacks = (progress, checkpoint, checkpoint_seconds, stop)
+        return run(problem, settings, pool, *callbacks).finish(resume)
 
 
-class _Run:
+def _run_type(problem: Problem) -> type[Run]:
+    """The solve that a dynamics asks for."""
+    if problem.dynamics.discrete:
+        from dmft.solver.descent_run import DescentRun
+
+        return DescentRun
+    if isinstance(problem.dynamics, StochasticGradientFlow):
+        from dmft.solver.stochastic import StochasticRun
+
+        return StochasticRun
+    return Run
+
+
+class Run:
     """One solve: its settings, its callbacks and what has been computed so far."""
+
+    march_type: type[March] = March
+    rows_type: type[PanelRows] = PanelRows
 
     def __init__(
         self,
@@ -161,7 +181,13 @@ class _Run:
             pending = None
             if failed is not None:
                 plan = self._plan = self._other_plan(plan, failed)
-        return self._done.solution(self._settings, plan, *self._verdict(plan.reason))
+        return self._done.solution(self._settings, self._grid(plan), *self._verdict(plan.reason))
+
+    def _finished(self, march: March) -> Finished:
+        return finished(self._problem, march)
+
+    def _grid(self, plan: Plan) -> Grid:
+        return panel_grid(plan)
 
     def _wanted(self) -> int:
         """Replicates to compute, as far as is known now."""
@@ -180,7 +206,8 @@ class _Run:
                 f"{self._done.count} replicates, above target_error {target:g}"
             )
         rise, node = self._done.rise()
-        if not reason and rise and not self._problem.dynamics.weight_decay:
+        descends = self._problem.dynamics == GradientFlow()
+        if not reason and rise and descends:
             reason = (
                 f"train_mse rises by {rise:.0%} up to node {node}, which gradient flow cannot do: "
                 "too few paths"
@@ -198,9 +225,16 @@ class _Run:
         t_max = self._settings.t_max
         for attempt in adaptive_panels(march, control, t_max):
             self._after_panel(attempt, t_max)
-        self._done.add_work(march)
+            control.reason = self._hopeless(march)
+            if control.reason:
+                break
+        self._done.add_work(march.work)
         self._march = self._control = None
         return make_plan(march, control, t_max)
+
+    def _hopeless(self, march: March) -> str:
+        """Why the pilot should not go on, if it should not."""
+        return ""
 
     def _run_replicate(self, plan: Plan, pending: State | None) -> int | None:
         """March one replicate over the plan; the number of the panel that failed, if one did."""
@@ -214,12 +248,13 @@ class _Run:
             step = plan.edges[panel + 1] - plan.edges[panel]
             attempt = march.attempt(step, plan.directions[panel])
             if attempt is None or not attempt.converged:
-                self._done.add_work(march)
+                self._done.add_work(march.work)
                 self._march = None
                 return panel
             march.commit(attempt.rows)
             self._after_panel(attempt, float(plan.edges[-1]))
-        self._done.add(march)
+        self._done.add_work(march.work)
+        self._done.add(self._finished(march))
         self._march = None
         return None
 
@@ -245,21 +280,18 @@ class _Run:
         seed = np.random.SeedSequence(self._settings.seed, spawn_key=(index,))
         sample = Sample(self._problem, count, seed, rotation)
         tolerance = _SWEEP_TOLERANCE * self._settings.rtol
-        self._march = March(self._problem, sample, self._pool, panels, tolerance)
+        self._march = self.march_type(self._problem, sample, self._pool, panels, tolerance)
         return self._march
 
     def _check_memory(self, count: int, panels: int) -> None:
-        if not hasattr(os, "sysconf"):
-            return
         # Tangents in single precision, of the linear network in double, and some vectors per node.
         size = 8.0 if self._problem.network.code == LINEAR else 4.0
         tangents = size * STAGES**2 * panels * (panels + 1) / 2
-        needed = count * (tangents + 64.0 * STAGES * panels)
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if needed > _MEMORY_SHARE * available:
+        excess = memory_excess(count * (tangents + 64.0 * STAGES * panels))
+        if excess:
             raise InputError(
-                f"given {count}, which needs {needed / 2**30:.1f} GiB for {panels} panels; this "
-                f"machine has {available / 2**30:.1f} GiB: take fewer paths and more replicates",
+                f"given {count}, which {excess} for {panels} panels: take fewer paths and more "
+                "replicates",
                 "solver.n_paths",
             )
 
@@ -267,22 +299,18 @@ class _Run:
 
     def _after_panel(self, attempt: Attempt, t_max: float) -> None:
         assert self._march is not None
+        self._after(self._march.time, t_max, attempt.time_error, attempt.sweeps)
+
+    def _after(self, reached: float, t_max: float, error: float = 0.0, sweeps: int = 0) -> None:
+        """Report how far the march under way is, save a checkpoint when it is time, stop."""
         now = time.monotonic()
         if self._progress is not None and self._plan is not None:
-            done = self._fraction(self._march.time / t_max)
+            done = self._fraction(reached / t_max)
             started, before = self._clock
             rate = (done - before) / (now - started) if now > started else 0.0
-            self._progress(
-                Progress(
-                    self._done.count,
-                    self._wanted(),
-                    self._march.time,
-                    t_max,
-                    attempt.time_error,
-                    attempt.sweeps,
-                    (1.0 - done) / rate if rate > 0 else None,
-                )
-            )
+            left = (1.0 - done) / rate if rate > 0 else None
+            count, wanted = self._done.count, self._wanted()
+            self._progress(Progress(count, wanted, reached, t_max, error, sweeps, left))
         stopping = self._stop is not None and self._stop()
         if self._checkpoint is not None and (stopping or now - self._saved_at >= self._interval):
             self._checkpoint(self._state())
@@ -325,14 +353,24 @@ class _Run:
 
     def _replay(self, march: March, pending: State) -> None:
         """Commit the saved panels again: a small part of the work of solving them."""
-        for rows in _restored(pending["panels"]):
+        for rows in _restored(pending["panels"], self.rows_type):
             march.commit(rows)
         march.work = dict(pending["work"])
+
+
+def memory_excess(needed: float) -> str:
+    """Words on how much more memory is needed (bytes) than there is; none if it is enough."""
+    if not hasattr(os, "sysconf"):
+        return ""
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed <= _MEMORY_SHARE * available:
+        return ""
+    return f"needs {needed / 2**30:.1f} GiB (this machine has {available / 2**30:.1f})"
 
 
 def _saved(panels: Sequence[PanelRows]) -> State:
     return {str(index): asdict(rows) for index, rows in enumerate(panels)}
 
 
-def _restored(saved: Saved) -> tuple[PanelRows, ...]:
-    return tuple(PanelRows(**saved[str(index)]) for index in range(len(saved)))
+def _restored(saved: Saved, kind: type[PanelRows]) -> tuple[PanelRows, ...]:
+    return tuple(kind(**saved[str(index)]) for index in range(len(saved)))

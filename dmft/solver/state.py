@@ -158,6 +158,19 @@ class State:
         return self.root_variance[:, None] * np.hstack([self.first_force[:, None], self.force])
 
     @property
+    def residual_factor(self) -> np.ndarray:
+        """A root of C_r: rows of R_r L on all nodes, t = 0 first."""
+        return self.factor
+
+    def noise_response(self) -> np.ndarray:
+        """What the residual of each node takes from each column of the sample's noise."""
+        return self.factor
+
+    def charge_decay(self) -> np.ndarray:
+        """Factor by which the charge 2ab of a depth-2 path has moved, (paths or 1, nodes)."""
+        return np.exp(-2.0 * self._decay * self.times)[None, :]
+
+    @property
     def noise_factor(self) -> np.ndarray:
         """L on all nodes, shape (nodes, rank), t = 0 first."""
         rest = self.factor[1:] - self.response @ self.factor[1:]
@@ -166,7 +179,7 @@ class State:
     @property
     def train_mse(self) -> np.ndarray:
         """Mean squared residual on all nodes, |row of R_r L|^2: never negative."""
-        return np.sum(self.factor**2, axis=1)
+        return np.sum(self.residual_factor**2, axis=1)
 
     # ------------------------------------------------------------------ one panel
 
@@ -240,7 +253,10 @@ class State:
                 stages.accumulated[c], stages.weights[c], stages.slope[c],
             )  # fmt: skip
 
-        parts = self._workers.map(solve)
+        self._count_paths(self._workers.map(solve))
+
+    def _count_paths(self, parts: list[tuple[int, int]]) -> None:
+        """Count iterations; refuse paths that did not converge."""
         self.work["path_iterations"] += sum(part[0] for part in parts)
         if any(part[1] for part in parts):
             raise NoPath

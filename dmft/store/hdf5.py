@@ -92,7 +92,8 @@ def _ensure_scale(file: h5py.File, dimension: str, length: int) -> None:
         return
     if dimension == "time_other":
         values = np.asarray(file["time"])
-        scale = Variable(path, path, (dimension,), "time of the column", "units of the flow")
+        units = str(file["time"].attrs["units"])
+        scale = Variable(path, path, (dimension,), "time of the column", units)
     else:
         values = np.arange(length)
         scale = Variable(path, path, (dimension,), f"number of the {dimension}")

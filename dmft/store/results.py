@@ -26,6 +26,7 @@ from dmft.store.schema import (
     SOLUTION_VARIABLES,
     WORK,
     Variable,
+    in_steps,
 )
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def save(
         schema, seed, status, reason, work = SIMULATION, result.settings.seed, "done", "", {}
     if result.blocks is not None:
         variables += BLOCK_VARIABLES
+    if result.problem.dynamics.discrete:
+        variables = in_steps(variables)
     with writing(path) as file:
         write_header(
             file,

@@ -7,7 +7,7 @@ a second scale, `time_other`, with the same values as `time`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SOLUTION = "dmft-solution"
 SIMULATION = "dmft-simulation"
@@ -29,6 +29,10 @@ SCALES = {
     "path": "paths/path",
     "seed": "seed",
     "block": "kernels/blocks/block",
+    "step": "step",
+    "run": "run",
+    "symmetry": "symmetry",
+    "parameter": "parameter",
 }
 
 
@@ -49,6 +53,17 @@ class Variable:
     long_name: str
     units: str = "1"
     optional: bool = False
+
+
+TIME_UNITS, STEP_UNITS = "units of the flow", "steps"
+
+
+def in_steps(variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
+    """The same variables of discrete dynamics, whose time counts steps."""
+    return tuple(
+        replace(variable, units=STEP_UNITS) if variable.units == TIME_UNITS else variable
+        for variable in variables
+    )
 
 
 _KERNEL = ("time", "time_other")
@@ -91,7 +106,15 @@ BLOCK_VARIABLES = (
     ),
 )
 
-_TIME = Variable("time", "time", ("time",), "time", "units of the flow")
+# Of discrete dynamics and of stochastic gradient flow, at depth 2.
+_CHARGES = tuple(
+    replace(variable, optional=True)
+    for variable in (
+        *_with_error("mean_charge", "mean of u squared - v squared", ("time",)),
+        *_with_error("effective_alpha", "start of a flow that has the typical charge", ("time",)),
+    )
+)
+_TIME = Variable("time", "time", ("time",), "time", TIME_UNITS)
 _CURVES = (
     *_with_error("train_mse", "training mean squared error", ("time",)),
     *_with_error("excess_risk", "excess risk", ("time",)),
@@ -101,16 +124,7 @@ SOLUTION_VARIABLES = (
     _TIME,
     Variable("panel", "panel", ("time",), "panel number of the node, -1 for t = 0"),
     *_CURVES,
-    Variable(
-        "mean_charge", "mean_charge", ("time",), "mean of u squared - v squared", optional=True
-    ),
-    Variable(
-        "mean_charge_stderr",
-        "mean_charge_stderr",
-        ("time",),
-        "standard error of the mean charge",
-        optional=True,
-    ),
+    *_CHARGES,
     *_with_error("kernels/correlation_error", "error correlation C_w(t, s)", _KERNEL, "kernels."),
     *_with_error(
         "kernels/correlation_residual", "residual correlation C_r(t, s)", _KERNEL, "kernels."
@@ -133,7 +147,7 @@ SOLUTION_VARIABLES = (
         "kernels.quadrature_weights",
         ("time_other",),
         "quadrature weight of the node",
-        "units of the flow",
+        TIME_UNITS,
     ),
     Variable(
         "replicates/train_mse",
@@ -161,6 +175,7 @@ PATH_VARIABLES = (
 SIMULATION_VARIABLES = (
     _TIME,
     *_CURVES,
+    *_CHARGES,
     Variable("seed", "seed", ("seed",), "identity of the run"),
     Variable(
         "seeds/train_mse",
@@ -169,6 +184,20 @@ SIMULATION_VARIABLES = (
         "training mean squared error of each run",
     ),
     Variable("seeds/excess_risk", "seed_excess_risk", ("seed", "time"), "excess risk of each run"),
+    Variable(
+        "seeds/mean_charge",
+        "seed_mean_charge",
+        ("seed", "time"),
+        "mean charge of each run",
+        optional=True,
+    ),
+    Variable(
+        "seeds/effective_alpha",
+        "seed_effective_alpha",
+        ("seed", "time"),
+        "effective alpha of each run",
+        optional=True,
+    ),
     *_with_error("kernels/correlation_error", "error correlation C_w(t, s)", _KERNEL),
     *_with_error("kernels/correlation_residual", "residual correlation C_r(t, s)", _KERNEL),
     *_with_error("kernels/overlap", "weight overlap", _KERNEL),

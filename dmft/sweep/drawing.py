@@ -21,6 +21,7 @@ _WORDS = {
     "excess_risk": "excess risk",
     "train_mse": "training error",
     "mean_charge": "mean charge",
+    "effective_alpha": "effective alpha",
 }
 
 

@@ -18,7 +18,9 @@ from dmft.validation import nearest_key
 
 _KEYS = ["tasks", "base", "axes", "zip"]
 # Names that variables of a collection have; an axis of the same name takes a longer one.
-RESERVED = {"time", "node", "status", "file", "train_mse", "excess_risk", "mean_charge"}
+RESERVED = {
+    "time", "node", "status", "file", "train_mse", "excess_risk", "mean_charge", "effective_alpha",
+}  # fmt: skip
 _DIGITS = 12  # of generated values, so that 0.1 is the 0.1 that a reader selects
 
 

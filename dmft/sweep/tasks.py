@@ -141,6 +141,8 @@ def _saved_state(path: Path) -> dict[str, Any] | None:
 def _solve_seconds(config: Config) -> float:
     """Fitted to default problems with t_max 1 to 1000, rtol 1e-2 to 1e-4, few paths and many."""
     solver = config.solver
+    if config.problem.dynamics.discrete:
+        return 2e-10 * solver.t_max**3 * (solver.replicates * solver.n_paths + 1000)
     panels = (5.0 + 4.7 * math.log10(max(solver.t_max, 1.0))) * (solver.rtol / 1e-2) ** -0.2
     replicates = solver.max_replicates if solver.target_error else solver.replicates
     return 8e-7 * panels**2 * (1 + replicates) * (1000 + solver.n_paths)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from dmft.dynamics import require_gradient_flow
 from dmft.errors import InputError
 from dmft.networks import Diagonal
 from dmft.problem import Problem
@@ -87,6 +88,7 @@ def predict(problem: Problem, near: Prediction | None = None) -> Prediction:
     >>> print(found.regime, round(found.excess_risk, 6), round(found.relaxation_rate, 6))
     interpolation 0.102693 0.030089
     """
+    require_gradient_flow(problem.dynamics)
     channels = checked_channels(problem)
     if problem.noise_std == 0.0 and _size(problem, channels) == 0.0:
         return _nothing(problem, channels)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dmft.dynamics import require_gradient_flow
 from dmft.errors import InputError
 from dmft.networks import DEPTH_TWO, Diagonal
 from dmft.problem import Problem
@@ -39,6 +40,7 @@ def small_start_rate(problem: Problem) -> float:
         exact recovery (delta above the l1 transition, no noise), where lambda_min falls like a
         power of alpha.
     """
+    require_gradient_flow(problem.dynamics)
     channels = checked_channels(problem)
     product = channels.a0 * channels.b0
     if not isinstance(problem.network, Diagonal) or problem.network.code != DEPTH_TWO:

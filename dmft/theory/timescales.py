@@ -35,7 +35,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dmft.dynamics import GradientFlow
+from dmft.dynamics import GradientFlow, require_gradient_flow
 from dmft.errors import InputError
 from dmft.networks import DEEP, DEPTH_TWO, Diagonal
 from dmft.problem import Problem
@@ -61,6 +61,7 @@ def learning_time(problem: Problem) -> float:
     ------
     InputError : random starts, or |init_u| = |init_v|, or a teacher that is zero.
     """
+    require_gradient_flow(problem.dynamics)
     law = checked_channels(problem)
     if np.ptp(law.a0) > 0 or np.ptp(law.b0) > 0:
         raise InputError(
@@ -139,6 +140,7 @@ def drifting_risk(problem: Problem, time: ArrayLike) -> np.ndarray:
     ------
     InputError : no weight decay, delta >= 1, or a network without init_scale.
     """
+    require_gradient_flow(problem.dynamics)
     times = np.asarray(time, dtype=float)
     _check_drifts(problem)
     found: list[Prediction] = []
@@ -186,6 +188,7 @@ def grokking(problem: Problem) -> Grokking:
     ------
     InputError : as `drifting_risk`; a depth other than 2; a start too small for a delay.
     """
+    require_gradient_flow(problem.dynamics)
     from scipy.optimize import brentq
 
     _check_drifts(problem)

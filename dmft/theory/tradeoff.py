@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dmft.dynamics import require_gradient_flow
 from dmft.errors import InputError
 from dmft.networks import Diagonal
 from dmft.problem import Problem
@@ -45,6 +46,7 @@ def trade_off(problem: Problem, init_scale: ArrayLike | None = None) -> TradeOff
     ------
     InputError : delta >= 1 or weight decay (no family of interpolators), or a linear network.
     """
+    require_gradient_flow(problem.dynamics)
     if not isinstance(problem.network, Diagonal):
         raise InputError("given a linear network, whose limit does not depend on its start",
                          "problem.network")  # fmt: skip

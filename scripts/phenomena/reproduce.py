@@ -24,10 +24,15 @@ from common import Outcome, print_outcome
 
 NAMES = (
     "kernel_to_rich", "incremental", "collapse", "grokking", "speed", "early_stopping",
-    "double_descent", "noise", "power_law", "trajectory_start", "trajectory_training",
-    "trajectory_normalisation", "trajectory_heads",
+    "double_descent", "noise", "power_law", "effective_alpha", "label_noise", "trajectory_start",
+    "trajectory_training", "trajectory_normalisation", "trajectory_heads", "symmetry_equilibrium",
+    "symmetry_sharpening", "symmetry_alignment", "symmetry_warmup", "conservation_training",
+    "conservation_optimisers",
 )  # fmt: skip
-NEED_TORCH = ("trajectory_training", "trajectory_normalisation", "trajectory_heads")
+NEED_TORCH = (
+    "trajectory_training", "trajectory_normalisation", "trajectory_heads",
+    "conservation_training", "conservation_optimisers",
+)  # fmt: skip
 
 _STYLE = """
 body { font-family: sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -52,7 +57,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     outcomes: dict[str, Outcome] = {}
     for name in arguments.only:
-        if name in NEED_TORCH and not find_spec("torch"):
+        if name in NEED_TORCH and not (find_spec("torch") and find_spec("transformers")):
             print(f"{name}: left out, it needs PyTorch (the extra 'torch' of the package)")
             continue
         start = time.perf_counter()

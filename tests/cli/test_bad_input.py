@@ -102,6 +102,7 @@ CASES = [
     setting("problem.network.kind", "convolutional", "'convolutional'", "diagonal"),
     setting("dynamics.weight_decay", "-0.1", "given -0.1", "at least 0"),
     setting("dynamics.kind", "newton", "given", "'newton'", "gradient-flow"),
+    setting("dynamics.step_size", "0.1", "unknown key"),
     setting("solver.t_max", "0", "given 0", "greater than 0"),
     setting("solver.t_max", "-3", "given -3", "greater than 0"),
     setting("solver.n_paths", "10", "given 10", "at least 64"),

@@ -33,10 +33,12 @@ _NUMBER = re.compile(r"[-+]?\d[\d.]*(e[-+]?\d+)?")
 PAGES = (
     "tutorial.md",
     "file-format.md",
+    "finite-steps.md",
     "long-times.md",
     "conservation.md",
     "sweeps.md",
     "trajectories.md",
+    "symmetry.md",
 )
 
 

@@ -35,8 +35,8 @@ def names():
     return reproduce.NAMES
 
 
-# tests/trajectory has those of trajectories.
-MEAN_FIELD = [name for name in names() if not name.startswith("trajectory_")]
+# tests/trajectory and tests/conservation have those of trajectories and of laws.
+MEAN_FIELD = [n for n in names() if not n.startswith(("trajectory_", "conservation_"))]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,11 @@ def test_phenomenon(name, tmp_path):
 
 
 def test_every_script_is_reproduced():
-    scripts = {path.stem for path in SCRIPTS.glob("*.py")} - {"common", "reproduce"}
+    scripts = {path.stem for path in SCRIPTS.glob("*.py")} - {
+        "common",
+        "reproduce",
+        "conservation_models",
+    }
     assert scripts == set(names())
 
 

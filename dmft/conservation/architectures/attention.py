@@ -37,6 +37,7 @@ class Attention(Architecture):
     causal : a token sees only itself and earlier ones.
     bias : biases of q, k, v and of the output.
     qk_norm : q and k are divided by their root mean square and get gains.
+    eps : a constant is added under the roots of qk_norm.
     sink : one more learned logit per head, without a value.
     score : softmax, or entrywise linear, relu, sigmoid.
     """
@@ -55,6 +56,7 @@ class Attention(Architecture):
     causal: bool = False
     bias: bool = False
     qk_norm: bool = False
+    eps: bool = False
     sink: bool = False
     score: Score = "softmax"
 
@@ -75,6 +77,8 @@ class Attention(Architecture):
                     f" {self.head_dim // 2}",
                     "frequencies",
                 )
+        if self.eps and not self.qk_norm:
+            raise InputError("given without qk_norm, which it belongs to", "eps")
         if self.sink and self.score != "softmax":
             raise InputError(f"given with score {self.score}, needs softmax", "sink")
         return self
@@ -133,6 +137,8 @@ class Attention(Architecture):
             return out
         if self.qk_norm:
             mean = (out * out).sum(-1, keepdims=True) / self.head_dim
+            if self.eps:
+                mean = mean + draws.constant("eps", [1e-5])
             out = out * draws.inverse_root(mean) * theta[f"{prefix}g{name}"]
         return self._rotate(out, draws) if self.position == "rotary" else out
 

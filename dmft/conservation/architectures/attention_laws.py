@@ -29,7 +29,9 @@ class AttentionLaws:
 
     def __iter__(self) -> Iterator[Law]:
         for g in range(self.layer.groups):
-            if self.layer.qk_norm:
+            if self.layer.qk_norm and self.layer.eps:
+                pass  # eps gives queries and keys a scale
+            elif self.layer.qk_norm:
                 yield from self._norm_laws(g)
             else:
                 yield from self._query_key_laws(g)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from dmft.conservation.architectures.attention import Attention
-from dmft.conservation.architectures.base import Architecture, Size
+from dmft.conservation.architectures.base import Architecture, Size, split_list
 from dmft.conservation.architectures.glu import glu, glu_laws, glu_shapes
 from dmft.conservation.architectures.norms import Norm, norm_shapes, normalise
 from dmft.conservation.catalogue import (
@@ -17,6 +17,7 @@ from dmft.conservation.catalogue import (
     output_sum,
     stream_mean,
     total_square,
+    unused,
 )
 from dmft.conservation.law import Law
 from dmft.errors import InputError
@@ -40,9 +41,13 @@ class Transformer(Architecture):
     hidden : width of the feed-forward layers.
     tokens : length of the sequences.
     position : learned (added to the embedding), rotary, none.
+    frequencies : rotary: one label per plane of a head, see attention.
     norm : layer or rms.
     eps : a constant is added under the roots of the norms.
     feed_forward : relu, gelu, silu, swiglu, geglu, reglu.
+    experts : number of gated units, mixed by a router; if left out, one and no router.
+    top_k : how many experts a token selects; if left out, all.
+    gate : of the router: softmax over the selected, or switch (softmax, then selection).
     bias : biases of attention and feed-forward.
     qk_norm : see attention.
     tied : the logits use the embedding, else a matrix U of their own.
@@ -58,9 +63,15 @@ class Transformer(Architecture):
     hidden: Size = 4
     tokens: int = Field(3, ge=2, le=16)
     position: Literal["learned", "rotary", "none"] = "learned"
+    frequencies: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(split_list)
+    ] = None
     norm: Norm = "layer"
     eps: bool = True
     feed_forward: FeedForward = "gelu"
+    experts: int | None = Field(None, ge=1, le=64)
+    top_k: int | None = Field(None, ge=1)
+    gate: Literal["softmax", "switch"] = "softmax"
     bias: bool = False
     qk_norm: bool = False
     tied: bool = True
@@ -71,6 +82,15 @@ class Transformer(Architecture):
             raise InputError(f"given {self.heads}, must divide width {self.width}", "heads")
         if self.norm == "layer" and self.width < 2:
             raise InputError("given 1, must be at least 2 for the norm 'layer'", "width")
+        if self.experts and self.feed_forward not in _GLU_GATES:
+            raise InputError(
+                f"given with feed_forward {self.feed_forward}, needs a gated one", "experts"
+            )
+        if self.top_k is not None and self.top_k > (self.experts or 0):
+            raise InputError(
+                f"given {self.top_k}, must be at most the number of experts, {self.experts or 0}",
+                "top_k",
+            )
         self.attention()
         return self
 
@@ -86,6 +106,8 @@ class Transformer(Architecture):
             causal=True,
             bias=self.bias,
             qk_norm=self.qk_norm,
+            eps=self.qk_norm and self.eps,
+            frequencies=self.frequencies,
         )
 
     def _prefixes(self) -> list[str]:
@@ -106,10 +128,18 @@ class Transformer(Architecture):
             shapes["U"] = (self.vocabulary, d)
         return shapes
 
+    def _expert_prefixes(self, prefix: str) -> list[str]:
+        return [f"{prefix}E{i}." for i in range(1, (self.experts or 0) + 1)]
+
     def _feed_forward_shapes(self, prefix: str) -> dict[str, tuple[int, ...]]:
+        if self.experts:
+            shapes: dict[str, tuple[int, ...]] = {f"{prefix}R": (self.experts, self.width)}
+            for expert in self._expert_prefixes(prefix):
+                shapes |= glu_shapes(expert, self.width, self.hidden, self.width)
+            return shapes
         if self.feed_forward in _GLU_GATES:
             return glu_shapes(prefix, self.width, self.hidden, self.width)
-        shapes: dict[str, tuple[int, ...]] = {
+        shapes = {
             f"{prefix}A": (self.width, self.hidden), f"{prefix}B": (self.hidden, self.width)
         }  # fmt: skip
         if self.bias:
@@ -136,12 +166,30 @@ class Transformer(Architecture):
     def _feed_forward(
         self, theta: Mapping[str, Tensor], prefix: str, x: Tensor, draws: Draws
     ) -> Tensor:
+        if self.experts:
+            return self._mixture(theta, prefix, x, draws)
         if self.feed_forward in _GLU_GATES:
             return glu(theta, prefix, x.T, _GLU_GATES[self.feed_forward], draws).T
         z = x @ theta[f"{prefix}B"].T
         z = z + theta[f"{prefix}bB"] if self.bias else z
         out = draws.activation(self.feed_forward, z) @ theta[f"{prefix}A"].T
         return out + theta[f"{prefix}bA"] if self.bias else out
+
+    def _mixture(self, theta: Mapping[str, Tensor], prefix: str, x: Tensor, draws: Draws) -> Tensor:
+        """Experts of every token, weighted by the router."""
+        logits = x @ theta[f"{prefix}R"].T
+        chosen = draws.top(logits, self.top_k or self.experts or 1)
+        if self.gate == "softmax":
+            weights = draws.softmax(logits, chosen)
+        else:
+            weights = draws.softmax(logits) * chosen
+        out = None
+        for i, expert in enumerate(self._expert_prefixes(prefix)):
+            part = glu(theta, expert, x.T, _GLU_GATES[self.feed_forward], draws).T
+            part = part * weights[:, i : i + 1]
+            out = part if out is None else out + part
+        assert out is not None
+        return out
 
     def gradient_laws(self) -> tuple[Law, ...]:
         return tuple(self._laws())
@@ -164,14 +212,26 @@ class Transformer(Architecture):
 
     def _reading(self, prefix: str) -> list[str]:
         """Matrices of the feed-forward layer that read the normalised stream."""
+        if self.experts:
+            experts = self._expert_prefixes(prefix)
+            return [f"{prefix}R", *(one + name for one in experts for name in ("B", "C"))]
         return [prefix + name for name in ("B", "C") if prefix + name in self.parameters()]
 
     def _feed_forward_laws(self, prefix: str) -> Iterator[Law]:
-        if self.feed_forward in _GLU_GATES:
+        if self.experts:
+            yield self._router_law(f"{prefix}R")
+            for expert in self._expert_prefixes(prefix):
+                yield from glu_laws(expert, _GLU_GATES[self.feed_forward])
+        elif self.feed_forward in _GLU_GATES:
             yield from glu_laws(prefix, _GLU_GATES[self.feed_forward])
         elif self.feed_forward == "relu":
             bias = f"{prefix}bB" if self.bias else None
             yield neuron_balance(f"{prefix}B", f"{prefix}A", bias)
+
+    def _router_law(self, name: str) -> Law:
+        if self.gate == "softmax" and (self.top_k or self.experts) == 1:
+            return unused(name, "the weight of the only expert is 1")
+        return output_sum(name)
 
     def _stream_laws(self) -> Iterator[Law]:
         """What the final and all other norms do not see of the residual stream."""
@@ -201,7 +261,8 @@ class Transformer(Architecture):
             writers["P"] = -1
         for prefix in self._prefixes():
             writers |= self.attention().writers(prefix)
-            writers[f"{prefix}A"] = -2
+            for expert in self._expert_prefixes(prefix) or [prefix]:
+                writers[f"{expert}A"] = -2
             if self.bias and self.feed_forward not in _GLU_GATES:
                 writers[f"{prefix}bA"] = -1
         return writers

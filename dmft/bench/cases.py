@@ -1,0 +1,149 @@
+"""The problems of the race and when a curve counts as accurate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dmft.dynamics import GradientFlow
+from dmft.networks import Diagonal
+from dmft.problem import Problem
+from dmft.teachers import Gaussian
+
+POINTS = 20
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem, the times at which excess_risk is compared, and the sizes that are measured.
+
+    title, problem : what is solved.
+    first_time, t_max : ends of the times of comparison; learning begins after the first.
+    reference : settings of the converged solve that errors are measured against.
+    paths, tolerances, seeds : n_paths, rtol and number of seeds of the solver's ladder.
+    step : the longest step with which the classical algorithm is stable.
+    horizon, bias_horizon : times up to which it is run, t_max being out of its reach; the latter
+        with many paths, to see the bias of its steps.
+    dimensions : of the ensembles.
+    targets : relative errors of excess_risk, root mean square over times and seeds.
+    """
+
+    name: str
+    title: str
+    problem: Problem
+    first_time: float
+    t_max: float
+    reference: dict[str, float]
+    paths: tuple[int, ...]
+    tolerances: tuple[float, ...]
+    seeds: int
+    step: float
+    horizon: float
+    bias_horizon: float
+    dimensions: tuple[int, ...] = (250, 500, 1000, 2000)
+    targets: tuple[float, ...] = (0.01, 0.005)
+
+    @property
+    def times(self) -> np.ndarray:
+        """The times of comparison, shape (POINTS,)."""
+        times = np.geomspace(self.first_time, self.t_max, POINTS)
+        times[-1] = self.t_max  # not a rounding error later
+        return times
+
+
+def _settings(n_paths: int, replicates: int, rtol: float) -> dict[str, float]:
+    return {"n_paths": n_paths, "replicates": replicates, "rtol": rtol}
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case(
+            name="P0",
+            title="default problem to t = 24",
+            problem=Problem(),
+            first_time=0.024,
+            t_max=24.0,
+            reference=_settings(32768, 4, 3e-4),
+            paths=(128, 256, 512, 1024, 2048, 4096),
+            tolerances=(3e-2, 1e-2),
+            seeds=8,
+            step=0.08,
+            horizon=24.0,
+            bias_horizon=3.2,
+        ),
+        Case(
+            name="P1",
+            title="small start, alpha = 0.01, to t = 1e4",
+            problem=Problem(network=Diagonal(init_scale=0.01)),
+            first_time=1.0,
+            t_max=1e4,
+            reference=_settings(16384, 4, 3e-3),
+            paths=(2048, 4096, 8192, 16384),
+            tolerances=(1e-2,),
+            seeds=4,
+            step=0.08,
+            horizon=24.0,
+            bias_horizon=12.0,
+            dimensions=(250, 500, 1000),
+        ),
+        Case(
+            name="P2",
+            title="weight decay 1e-3 from alpha = 1 (grokking) to t = 1e4",
+            problem=Problem(
+                network=Diagonal(init_scale=1.0), dynamics=GradientFlow(weight_decay=1e-3)
+            ),
+            first_time=0.1,
+            t_max=1e4,
+            reference=_settings(8192, 4, 3e-3),
+            paths=(1024, 2048, 4096, 8192),
+            tolerances=(1e-2,),
+            seeds=4,
+            step=0.08,
+            horizon=24.0,
+            bias_horizon=3.2,
+            dimensions=(250, 500, 1000),
+        ),
+        Case(
+            name="P3",
+            title="delta = 1.2, Gaussian teacher, to convergence at t = 1000",
+            problem=Problem(sampling_ratio=1.2, teacher=Gaussian()),
+            first_time=0.03,
+            t_max=1e3,
+            reference=_settings(16384, 4, 1e-3),
+            paths=(128, 256, 512, 1024, 2048, 4096),
+            tolerances=(3e-2, 1e-2),
+            seeds=8,
+            step=0.08,
+            horizon=24.0,
+            bias_horizon=3.2,
+        ),
+    )
+}
+
+
+def quick(case: Case) -> Case:
+    """A small relative of a case, to see that everything works: its figures mean nothing."""
+    return replace(
+        case,
+        t_max=min(case.t_max, 24.0),
+        reference=_settings(2048, 2, 3e-3),
+        paths=case.paths[:2],
+        tolerances=(1e-2,),
+        seeds=3,
+        horizon=3.2,
+        bias_horizon=3.2,
+        dimensions=(60, 120, 240),
+        targets=(0.1, 0.05),
+    )
+
+
+def rms_error(risks: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    """Relative error, root mean square over seeds (first axis) and times, and its error."""
+    squares = np.mean((np.asarray(risks) / reference - 1.0) ** 2, axis=-1)
+    root = float(np.sqrt(squares.mean()))
+    if len(squares) < 2:
+        return root, float("nan")
+    # The error of a mean square, carried over to its root.
+    return root, float(squares.std(ddof=1) / np.sqrt(len(squares)) / (2.0 * root))

@@ -1,0 +1,231 @@
+"""Contestant (c), ensembles of finite networks: the mean over N runs of dimension d.
+
+The error of such a mean is known from a pool of runs of every dimension: its square is
+bias(d)^2 + variance(d)/N. The bias of order 1/d is fitted to all pools. Every dimension has its N
+for a target; the cheapest counts. Runs are independent, so N runs cost N times one.
+
+Teachers are stratified, noise has its exact variance. Every run takes the faster of two
+integrators: the L-stable Rosenbrock method of `dmft.simulate`, or where the flow is not stiff
+an explicit Runge-Kutta pair of SciPy; both at tolerances that add less than 0.2 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+
+import numpy as np
+
+from dmft.bench.cases import Case
+from dmft.bench.clock import cpu_seconds
+from dmft.bench.ledger import Ledger, Record
+from dmft.bench.outcome import CURVE, Outcome, Rung
+from dmft.networks import DEPTH_TWO
+from dmft.problem import Problem
+
+INTEGRATORS = {"implicit": 1e-2, "explicit": 3e-4}  # and their tolerances
+_TRIALS = 1
+TIMINGS = 3
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Runs of one dimension.
+
+    mean, variance : excess_risk of one run relative to the reference, (time,).
+    seconds : CPU seconds of one run.
+    """
+
+    dimension: int
+    count: int
+    mean: np.ndarray
+    variance: np.ndarray
+    seconds: float
+
+    @property
+    def spread(self) -> float:
+        """Mean square over times of the relative standard deviation of one run."""
+        return float(np.mean(self.variance))
+
+
+def race(
+    case: Case,
+    reference: np.ndarray,
+    ledger: Ledger,
+    targets: tuple[float, ...],
+    pool_seconds: float,
+    budget: float,
+) -> Outcome:
+    """Cheapest ensemble for each target.
+
+    Parameters
+    ----------
+    pool_seconds : CPU seconds for the pool of each dimension.
+    budget : CPU seconds of an ensemble up to which it is run three times, not extrapolated.
+    """
+    kind = _faster(case, ledger)
+    pools = [_pool(case, d, kind, reference, ledger, pool_seconds) for d in case.dimensions]
+    slope = bias_slope(pools)
+    outcome = Outcome(
+        law=f"{kind} integrator; error^2 = bias(d)^2 + variance(d)/N, bias "
+        f"{slope:.3g}/d, N runs cost N times one"
+    )
+    for pool in pools:
+        for count in np.unique(np.geomspace(1, pool.count, 4).astype(int)):
+            error = float(np.hypot(slope / pool.dimension, np.sqrt(pool.spread / count)))
+            label = f"{count} runs, d = {pool.dimension}"
+            outcome.rungs.append(Rung(label, count * pool.seconds, error, float("nan")))
+    outcome.curve = [(cheapest(pools, slope, error)[0], error) for error in CURVE]
+    for target in targets:
+        seconds, count, dimension = cheapest(pools, slope, target)
+        label = f"{count} runs, d = {dimension}"
+        measured = seconds <= budget and dimension <= pools[-1].dimension
+        if measured:
+            times = [
+                ledger.measure(
+                    f"{case.name}/ensemble/{kind}, {label}/timing {i}",
+                    partial(_runs, case, dimension, kind, 7919 + i, count=count),
+                )["seconds"]
+                for i in range(TIMINGS)
+            ]
+            seconds = median(times)
+        outcome.reached[target] = Rung(label, seconds, target, float("nan"), measured)
+    return outcome
+
+
+def bias_slope(pools: list[Pool]) -> float:
+    """c of the relative bias c/d, root mean square over times, noise of the pools taken off."""
+    d = np.array([pool.dimension for pool in pools])[:, None]
+    slopes = d * np.array([pool.mean - 1.0 for pool in pools])
+    weights = np.array([pool.count / np.maximum(pool.variance, 1e-12) for pool in pools]) / d**2
+    slope = np.sum(weights * slopes, axis=0) / weights.sum(axis=0)
+    return float(np.sqrt(max(np.mean(slope**2 - 1.0 / weights.sum(axis=0)), 0.0)))
+
+
+def cheapest(pools: list[Pool], slope: float, target: float) -> tuple[float, int, int]:
+    """CPU seconds, runs N and dimension d of the cheapest ensemble with an error of `target`.
+
+    Beyond the largest pool variance falls like 1/d and seconds grow like d^2, the least that a
+    product with the features can take.
+    """
+    last = pools[-1]
+    options = [(pool.dimension, pool.spread, pool.seconds) for pool in pools]
+    for factor in 2 ** np.arange(1, 16):
+        beyond = last.dimension * int(factor)
+        options.append((beyond, last.spread / factor, last.seconds * float(factor) ** 2))
+    found = []
+    for dimension, spread, seconds in options:
+        room = target**2 - (slope / dimension) ** 2
+        if room > 0.0:
+            count = max(1, int(np.ceil(spread / room)))
+            found.append((count * seconds, count, dimension))
+    return min(found)
+
+
+def _faster(case: Case, ledger: Ledger) -> str:
+    """The integrator that takes less time at the middle dimension."""
+    if case.problem.network.code != DEPTH_TWO or case.t_max > 1e3:
+        return "implicit"  # an explicit method's cost is proportional to time
+    dimension = case.dimensions[len(case.dimensions) // 2]
+    seconds = {
+        kind: ledger.measure(
+            f"{case.name}/ensemble/{kind}, d = {dimension}/trial",
+            partial(_runs, case, dimension, kind, 1, count=_TRIALS),
+        )["seconds"]
+        for kind in INTEGRATORS
+    }
+    return min(seconds, key=lambda kind: seconds[kind])
+
+
+def _pool(
+    case: Case, dimension: int, kind: str, reference: np.ndarray, ledger: Ledger, seconds: float
+) -> Pool:
+    record = ledger.measure(
+        f"{case.name}/ensemble/{kind}, d = {dimension}/pool of {seconds:g} s",
+        lambda: _runs(case, dimension, kind, 2, seconds=seconds),
+    )
+    mean, variance = np.array(record["mean"]), np.array(record["variance"])
+    count = record["count"]
+    return Pool(
+        dimension, count, mean / reference, variance / reference**2, record["seconds"] / count
+    )
+
+
+def _runs(
+    case: Case,
+    dimension: int,
+    kind: str,
+    seed: int,
+    *,
+    count: int = 10_000,
+    seconds: float = np.inf,
+) -> Record:
+    """`count` independent runs, or as many as take the given seconds, at least eight."""
+    risks: list[np.ndarray] = []
+    spent = 0.0
+    for sequence in np.random.SeedSequence([seed, dimension]).spawn(count):
+        if spent >= seconds and len(risks) >= 8:
+            break
+        one = partial(run, case.problem, dimension, case.times, kind, sequence)
+        risk, took = cpu_seconds(one)
+        risks.append(risk)
+        spent += took
+    curves = np.array(risks)
+    return {
+        "count": len(curves),
+        "mean": curves.mean(axis=0),
+        "variance": curves.var(axis=0, ddof=1) if len(curves) > 1 else [],
+        "seconds": spent,
+    }
+
+
+def run(
+    problem: Problem,
+    dimension: int,
+    times: np.ndarray,
+    kind: str,
+    sequence: np.random.SeedSequence,
+) -> np.ndarray:
+    """excess_risk of one finite network at the given times."""
+    from dmft.config import SimulationSettings
+    from dmft.simulation.coordinates import start_of
+    from dmft.simulation.data import draw_data
+    from dmft.simulation.flow import integrate
+
+    tolerance = INTEGRATORS[kind]
+    data = draw_data(problem, SimulationSettings(dimension=dimension), sequence)
+    drawn, decay = data.coordinates, problem.dynamics.weight_decay
+    start = start_of(problem.network, decay, drawn.a0, drawn.b0)
+    if kind == "implicit":
+        weights = integrate(
+            data.features, data.labels, start, times, teacher=drawn.teacher,
+            variance=drawn.variance, rtol=tolerance,
+        ).weights  # fmt: skip
+    else:
+        weights = _explicit(data.features, data.labels, start.weights, times, tolerance)
+    return np.mean(drawn.variance * (weights - drawn.teacher) ** 2, axis=1)
+
+
+def _explicit(
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights_of: Callable[[np.ndarray, float], np.ndarray],
+    times: np.ndarray,
+    tolerance: float,
+) -> np.ndarray:
+    """G = X^T z with z' = X w(G) - y, by the Bogacki-Shampine pair: stability limits its steps."""
+    from scipy.integrate import solve_ivp
+
+    def rate(time: float, dual: np.ndarray) -> np.ndarray:
+        return features @ weights_of(dual @ features, time) - labels
+
+    found = solve_ivp(
+        rate,
+        (0.0, times[-1]), np.zeros(len(labels)), method="RK23", t_eval=times,
+        rtol=tolerance, atol=0.01 * tolerance,
+    )  # fmt: skip
+    return np.array(
+        [weights_of(dual @ features, time) for time, dual in zip(times, found.y.T, strict=True)]
+    )

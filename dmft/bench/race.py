@@ -1,0 +1,45 @@
+"""Time to accuracy: CPU seconds to a given error of excess_risk, for three contestants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dmft.bench import classical, ensemble, mean_field
+from dmft.bench.cases import Case
+from dmft.bench.ledger import Ledger, Record
+from dmft.bench.outcome import Outcome
+from dmft.bench.reference import reference
+
+CONTESTANTS = ("mean-field", "classical", "ensemble")
+_POOL_SECONDS = 15.0  # CPU seconds for the ensemble's pool of each dimension
+RIVAL_SECONDS = 30.0  # of a rival's run, up to which it is made three times instead of predicted
+
+
+def time_to_accuracy(
+    case: Case, ledger: Ledger, small: bool = False, rival_seconds: float = RIVAL_SECONDS
+) -> Record:
+    """Outcomes of all contestants on one case, and how much longer than the solver others take."""
+    against = reference(case, ledger)
+    budget, pool = (rival_seconds, _POOL_SECONDS) if not small else (1.0, 1.0)
+    races: dict[str, Callable[[], Outcome]] = {
+        "mean-field": lambda: mean_field.climb(case, against.risk, ledger, case.targets),
+        "classical": lambda: classical.race(case, against.risk, ledger, case.targets, budget),
+        "ensemble": lambda: ensemble.race(case, against.risk, ledger, case.targets, pool, budget),
+    }
+    outcomes = {name: race() for name, race in races.items()}
+    ours = outcomes["mean-field"]
+    ratios: dict[str, Any] = {
+        name: {
+            f"{target:g}": outcomes[name].reached[target].seconds / ours.reached[target].seconds
+            for target in case.targets
+        }
+        for name in CONTESTANTS[1:]
+    }
+    return {
+        "title": case.title,
+        "reference_error": against.error,
+        "rival_seconds": budget,
+        "contestants": {name: outcome.to_dict() for name, outcome in outcomes.items()},
+        "ratios": ratios,
+    }

@@ -1,0 +1,69 @@
+"""What `dmft bench` runs: suites by name, their estimated duration, their results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dmft.bench.cases import CASES, quick
+from dmft.bench.ceiling import ceiling
+from dmft.bench.clock import machine, product_rate
+from dmft.bench.growth import growth
+from dmft.bench.ledger import Ledger
+from dmft.bench.race import RIVAL_SECONDS, time_to_accuracy
+from dmft.errors import InputError
+
+SUITES = ("time-to-accuracy", "growth", "ceiling")
+# CPU seconds where a matrix product runs at the rate below.
+_SECONDS = {"P0": 390.0, "P1": 1140.0, "P2": 700.0, "P3": 500.0, "growth": 100.0, "ceiling": 20.0}
+_QUICK_SECONDS = {"P0": 15.0, "P1": 15.0, "P2": 15.0, "P3": 15.0, "growth": 10.0, "ceiling": 2.0}
+_RATE = 40e9
+
+
+def estimate(suites: Sequence[str], problems: Sequence[str], small: bool, ledger: Ledger) -> float:
+    """CPU seconds that a run will take, less what the ledger holds already."""
+    table = _QUICK_SECONDS if small else _SECONDS
+    names = [name for name in suites if name != "time-to-accuracy"]
+    names += [name for name in problems if "time-to-accuracy" in suites]
+    speed = _RATE / product_rate()
+    total = 0.0
+    for name in names:
+        done = sum(record.get("seconds") or 0.0 for _, record in ledger.under(name))
+        total += max(0.0, table[name] * speed - done)
+    return total
+
+
+def run(
+    suites: Sequence[str],
+    problems: Sequence[str],
+    small: bool,
+    ledger: Ledger,
+    rival_seconds: float = RIVAL_SECONDS,
+) -> None:
+    """Run suites; results and records are in the ledger, which is saved after each of them.
+
+    Raises
+    ------
+    InputError : the ledger holds measurements of the other size.
+    """
+    import dmft
+    from dmft.solver.classical import classical_solve
+
+    size = "quick" if small else "full"
+    if ledger.head.setdefault("size", size) != size:
+        raise InputError(
+            f"holds measurements of size '{ledger.head['size']}', given '{size}'", "-o"
+        )
+    # Compiled kernels are loaded before anything is timed.
+    dmft.solve(dmft.Problem(), t_max=0.1, n_paths=64, replicates=1, threads=1)
+    classical_solve(dmft.Problem(), t_max=0.1, step=0.05, n_paths=16)
+    ledger.head["machine"] = machine()
+    if "time-to-accuracy" in suites:
+        found = ledger.results.setdefault("time-to-accuracy", {})
+        for name in problems:
+            case = quick(CASES[name]) if small else CASES[name]
+            found[name] = time_to_accuracy(case, ledger, small, rival_seconds)
+            ledger.save()
+    for name, suite in (("growth", growth), ("ceiling", ceiling)):
+        if name in suites:
+            ledger.results[name] = suite(ledger, small)
+            ledger.save()

@@ -1,0 +1,187 @@
+"""The march of one replicate in discrete dynamics: the exact mean field of GD and mini-batch SGD.
+
+With F the force on sqrt(s) w, e = sqrt(s) (w - w*) and rho = L xi the noise of covariance
+C_w + sigma^2, the effective process at step k is
+    F_k = delta e_k + sqrt(delta) (rho_k + nu_k) + sum_{l<k} R_w[k, l] F_l,
+with nu white of variance N_k, the noise of mini-batches (docs/finite-steps.md). R_w is strictly
+causal, so every step is explicit: no panel has to be solved.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from dmft.dynamics import SGD, GradientDescent
+from dmft.networks import LINEAR
+from dmft.problem import Problem
+from dmft.solver.noise import NoiseBasis
+from dmft.solver.sampling import Sample
+from dmft.solver.workers import Workers
+
+
+class Diverged(ArithmeticError):
+    """The training error has grown beyond what is allowed, or is no number."""
+
+
+class Descent:
+    """State of one replicate after `count` steps; node k is the state before step k.
+
+    Attributes
+    ----------
+    count : steps made. weights, error, force : of every path, shape (paths, nodes).
+    response : R_w, shape (nodes, nodes).
+    factor : R_r L on the directions of rho, shape (nodes, directions).
+    batch_factor : (R_r - 1) sqrt(N), the part of the residuals that batch noise drives.
+    batch_noise : N of every node. train_mse : of every node.
+    factors : a and b of every path and node, shape (2, paths, nodes), None but at depth 2.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        sample: Sample,
+        pool: ThreadPoolExecutor | None,
+        steps: int,
+        largest: float,
+    ) -> None:
+        assert isinstance(problem.dynamics, GradientDescent | SGD)
+        self._dynamics = problem.dynamics
+        network = problem.network
+        self._depth = 1 if network.code == LINEAR else network.depth
+        self._ratio = problem.sampling_ratio
+        self._largest = largest
+        self._noisy = not isinstance(problem.dynamics, GradientDescent)
+        self._sample = sample
+        self._workers = Workers(sample.count, pool)
+        self.coordinates = sample.coordinates
+        self.strata = sample.strata
+        self.probability = sample.probability
+        self.teacher = self.coordinates.teacher
+        self.root_variance = np.sqrt(self.coordinates.variance)
+        count, nodes = sample.count, steps + 1
+        linear = network.code == LINEAR
+        self._a = np.zeros(count) if linear else self.coordinates.a0.copy()
+        self._b = np.zeros(count) if linear else self.coordinates.b0.copy()
+        self._tangent_a, self._tangent_b = np.zeros((2, count, steps))
+        self._packed = np.zeros((count, steps * (steps - 1) // 2))
+        self.weights, self.error, self.force = np.zeros((3, count, nodes))
+        self.response = np.zeros((nodes, nodes))
+        self.batch_factor, self.batch_noise = np.zeros((nodes, nodes)), np.zeros(nodes)
+        self.train_mse = np.zeros(nodes)
+        self.factors = np.zeros((2, count, nodes)) if network.depth == 2 else None
+        self.work = {"steps": 0.0, "tangent_flops": 0.0, "tangent_bytes": 0.0}
+        self.count = 0
+        self._basis = NoiseBasis(np.sqrt(self.probability), problem.noise_std)
+        self._drawn: list[tuple[str, int]] = []  # what each column of the sample's noise drives
+        self.factor = np.zeros((nodes, 0))
+        self._noise = np.zeros((count, 0))
+        self._observe()
+
+    @property
+    def risk(self) -> np.ndarray:
+        """excess_risk on all nodes."""
+        return self.probability @ self.error**2
+
+    def noise_response(self) -> np.ndarray:
+        """R_r [L, sqrt(N)] with columns in the order in which the sample's noise was drawn."""
+        batches = self.batch_factor + np.diag(np.sqrt(self.batch_noise))
+        direction = iter(self.factor.T)
+        columns = [
+            next(direction) if of == "weights" else batches[:, node] for of, node in self._drawn
+        ]
+        return np.array(columns).T
+
+    def step(self) -> None:
+        """One step of all paths, and the rows of the node that it leads to.
+
+        Raises
+        ------
+        Diverged : the training error of the new node is beyond `largest`.
+        """
+        from dmft.solver.descent_kernels import advance
+
+        k, dynamics = self.count, self._dynamics
+        row = self.response[k, :k]
+
+        def move(c: slice) -> None:
+            advance(
+                self._depth, dynamics.step_size, dynamics.weight_decay, self._ratio,
+                self.root_variance[c], self.force[c, k], row, self._a[c], self._b[c],
+                self._tangent_a[c], self._tangent_b[c], self._packed[c],
+            )  # fmt: skip
+
+        self._workers.map(move)
+        self.count += 1
+        entries = float(self._sample.count) * (k * (k + 1) // 2)
+        self.work["steps"] += 1
+        self.work["tangent_flops"] += 2.0 * entries
+        self.work["tangent_bytes"] += 8.0 * entries
+        self._observe()
+
+    def _observe(self) -> None:
+        """Weights, kernels, noise and force of the present node."""
+        from dmft.solver.descent_kernels import response_row, weights
+
+        k, past = self.count, slice(0, self.count)
+        w = np.empty(self._sample.count)
+        self._workers.map(lambda c: weights(self._depth, self._a[c], self._b[c], w[c]))
+        self.weights[:, k] = w
+        self.error[:, k] = self.root_variance * (w - self.teacher)
+        if self.factors is not None:
+            self.factors[:, :, k] = self._a, self._b
+        if k:
+            self.response[k, past] = self._workers.sums(
+                lambda c: (
+                    response_row(
+                        self._depth, self.probability[c], self.root_variance[c],
+                        self._a[c], self._b[c], self._tangent_a[c], self._tangent_b[c], k,
+                    ),
+                )
+            )[0]  # fmt: skip
+        else:
+            for known in (self.teacher, self.root_variance, self.error[:, 0]):
+                self._sample.learn(known)
+        row = self.response[k, past]
+        noise = self._residual_noise(row)
+        self.force[:, k] = (
+            self._ratio * self.error[:, k]
+            + math.sqrt(self._ratio) * noise
+            + self.force[:, past] @ row
+        )
+
+    def _residual_noise(self, row: np.ndarray) -> np.ndarray:
+        """rho + nu of the present node, shape (paths,), and the rows of the residual's kernels."""
+        k = self.count
+        found = self._basis.rows(self.error[:, k : k + 1])
+        fresh = found.fresh[0, 0]
+        known = found.known[0] + row @ self.factor[:k]
+        if fresh > 0.0:  # a node that adds nothing needs no direction
+            self._basis.extend(found)
+            self._noise = np.column_stack([self._noise, self._innovation("weights", k)])
+            self.factor = np.pad(self.factor, ((0, 0), (0, 1)))
+            known = np.append(known, fresh)
+            loading = np.append(found.known[0], fresh)
+        else:
+            loading = found.known[0]
+        self.factor[k] = known
+        self.batch_factor[k, :k] = row @ (
+            self.batch_factor[:k, :k] + np.diag(np.sqrt(self.batch_noise[:k]))
+        )
+        mse = float(known @ known + self.batch_factor[k] @ self.batch_factor[k])
+        if not mse <= self._largest:
+            raise Diverged
+        self.train_mse[k] = mse
+        noise = self._noise @ loading
+        if self._noisy:
+            self.batch_noise[k] = self._dynamics.noise_variance(mse)
+            noise += math.sqrt(self.batch_noise[k]) * self._innovation("batches", k)
+        return noise
+
+    def _innovation(self, of: str, node: int) -> np.ndarray:
+        self._drawn.append((of, node))
+        column = self._sample.innovations(1)[:, 0].copy()
+        self._sample.use(1)
+        return column

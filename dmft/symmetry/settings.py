@@ -1,0 +1,136 @@
+"""The TOML form of the subject: [model], [data], [training], or [symmetry] for checkpoints."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+from scipy import sparse
+
+from dmft.config import apply_override, read_toml
+from dmft.errors import InputError
+from dmft.symmetry.exponential import ExponentialSymmetry
+from dmft.symmetry.layout import Layout, rescaling, scaling, unit_rescalings
+from dmft.symmetry.models import AnyModel, SyntheticData
+from dmft.symmetry.training import Training
+from dmft.validation import Settings, register_kinds
+
+Names = tuple[str, ...]
+
+
+class Scaling(Settings):
+    """The loss does not see the common length of some tensors, as before a normalisation."""
+
+    kind: Literal["scaling"]
+    tensors: Annotated[Names, Field(min_length=1)]
+
+    def symmetries(self, layout: Layout) -> tuple[ExponentialSymmetry, ...]:
+        return (scaling(layout, self.tensors),)
+
+
+class Rescaling(Settings):
+    """The tensors `up` grow by the factor by which those `down` shrink."""
+
+    kind: Literal["rescaling"]
+    up: Annotated[Names, Field(min_length=1)]
+    down: Annotated[Names, Field(min_length=1)]
+
+    def symmetries(self, layout: Layout) -> tuple[ExponentialSymmetry, ...]:
+        return (rescaling(layout, self.up, self.down),)
+
+
+class UnitRescaling(Settings):
+    """The same for every hidden unit: rows of `up` against columns of `down`."""
+
+    kind: Literal["unit-rescaling"]
+    up: Annotated[Names, Field(min_length=1)]
+    down: Annotated[Names, Field(min_length=1)]
+
+    def symmetries(self, layout: Layout) -> tuple[ExponentialSymmetry, ...]:
+        return unit_rescalings(layout, self.up, self.down)
+
+
+class Matrix(Settings):
+    """A of all parameters in the order of the tensors.
+
+    file : .npz with `matrix` (P, P), or `diagonal` (P,), or `vectors` (P, r) and `core`; or what
+        `scipy.sparse.save_npz` writes.
+    """
+
+    kind: Literal["matrix"]
+    file: Path
+
+    def symmetries(self, layout: Layout) -> tuple[ExponentialSymmetry, ...]:
+        found = _read_matrix(self.file)
+        if found.parameters != layout.parameters:
+            raise InputError(
+                f"is for {found.parameters} parameters, the tensors have {layout.parameters}",
+                str(self.file),
+            )
+        return (found,)
+
+
+register_kinds("scaling", "rescaling", "unit-rescaling", "matrix")
+_One = Annotated[Scaling | Rescaling | UnitRescaling | Matrix, Field(discriminator="kind")]
+Specified = Annotated[
+    tuple[_One, ...],
+    BeforeValidator(lambda given: [given] if isinstance(given, dict) else given),
+    Field(min_length=1),
+]
+
+
+class SymmetryConfig(Settings):
+    """What `dmft symmetry` works on.
+
+    model, data : a model of this package and synthetic data.
+    symmetry : of checkpoints, one or several.
+    training : how the model is trained, or the checkpoints were.
+    """
+
+    model: AnyModel | None = None
+    data: SyntheticData = SyntheticData()
+    training: Training = Training()
+    symmetry: Specified | None = None
+
+    def to_table(self) -> dict[str, Any]:
+        """The resolved settings as plain tables."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def load_symmetry_config(path: Path | None, overrides: Sequence[str] = ()) -> SymmetryConfig:
+    """Read a TOML file, then apply `section.key=value` overrides.
+
+    Raises
+    ------
+    InputError : missing or unreadable file, unknown key, bad value.
+    """
+    table: dict[str, Any] = {} if path is None else read_toml(path)
+    for override in overrides:
+        apply_override(table, override)
+    return SymmetryConfig(**table)
+
+
+def _read_matrix(path: Path) -> ExponentialSymmetry:
+    try:
+        with zipfile.ZipFile(path):
+            archive = np.load(path, allow_pickle=False)
+        arrays = {name: archive[name] for name in archive.files}
+        matrix = sparse.load_npz(path) if "format" in arrays else arrays.get("matrix")
+    except FileNotFoundError:
+        raise InputError("no such file", str(path)) from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"is no .npz file of arrays ({error})", str(path)) from None
+    if matrix is not None:
+        return ExponentialSymmetry.of(matrix, str(path))
+    if "diagonal" in arrays:
+        return ExponentialSymmetry.diagonal(arrays["diagonal"], str(path))
+    if {"vectors", "core"} <= set(arrays):
+        return ExponentialSymmetry.low_rank(arrays["vectors"], arrays["core"], str(path))
+    raise InputError(
+        f"holds {', '.join(arrays) or 'nothing'}, must hold matrix, diagonal, or vectors and core",
+        str(path),
+    )

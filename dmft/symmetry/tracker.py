@@ -1,0 +1,142 @@
+"""Records charges along a run, what the symmetry predicts for them, and the difference.
+
+Two predictions are kept apart. `ChargeTracker` is told every step: C <- (1 - eta lambda)^2 C +
+eta^2 g^T A g with the gradient that was applied holds to rounding, so its residual tests a training
+program. `expected_drift` needs per-sample gradients at a few points only, and is what the noise
+does on average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmft.errors import InputError
+from dmft.symmetry.exponential import ExponentialSymmetry, Symmetries
+from dmft.symmetry.gradients import Gradients, noise_power, per_sample_array
+
+
+@dataclass(frozen=True, eq=False)
+class ChargeRecord:
+    """Charges along a run, or along several at once.
+
+    step : recorded steps, shape (T,).
+    charge : C_k, shape (T, ..., K).
+    predicted : what the recursion makes of the first charge, same shape.
+    size : sum_i |mu_i| (n_i . theta)^2 of each, the scale of a charge and of its rounding.
+    names : of the symmetries.
+    """
+
+    step: np.ndarray
+    charge: np.ndarray
+    predicted: np.ndarray
+    size: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def residual(self) -> np.ndarray:
+        """(charge - predicted) / size: rounding if the run is (S)GD of a loss with the symmetry."""
+        return np.asarray((self.charge - self.predicted) / np.where(self.size > 0, self.size, 1.0))
+
+
+class ChargeTracker:
+    """Follows the charges of theta <- (1 - eta lambda) theta - eta g, step by step.
+
+    Call `record(step, theta)` wherever the charge is wanted, the first time before any step, and
+    `step(gradient)` for every gradient that is applied.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from dmft.symmetry import ChargeTracker, ExponentialSymmetry
+    >>> theta = np.array([1.0, 0.5])  # u and v of the loss (u v - 1)^2 / 2
+    >>> tracker = ChargeTracker([ExponentialSymmetry.diagonal([1.0, -1.0])], step_size=0.1)
+    >>> for step in range(100):
+    ...     tracker.record(step, theta)
+    ...     gradient = (theta[0] * theta[1] - 1.0) * theta[::-1]
+    ...     tracker.step(gradient)
+    ...     theta = theta - 0.1 * gradient
+    >>> bool(np.abs(tracker.result().residual).max() < 1e-14)
+    True
+    """
+
+    def __init__(
+        self,
+        symmetries: Sequence[ExponentialSymmetry] | Symmetries,
+        step_size: float,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.symmetries = (
+            symmetries if isinstance(symmetries, Symmetries) else Symmetries(symmetries)
+        )
+        self.step_size, self.weight_decay = step_size, weight_decay
+        self._predicted: np.ndarray | None = None
+        self._rows: list[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def record(self, step: float, theta: np.ndarray) -> None:
+        """Note the charges of theta, shape (..., P).
+
+        Raises
+        ------
+        InputError : parameters of another number.
+        """
+        if theta.shape[-1] != self.symmetries.parameters:
+            raise InputError(
+                f"given parameters of shape {theta.shape}, must be (..., "
+                f"{self.symmetries.parameters})"
+            )
+        charge = self.symmetries.charges(theta)
+        if self._predicted is None:
+            self._predicted = charge
+        self._rows.append((step, charge, self._predicted, self.symmetries.sizes(theta)))
+
+    def step(self, gradient: np.ndarray, step_size: float | None = None) -> None:
+        """Account for one step with this gradient, at another step size if the run changes it."""
+        if self._predicted is None:
+            raise InputError("given a step before the start was recorded, call `record` first")
+        eta = self.step_size if step_size is None else step_size
+        kept = (1.0 - eta * self.weight_decay) ** 2
+        self._predicted = kept * self._predicted + eta**2 * self.symmetries.charges(gradient)
+
+    def result(self) -> ChargeRecord:
+        """What was recorded so far."""
+        if not self._rows:
+            raise InputError("given no records, call `record` at least once")
+        step, charge, predicted, size = map(np.array, zip(*self._rows, strict=True))
+        return ChargeRecord(step, charge, predicted, size, self.symmetries.names)
+
+
+def expected_drift(
+    symmetries: Symmetries,
+    theta: np.ndarray,
+    gradients: Gradients,
+    *,
+    step_size: float,
+    batch_size: int,
+    weight_decay: float = 0.0,
+) -> np.ndarray:
+    """Mean change of each charge in one step of SGD on these samples, drawn with replacement.
+
+    E[dC] = ((1 - eta lambda)^2 - 1) C + eta^2 (g^T A g + Tr[A Sigma] / batch_size) with the mean g
+    and the covariance Sigma of the per-sample gradients (samples, P). Shape (K,).
+
+    Raises
+    ------
+    InputError : gradients of the wrong shape.
+    """
+    rows = per_sample_array(gradients, np.asarray(theta))
+    noise = noise_power(rows, symmetries.directions) @ symmetries.values / batch_size
+    second = symmetries.charges(rows.mean(axis=0)) + noise
+    kept = (1.0 - step_size * weight_decay) ** 2
+    return np.asarray((kept - 1.0) * symmetries.charges(theta) + step_size**2 * second)
+
+
+def integrated(step: np.ndarray, drift: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The charges that a drift per step (T, K), known at some steps, makes of the first ones.
+
+    Trapezoidal rule between the steps.
+    """
+    pieces = np.diff(step)[:, None] * (drift[1:] + drift[:-1]) / 2.0
+    return np.asarray(np.vstack([first, first + np.cumsum(pieces, axis=0)]))
