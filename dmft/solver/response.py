@@ -49,7 +49,7 @@ class Tangents:
         self._stages = stages
         self._panels = 0
         self._capacity = panels
-        self.packed = np.zeros((paths, self._size(panels)), dtype=precision)
+        self.packed: np.ndarray = np.zeros((paths, self._size(panels)), dtype=precision)
         self.start = np.zeros((paths, panels * stages))
 
     def _size(self, panels: int) -> int:
@@ -65,7 +65,8 @@ class Tangents:
         if self._panels < self._capacity:
             return
         self._capacity *= 2
-        packed = np.zeros((len(self.packed), self._size(self._capacity)), self.packed.dtype)
+        shape = (len(self.packed), self._size(self._capacity))
+        packed = np.zeros(shape, dtype=self.packed.dtype)
         packed[:, : self.packed.shape[1]] = self.packed
         start = np.zeros((len(self.start), self._capacity * self._stages))
         start[:, : self.start.shape[1]] = self.start
