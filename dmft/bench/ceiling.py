@@ -2,8 +2,9 @@
 
 A sweep reads the stored tangents of all past nodes once and multiplies them by the responses of
 the paths (`dmft.solver.response`): per stored number, 2 k^2 floating-point operations and the
-bytes of the number. With k = 3 stages that is an intensity of 18/8 operations per byte in double
-precision, so the ceiling is the smaller of the matrix-product rate and intensity times bandwidth.
+bytes of the number. With k = 3 stages that is an intensity of 18/4 operations per byte in the single
+precision of stored tangents. The ceiling is the smaller of the rate of a product of double matrices
+and intensity times bandwidth.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _pass(n_paths: int, panels: int) -> Record:
     from dmft.solver.workers import Workers
 
     rng = np.random.default_rng(0)
-    tangents = Tangents(n_paths, panels, STAGES)
+    tangents = Tangents(n_paths, panels, STAGES, np.float32)  # as on nonlinear networks
     for _ in range(panels):
         tangents.advance()
     tangents.packed[:] = 1e-3 * rng.standard_normal(tangents.packed.shape)

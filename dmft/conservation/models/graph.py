@@ -154,7 +154,7 @@ class Graph:
             return x if elementwise or not (x.last or x.flat) else self._fix(arguments)
         if kind == "Flatten":
             x = arguments[0]
-            whole = (module.start_dim, module.end_dim) == (1, -1)
+            whole = module.start_dim == 1 and module.end_dim == -1
             spatial = whole and not (x.last or x.flat)
             return replace(x, flat=True) if spatial else self._fix(arguments)
         if kind in (*_LAYERS, *_BATCH_NORMS, *_OTHER_NORMS, "Embedding"):

@@ -52,8 +52,8 @@ def flow_drift(
 
     def slope(theta: torch.Tensor) -> torch.Tensor:
         fields.set(theta)
-        total = sum(fields.gradient(b) for b in range(len(batches)))
-        return -total / len(batches)
+        gradients = [fields.gradient(b) for b in range(len(batches))]
+        return -torch.stack(gradients).mean(dim=0)
 
     theta = start = fields.get()
     first = {law.name: law.evaluate(fields.parameters).detach() for law in laws}

@@ -136,7 +136,7 @@ class Tracker:
             for group in self.optimizer.param_groups
             for parameter in group["params"]
         }
-        found = {}
+        found: dict[str, Mapping[str, Any]] = {}
         for name, parameter in self.parameters.items():
             if id(parameter) not in groups:
                 raise InputError(f"given one that does not train {name}", "optimizer")
