@@ -3,8 +3,8 @@
 A sweep reads the stored tangents of all past nodes once and multiplies them by the responses of
 the paths (`dmft.solver.response`): per stored number, 2 k^2 floating-point operations and the
 bytes of the number. With k = 3 stages that is an intensity of 18/4 operations per byte in the
-single precision of stored tangents. The ceiling is the smaller of the rate of a product of double matrices
-and intensity times bandwidth.
+single precision of stored tangents. The ceiling is the smaller of the rate of a product of double
+matrices and intensity times bandwidth.
 """
 
 from __future__ import annotations

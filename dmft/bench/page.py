@@ -59,8 +59,8 @@ _CEILING = """\
 
 The pass over stored tangents that every sweep makes: once through all numbers, 18 operations for
 each. In the same run on one core: a product of double matrices makes {product:.1f} GFlop/s, a copy
-in main memory moves {stream:.1f} GB/s, a scalar product reads {read:.1f} GB/s. The roofline is the smaller
-of the product's rate and 18 operations for each number read.
+in main memory moves {stream:.1f} GB/s, a scalar product reads {read:.1f} GB/s. The roofline is the
+smaller of the product's rate and 18 operations for each number read.
 """
 
 
