@@ -166,6 +166,7 @@ class Run:
         self._splits = 0
         self._done = Replicates(problem)
         self._march: March | None = None
+        self._unfinished: State | None = None  # of the replicate that failed last
         self._control: StepControl | None = None
 
     def finish(self, resume: Saved | None) -> Solution:
@@ -180,6 +181,8 @@ class Run:
             failed = self._run_replicate(plan, pending)
             pending = None
             if failed is not None:
+                if self._done.count == 0:  # nobody else has passed the panels before this one
+                    pending = self._unfinished
                 plan = self._plan = self._other_plan(plan, failed)
         return self._done.solution(self._settings, self._grid(plan), *self._verdict(plan.reason))
 
@@ -249,6 +252,8 @@ class Run:
             attempt = march.attempt(step, plan.directions[panel])
             if attempt is None or not attempt.converged:
                 self._done.add_work(march.work)
+                work = dict.fromkeys(march.work, 0.0)
+                self._unfinished = {"work": work, "panels": _saved(march.rows)}
                 self._march = None
                 return panel
             march.commit(attempt.rows)
@@ -261,7 +266,7 @@ class Run:
     def _other_plan(self, plan: Plan, panel: int) -> Plan:
         """After a replicate failed on a panel: cut it in two, or give up the time beyond it.
 
-        All replicates share the panels, so they start again.
+        All replicates share the panels, so those that have finished start again.
         """
         work, self._done = self._done.work, Replicates(self._problem)
         self._done.work = work
