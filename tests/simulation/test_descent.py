@@ -235,7 +235,7 @@ def test_label_noise_leads_to_the_sparsest_interpolator():
         dynamics=dynamics,
     )
     data = data_of(problem, 50, seed=1)
-    times = np.array([0, 300, 100_000, 200_000, 400_000.0])
+    times = np.array([0, 300, 1_000_000.0])
     steps = descend(problem, data, times, np.random.default_rng(7))
     weight = np.sum(data.features**2, axis=0)
     cost = np.concatenate([weight, weight])
@@ -249,4 +249,4 @@ def test_label_noise_leads_to_the_sparsest_interpolator():
     for _ in range(60_000):
         force = data.features.T @ (data.features @ (a**2 - b**2) / 2 - data.labels)
         a, b = a * (1 - 0.01 * force), b * (1 + 0.01 * force)
-    assert np.abs((a**2 - b**2) / 2) @ weight == pytest.approx(best, rel=2e-3)
+    assert np.abs((a**2 - b**2) / 2) @ weight == pytest.approx(best, rel=6e-4)
