@@ -17,7 +17,13 @@ _NEWTON_TOLERANCE = 1e-11
 _LONGEST_STEP = 0.7  # of Newton in G at depth 2, where w grows like e^(2G)
 _MARGIN = 0.2  # part of the distance to the singularity of a deep network that a step must leave
 
+_COLUMNS = 1024  # of packed tangents that are worked on at a time
+
 compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+# Sums whose terms may be added in any order, so that they fill vector registers.
+_reordered = numba.njit(
+    nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
+)
 
 
 @compiled
@@ -172,6 +178,38 @@ def path_responses(probability, root_variance, slope, coupling, ratio, response,
                     for j in range(k):
                         square[i, a, b, j] += left * response[m, b, j]
     return mean, square
+
+
+@_reordered
+def tangent_moments(weighted, packed, used, result):
+    """result = weighted^T packed[:, :used], with weighted (n, 3 r): what every sweep reads most.
+
+    Four paths and three rows at a time, on columns that stay in cache: twice as fast as a general
+    product, whose blocks are made for more rows than a few.
+    """
+    count, rows = weighted.shape
+    result[:] = 0.0
+    fours = count - count % 4
+    for start in range(0, used, _COLUMNS):
+        stop = min(start + _COLUMNS, used)
+        for m in range(0, fours, 4):
+            v0, v1 = packed[m, start:stop], packed[m + 1, start:stop]
+            v2, v3 = packed[m + 2, start:stop], packed[m + 3, start:stop]
+            for i in range(0, rows, 3):
+                sum0, sum1 = result[i, start:stop], result[i + 1, start:stop]
+                sum2 = result[i + 2, start:stop]
+                a0, a1, a2 = weighted[m, i], weighted[m, i + 1], weighted[m, i + 2]
+                b0, b1, b2 = weighted[m + 1, i], weighted[m + 1, i + 1], weighted[m + 1, i + 2]
+                c0, c1, c2 = weighted[m + 2, i], weighted[m + 2, i + 1], weighted[m + 2, i + 2]
+                d0, d1, d2 = weighted[m + 3, i], weighted[m + 3, i + 1], weighted[m + 3, i + 2]
+                for c in range(stop - start):
+                    sum0[c] += a0 * v0[c] + b0 * v1[c] + c0 * v2[c] + d0 * v3[c]
+                    sum1[c] += a1 * v0[c] + b1 * v1[c] + c1 * v2[c] + d1 * v3[c]
+                    sum2[c] += a2 * v0[c] + b2 * v1[c] + c2 * v2[c] + d2 * v3[c]
+        for m in range(fours, count):
+            for i in range(rows):
+                for c in range(start, stop):
+                    result[i, c] += weighted[m, i] * packed[m, c]
 
 
 @compiled

@@ -180,10 +180,11 @@ def past_response(
     forcing = (probability / root_variance)[:, None] * panel.response.sum(axis=2)
 
     def moments(c: slice) -> tuple[np.ndarray, np.ndarray]:
-        return (
-            (weighted[c].T @ tangents.packed[c, :used]).astype(float, copy=False),
-            forcing[c].T @ tangents.start[c, :nodes],
-        )
+        from dmft.solver.kernels import tangent_moments
+
+        result = np.empty((k * k, used), dtype=tangents.packed.dtype)
+        tangent_moments(weighted[c], tangents.packed[c], used, result)
+        return result.astype(float), forcing[c].T @ tangents.start[c, :nodes]
 
     packed, constant = workers.sums(moments)
     past = tangents.unpack(packed).reshape(k, k, nodes, nodes)  # E[H_ia V_qj], indices i a q j
