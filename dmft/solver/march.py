@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import block_diag
 
 from dmft.networks import LINEAR
 from dmft.solver.anderson import Anderson
+from dmft.solver.gmres import gmres
 from dmft.solver.noise import NewRows
 from dmft.solver.response import (
     NoCausalResponse,
@@ -35,7 +35,7 @@ _ERROR_FLOOR = 1e-4
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.07, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 _LEAST_NEWS = 0.2  # times the root of the tolerance: news left out change C_w by their square
-_LINEAR_TOLERANCE = 0.02  # of the inner linear solve of a sweep
+_LINEAR_TOLERANCE, _MOST_APPLICATIONS = 0.02, 20  # of the inner linear solve of a sweep
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,19 @@ class March(State):
         (through a root of its second moment) and L on unit noise.
         """
         force = np.sqrt(self.probability)[:, None] * self.force
-        past = np.linalg.qr(force, mode="r") if force.shape[1] else np.zeros((0, 0))
+        past: np.ndarray = np.zeros((0, 0))
+        if force.shape[1]:
+            past = np.asarray(np.linalg.qr(force, mode="r"))
         scale = math.sqrt(self.probability @ self._force_now**2)
         noise = math.sqrt(self._ratio) * np.eye(rows.known.shape[1] + rows.fresh.shape[1])
-        stage = block_diag(scale * np.eye(STAGES), past, noise)
-        return block_diag(*[stage] * STAGES)
+        ends = np.cumsum([0, STAGES, len(past), len(noise)])
+        stage = np.zeros((ends[-1], sum(part.shape[1] for part in (self._diagonal, past, noise))))
+        column = 0
+        for row, part in zip(ends, (scale * np.eye(STAGES), past, noise), strict=False):
+            height, width = part.shape
+            stage[row : row + height, column : column + width] = part
+            column += width
+        return np.kron(np.eye(STAGES), stage)
 
     def _better_rows(
         self, panel: PanelResponse, found: NewRows, rows: PanelRows, innovations: np.ndarray
@@ -150,8 +158,6 @@ class March(State):
         A change dL moves the paths by de = H C sqrt(delta) dL xi, which moves L by its projection
         on the directions; the change of R_p in the same sweep is accounted for likewise.
         """
-        from scipy.sparse.linalg import LinearOperator, gmres
-
         gain = panel.response @ panel.coupling
         root = np.sqrt(self.probability)[:, None]
         directions = root * np.hstack([self.basis.paths, found.directions[:-1]])
@@ -172,11 +178,7 @@ class March(State):
         residual = np.hstack([found.known, found.fresh]) - current
         if past.size:
             residual = residual + projected(self.force @ (past - rows.past).T)
-        size = residual.size
-        operator = LinearOperator((size, size), matvec=defect, dtype=float)
-        step, _ = gmres(
-            operator, residual.ravel(), rtol=_LINEAR_TOLERANCE, atol=0.0, restart=20, maxiter=1
-        )
+        step = gmres(defect, residual.ravel(), _LINEAR_TOLERANCE, _MOST_APPLICATIONS)
         known, fresh = np.split(current + step.reshape(shape), [self.basis.rank], axis=1)
         return PanelRows(rows.step, panel.diagonal, past, known, fresh)
 
