@@ -26,7 +26,7 @@ def test_ceiling_with_a_page(inside, capsys):
     rows = result["ceiling"]["rows"]
     assert [row["panels"] for row in rows] == [8, 16]
     for row in rows:
-        assert row["flops"] == 18 * row["bytes"] / 8
+        assert row["flops"] == 18 * row["bytes"] / 4
         assert 0.0 < row["of_product"] <= row["of_roofline"] < 1.5
     page = Path("page.md").read_text()
     assert "## Ceiling" in page and "Time to accuracy" not in page
