@@ -240,6 +240,7 @@ def test_interruption_and_continuation(folder, capsys, model, write):
     while not (folder / "out.cache.h5").exists():
         assert process.poll() is None
         time.sleep(0.02)
+    time.sleep(0.05)  # into a piece, not into HDF5's own callbacks, which would swallow it
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130
