@@ -53,8 +53,8 @@ class Plan:
 
     def cut(self, panel: int, reason: str) -> Plan:
         """The plan that ends before a panel."""
-        kept = self.edges[: panel + 1], self.directions[:panel]
-        return replace(self, edges=kept[0], directions=kept[1], reason=reason)
+        edges, directions = self.edges[: panel + 1], self.directions[:panel]
+        return replace(self, edges=edges, directions=directions, reason=reason)
 
 
 class StepControl:
@@ -127,7 +127,7 @@ def make_plan(march: March, control: StepControl, t_max: float) -> Plan:
     edges = march.times[::STAGES].copy()
     if not control.reason:
         edges[-1] = t_max
-    directions = np.array([np.diag(rows.fresh) != 0.0 for rows in march.rows])
+    directions = np.array([rows.active for rows in march.rows])
     return Plan(edges, directions, noise_rotation(march), control.reason)
 
 

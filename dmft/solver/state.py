@@ -44,6 +44,11 @@ class PanelRows:
     known: np.ndarray
     fresh: np.ndarray
 
+    @property
+    def active(self) -> np.ndarray:
+        """Stages that have a noise direction of their own, shape (stages,)."""
+        return np.diag(self.fresh) != 0.0
+
     def flat(self) -> np.ndarray:
         """All unknowns side by side, one row per stage, as one vector."""
         return np.hstack([self.diagonal, self.past, self.known, self.fresh]).ravel()
@@ -194,7 +199,7 @@ class State:
         drive = self._drive(rows, innovations)
         self._solve(stages, elapsed, coupling, drive)
         error = self._error_of(stages)
-        found = self.basis.rows(error, np.inf, np.diag(rows.fresh) != 0.0)
+        found = self.basis.rows(error, np.inf, rows.active)
         self._advance_tangents(stages, rows, integration, inverse, coupling)
         self._advance_kernels(rows, inverse)
         force = (self._ratio * error + drive) @ inverse.T
