@@ -180,6 +180,25 @@ def path_responses(probability, root_variance, slope, coupling, ratio, response,
     return mean, square
 
 
+@compiled
+def panel_gains(root_variance, slope, coupling, ratio, gain):
+    """H C of every path, (n, k, k): how its error on the stages follows its drive."""
+    count, k = slope.shape
+    matrix = np.empty((k, k))
+    column = np.empty(k)
+    for m in range(count):
+        variance = root_variance[m] * root_variance[m]
+        for j in range(k):
+            for i in range(k):
+                for n in range(k):
+                    matrix[i, n] = -ratio * variance * coupling[i, n] * slope[m, n]
+                matrix[i, i] += 1.0
+                column[i] = coupling[i, j]
+            _solve_in_place(matrix, column)
+            for i in range(k):
+                gain[m, i, j] = variance * slope[m, i] * column[i]
+
+
 @_reordered
 def tangent_moments(weighted, packed, used, result):
     """result = weighted^T packed[:, :used], with weighted (n, 3 r): what every sweep reads most.

@@ -14,6 +14,7 @@ import numpy as np
 
 from dmft.networks import LINEAR
 from dmft.solver.anderson import Anderson
+from dmft.solver.calibration import NoiseRows, row_scales
 from dmft.solver.gmres import gmres
 from dmft.solver.noise import NewRows
 from dmft.solver.response import (
@@ -34,8 +35,12 @@ _ERROR_FLOOR = 1e-4
 # it is absolute.
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.07, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
-_LEAST_NEWS = 0.2  # times the root of the tolerance: news left out change C_w by their square
+# What a node must add to the noise to get a direction, relative to the residual: the first, times
+# the root of the tolerance, or the second, times the residual. News left out change C_w by their
+# square; directions of the first few moving paths differ from sample to sample.
+_LEAST_NEWS, _LEAST_EARLY_NEWS = 0.2, 0.012
 _LINEAR_TOLERANCE, _MOST_APPLICATIONS = 0.02, 20  # of the inner linear solve of a sweep
+_NOTHING = 1e-300
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,17 @@ class Attempt:
     sweeps: int
     time_error: float
     converged: bool
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Paths of a sweep on the stages, all (paths, stages), and the rows they follow."""
+
+    rows: PanelRows
+    slope: np.ndarray
+    error: np.ndarray
+    force: np.ndarray
+    innovations: np.ndarray
 
 
 class March(State):
@@ -74,27 +90,27 @@ class March(State):
         found = self.basis.rows(error, least, active)
         active = active | found.active
         rows = self._predicted_rows(step, stages, integration, found)
-        factor = np.linalg.inv(np.eye(STAGES) - rows.diagonal) @ self._factor_input(rows)
+        factor = rows.inverse @ self._factor_input(rows)
         innovations = self._sample.innovations(STAGES)
         acceleration = Anderson(self._metric(error, rows))
         converged, sweep = False, 0
         while sweep < _MOST_SWEEPS and not converged:
             sweep += 1
-            inverse = np.linalg.inv(np.eye(STAGES) - rows.diagonal)
-            drive = self._drive(rows, innovations)
+            inverse, drive = rows.inverse, self._drive(rows, innovations)
             self._solve(stages, elapsed, integration @ inverse, drive)
             previous, error = error, self._error_of(stages)
+            force = (self._ratio * error + drive) @ inverse.T
             panel = self._diagonal_response(stages, integration, rows.diagonal)
             found = self.basis.rows(error, least, active)
             active = active | found.active  # never given up again, or the sweeps might flicker
-            better = self._better_rows(panel, found, rows, innovations)
+            swept = Swept(rows, stages.slope, error, force, innovations)
+            better = self._better_rows(panel, found, swept)
             rows = rows.like(acceleration.mix(rows.flat(), better.flat()))
-            last_factor, factor = factor, panel.inverse @ self._factor_input(better)
+            last_factor, factor = factor, better.inverse @ self._factor_input(better)
             converged = self._settled(error - previous, error, factor - last_factor, factor)
             if converged:
                 rows = better
         self._count(sweep)
-        force = (self._ratio * error + drive) @ panel.inverse.T
         return Attempt(rows, sweep, self._time_error(step, stages, force, error), converged)
 
     def _least_news(self) -> float:
@@ -105,8 +121,9 @@ class March(State):
         """
         if self._law[0] == LINEAR:
             return 0.0
-        residual = np.linalg.norm(self.factor[-1]) / np.linalg.norm(self.factor[0])
-        return _LEAST_NEWS * math.sqrt(self._tolerance) * float(residual)
+        residual = float(np.linalg.norm(self.factor[-1]) / np.linalg.norm(self.factor[0]))
+        late = _LEAST_NEWS * math.sqrt(self._tolerance)
+        return residual * max(late, _LEAST_EARLY_NEWS * residual)
 
     def _predicted_rows(
         self, step: float, stages: Stages, integration: np.ndarray, noise: NewRows
@@ -120,14 +137,15 @@ class March(State):
         self, stages: Stages, integration: np.ndarray, guess: np.ndarray
     ) -> PanelResponse:
         return diagonal_response(
-            self._workers, self.probability, self.root_variance, stages.slope, integration,
-            self._ratio, guess,
+            self._tracers, self.traced_probability, self._traced_root_variance,
+            stages.slope[self.traced], integration, self._ratio, guess,
         )  # fmt: skip
 
     def _past_response(self, panel: PanelResponse) -> np.ndarray:
         return past_response(
-            self._workers, self._tangents, self.probability, self.root_variance, panel
-        )
+            self._tracers, self._tangents, self.traced_probability, self._traced_root_variance,
+            panel,
+        )  # fmt: skip
 
     def _metric(self, error: np.ndarray, rows: PanelRows) -> np.ndarray:
         """Maps a change of the rows, one stage after the other, to its effect on the force.
@@ -151,36 +169,72 @@ class March(State):
         return np.kron(np.eye(STAGES), stage)
 
     def _better_rows(
-        self, panel: PanelResponse, found: NewRows, rows: PanelRows, innovations: np.ndarray
+        self,
+        panel: PanelResponse,
+        found: NewRows,
+        swept: Swept,
     ) -> PanelRows:
-        """Rows for the present paths: responses as they are, noise by one Newton step.
+        """Rows for the present paths: calibrated responses, noise by one Newton step.
 
         A change dL moves the paths by de = H C sqrt(delta) dL xi, which moves L by its projection
         on the directions; the change of R_p in the same sweep is accounted for likewise.
         """
-        gain = panel.response @ panel.coupling
-        root = np.sqrt(self.probability)[:, None]
-        directions = root * np.hstack([self.basis.paths, found.directions[:-1]])
-        noise = math.sqrt(self._ratio) * np.hstack([self.noise, innovations])
+        rows = swept.rows
+        noise = np.hstack([self.noise, swept.innovations])
         current = np.hstack([rows.known, rows.fresh])
-        shape = current.shape
-        past = self._past_response(panel)
+        gain = self._gains(swept.slope, panel.coupling)
+        diagonal, past = panel.diagonal, self._past_response(panel)
+        if self.calibrated and past.size:
+            tangents = NoiseRows(self.factor[1:], current, diagonal, past)
+            scale = self._scales(gain, noise, swept, tangents)
+            diagonal, past = scale * diagonal, scale * past
+        root = math.sqrt(self._ratio) * np.sqrt(self.probability)[:, None]
+        directions = root * np.hstack([self.basis.paths, found.directions[:-1]])
+        # An inexact step does not need more.
+        single = [part.astype(np.float32) for part in (gain, noise, directions)]
 
         def projected(drive: np.ndarray) -> np.ndarray:
-            projection = np.einsum("mij,mj->im", gain, drive) @ directions
+            projection = (np.einsum("mij,mj->im", single[0], drive) @ single[2]).astype(float)
             projection[:, -STAGES:] = found.fresh_change(projection[:, -STAGES:])
             return projection
 
         def defect(flat: np.ndarray) -> np.ndarray:
-            change = flat.reshape(shape)
-            return (change - projected(noise @ change.T)).ravel()
+            change = flat.reshape(current.shape)
+            return (change - projected(single[1] @ change.T.astype(np.float32))).ravel()
 
         residual = np.hstack([found.known, found.fresh]) - current
         if past.size:
-            residual = residual + projected(self.force @ (past - rows.past).T)
+            memory = self.force @ (past - rows.past).T / math.sqrt(self._ratio)
+            residual = residual + projected(memory.astype(np.float32))
         step = gmres(defect, residual.ravel(), _LINEAR_TOLERANCE, _MOST_APPLICATIONS)
-        known, fresh = np.split(current + step.reshape(shape), [self.basis.rank], axis=1)
-        return PanelRows(rows.step, panel.diagonal, past, known, fresh)
+        known, fresh = np.split(current + step.reshape(current.shape), [self.basis.rank], axis=1)
+        return PanelRows(rows.step, diagonal, past, known, fresh)
+
+    def _gains(self, slope: np.ndarray, coupling: np.ndarray) -> np.ndarray:
+        """H C of every path, (paths, stages, stages): how its error follows its drive."""
+        from dmft.solver.kernels import panel_gains
+
+        gain = np.empty((self._sample.count, STAGES, STAGES))
+
+        def fill(c: slice) -> None:
+            panel_gains(self.root_variance[c], slope[c], coupling, self._ratio, gain[c])
+
+        self._workers.map(fill)
+        return gain
+
+    def _scales(
+        self, gain: np.ndarray, noise: np.ndarray, swept: Swept, tangents: NoiseRows
+    ) -> np.ndarray:
+        """Scales that calibrate the responses `tangents`, shape (stages, 1)."""
+        towards = tangents.response(np.ones(STAGES))
+        towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
+        along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self._ratio)
+        force = np.hstack([self.force, swept.force])
+        acting = force @ np.hstack([swept.rows.past, swept.rows.diagonal]).T
+        responding = force @ np.hstack([tangents.past, tangents.diagonal]).T
+        moment = np.sum(along * (swept.error - np.einsum("mij,mj->mi", gain, acting)), axis=0)
+        reaction = np.einsum("mi,mij,mj->ij", along, gain, responding)
+        return row_scales(tangents, towards, moment, reaction)[:, None]
 
     def _settled(
         self,
@@ -227,7 +281,7 @@ class March(State):
 
     def _count(self, sweeps: int) -> None:
         """Work of one panel: each sweep reads all tangents once, so does the commit."""
-        entries = self._sample.count * self._tangents.used()
+        entries = len(self.traced) * self._tangents.used()
         self.work["sweeps"] += sweeps
         self.work["tangent_flops"] += 2.0 * entries * (STAGES**2 * (sweeps + 1) + STAGES)
         self.work["tangent_bytes"] += self._tangents.packed.itemsize * entries * (sweeps + 2)

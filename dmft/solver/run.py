@@ -276,6 +276,8 @@ class Run:
         if panel == 0:
             raise NotConverged("the first panel did not converge, nothing was reached")
         reason = f"the sweeps did not converge beyond t = {plan.edges[panel]:.6g}"
+        if plan.reason:
+            reason += f"; the pilot {plan.reason}"
         return plan.cut(panel, reason)
 
     def _start_march(

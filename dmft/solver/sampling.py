@@ -1,9 +1,10 @@
 """The sample of paths: stratified coordinates, low-discrepancy noise, orthogonal innovations.
 
 Every stratum of the population has its own scrambled Sobol points: first the coordinates of the
-population, then the noise. Three refinements cut the sampling error by an order of magnitude over
-plain Monte Carlo at late times:
+population, then the noise. Four refinements cut the sampling error by more than an order of
+magnitude over plain Monte Carlo at late times:
 - coordinates are drawn one from each of equal quantiles and scaled to their exact moments;
+- where noise alone tells paths apart, the first dimensions are drawn wider, and paths weighted;
 - noise directions are rotated so that the first Sobol dimensions drive the noise at the times
   that matter (the rotation comes from a pilot solve);
 - new noise is made orthogonal, inside each stratum, to all earlier noise and to the coordinates.
@@ -24,6 +25,8 @@ SOBOL_DIMENSIONS = 64
 _EXACT = 1e-8  # relative size of what orthogonalisation leaves that still counts as new
 _LARGEST_SHARE = 0.5  # of a stratum's size that its basis may take
 _LARGEST_LEVERAGE = 30.0  # of a path in a basis vector, times the number of paths
+# Importance sampling of coordinates that only noise tells apart: few of them ever move.
+_WIDE_DIMENSIONS, _WIDTH = 2, 1.4
 
 
 class Sample:
@@ -51,24 +54,39 @@ class Sample:
         self.count = count
         self.strata = [slice(a, b) for a, b in pairwise(edges)]
         self._generators = [np.random.default_rng(child) for child in seed.spawn(len(mixture))]
-        self.probability = np.concatenate(
-            [np.full(n, s.probability / n) for n, s in zip(sizes, mixture, strict=True)]
-        )
         draws = [
             _draw(stratum, size, generator)
             for stratum, size, generator in zip(mixture, sizes, self._generators, strict=True)
         ]
-        self.coordinates = _join([coordinates for coordinates, _ in draws])
-        self._normals = np.concatenate([normals for _, normals in draws])
+        self.coordinates = _join([coordinates for coordinates, _, _ in draws])
+        self._normals = np.concatenate([normals for _, normals, _ in draws])
+        shares = np.concatenate([shares for _, _, shares in draws])
+        self.probability = shares * np.repeat([s.probability for s in mixture], sizes)
+        self._root_share = np.sqrt(shares)  # functions times this are orthogonal as plain vectors
         self._rotation = rotation
-        self._known = [np.ones((n, 1)) / n**0.5 for n in sizes]
+        self._known = [self._root_share[chosen, None] for chosen in self.strata]
         self._noise = np.empty((count, 0))
         self._used = 0
 
     def learn(self, function: np.ndarray) -> None:
         """Add a function of the coordinates, shape (count,), to what noise must not see."""
         for index, chosen in enumerate(self.strata):
-            self._known[index] = _extended(self._known[index], function[chosen, None])[0]
+            column = (self._root_share * function)[chosen, None]
+            self._known[index] = _extended(self._known[index], column)[0]
+
+    def part(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first paths of every stratum, about `count` in all: their indices and probabilities.
+
+        The first points of a Sobol sequence are low-discrepancy points themselves.
+        """
+        chosen, probability = [], []
+        for stratum in self.strata:
+            size = stratum.stop - stratum.start
+            end = stratum.start + min(size, -(-size * count // self.count))
+            shares = self.probability[stratum.start : end]
+            chosen.append(np.arange(stratum.start, end))
+            probability.append(shares * (self.probability[stratum].sum() / shares.sum()))
+        return np.concatenate(chosen), np.concatenate(probability)
 
     def innovations(self, directions: int) -> np.ndarray:
         """Fresh noise of shape (count, directions), standard normal up to its refinements.
@@ -95,11 +113,11 @@ class Sample:
         missing = max(0, len(rotation) - normals.shape[1])
         noise = np.empty((self.count, len(rotation)))
         for index, chosen in enumerate(self.strata):
-            size = chosen.stop - chosen.start
-            more = self._generators[index].standard_normal((size, missing))
-            columns = np.hstack([normals[chosen], more])[:, : len(rotation)]
+            root = self._root_share[chosen, None]
+            more = self._generators[index].standard_normal((len(root), missing))
+            columns = root * np.hstack([normals[chosen], more])[:, : len(rotation)]
             self._known[index], clean = _extended(self._known[index], columns)
-            noise[chosen] = size**0.5 * clean @ rotation
+            noise[chosen] = (clean / root) @ rotation
         return noise
 
 
@@ -132,8 +150,8 @@ def _remove(basis: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 def _draw(
     stratum: Stratum, count: int, generator: np.random.Generator
-) -> tuple[Coordinates, np.ndarray]:
-    """Coordinates and SOBOL_DIMENSIONS columns of normal noise for one stratum."""
+) -> tuple[Coordinates, np.ndarray, np.ndarray]:
+    """Coordinates, SOBOL_DIMENSIONS columns of normal noise and shares of one stratum's paths."""
     from scipy.special import ndtri
 
     dimensions = stratum.random_dimensions
@@ -147,7 +165,14 @@ def _draw(
         coordinates.a0,
         coordinates.b0,
     )
-    return exact, ndtri(uniforms[:, dimensions:])
+    normals = ndtri(uniforms[:, dimensions:])
+    shares = np.full(count, 1.0 / count)
+    if dimensions == 0:
+        wide = normals[:, :_WIDE_DIMENSIONS]
+        wide *= _WIDTH
+        shares = np.exp(-0.5 * (1.0 - _WIDTH**-2) * np.sum(wide**2, axis=1))
+        shares /= shares.sum()
+    return exact, normals, shares
 
 
 def _match_moments(values: np.ndarray, component: Component) -> np.ndarray:

@@ -24,6 +24,8 @@ from dmft.solver.workers import Workers
 
 _LONGEST_GUESS = 3.0
 _SINGLE = 1e-6  # tolerance from which on tangents are stored in single precision
+# Calibrated responses (calibration.py) take only their shape from tangents: fewer paths need them.
+_TRACED_SHARE, _LEAST_TRACED = 1.0 / 8.0, 512
 
 
 class NoPath(ArithmeticError):
@@ -48,6 +50,11 @@ class PanelRows:
     def active(self) -> np.ndarray:
         """Stages that have a noise direction of their own, shape (stages,)."""
         return np.diag(self.fresh) != 0.0
+
+    @property
+    def inverse(self) -> np.ndarray:
+        """(1 - R_d)^(-1), shape (stages, stages)."""
+        return np.linalg.inv(np.eye(len(self.diagonal)) - self.diagonal)
 
     def flat(self) -> np.ndarray:
         """All unknowns side by side, one row per stage, as one vector."""
@@ -74,12 +81,16 @@ class State:
 
     Attributes
     ----------
+    calibrated : whether responses obey Stein's identity, so that fewer paths need tangents.
+    traced, traced_probability : indices and probabilities of the paths that have tangents.
     time : the end of the last committed panel. times : all nodes, starting at 0.
     force, error : F and e of every path, shape (paths, nodes without t = 0).
     basis, factor : noise directions and R_r L on the nodes, shape (nodes, rank), t = 0 first.
     response : R_w on the nodes without t = 0.
     rows : the unknowns of every committed panel; committing them again repeats the march.
     """
+
+    _may_calibrate = True
 
     def __init__(
         self,
@@ -96,11 +107,18 @@ class State:
         self._ratio = problem.sampling_ratio
         self._sample = sample
         self._workers = Workers(sample.count, pool)
+        self.calibrated = self._may_calibrate and network.code != LINEAR
+        traced = max(round(_TRACED_SHARE * sample.count), _LEAST_TRACED)
+        self.traced, self.traced_probability = sample.part(
+            min(traced, sample.count) if self.calibrated else sample.count
+        )
+        self._tracers = Workers(len(self.traced), pool)
         coordinates = self.coordinates = sample.coordinates
         self.strata = sample.strata
         self.probability = sample.probability
         self.teacher = coordinates.teacher
         self.root_variance = np.sqrt(coordinates.variance)
+        self._traced_root_variance = self.root_variance[self.traced]
         self._p, self._q = _initial_state(*self._law[:2], coordinates.a0, coordinates.b0)
         self._tolerance = tolerance
         self._start(problem.noise_std, panels)
@@ -136,7 +154,8 @@ class State:
         self.response = np.zeros((0, 0))
         self._diagonal, self._last_step = np.zeros((STAGES, STAGES)), 1.0
         single = self._law[0] != LINEAR and self._tolerance >= _SINGLE
-        self._tangents = Tangents(count, panels, STAGES, np.float32 if single else float)
+        precision = np.float32 if single else float
+        self._tangents = Tangents(len(self.traced), panels, STAGES, precision)
         self._last_nodes: np.ndarray | None = None
         self.first_slope = slope[:, 0]
         self.rows: list[PanelRows] = []
@@ -192,7 +211,7 @@ class State:
         """Append the panel with these rows: a pure function of the state and the rows."""
         tableau = radau(self._growth * rows.step)
         integration, elapsed = rows.step * tableau.integration, rows.step * tableau.nodes
-        inverse = np.linalg.inv(np.eye(STAGES) - rows.diagonal)
+        inverse = rows.inverse
         coupling = integration @ inverse
         innovations = self._sample.innovations(STAGES)
         stages = self._guess(integration, elapsed)
@@ -291,22 +310,22 @@ class State:
 
         tangents = self._tangents
         tangents.reserve()
-        count = self._sample.count
-        response = np.empty((count, STAGES, STAGES))
+        slope, root_variance = stages.slope[self.traced], self._traced_root_variance
+        response = np.empty((len(slope), STAGES, STAGES))
         tangent = np.empty_like(response)
         scale = math.exp(self._growth * rows.step)
 
         def advance(c: slice) -> None:
             path_responses(
-                self.probability[c], self.root_variance[c], stages.slope[c], coupling,
+                self.traced_probability[c], root_variance[c], slope[c], coupling,
                 self._ratio, response[c], tangent[c],
             )  # fmt: skip
             advance_tangents(
-                tangents.packed[c], tangents.start[c], rows.past, self.root_variance[c],
-                stages.slope[c], tangent[c], coupling, inverse, integration, self._ratio, scale,
+                tangents.packed[c], tangents.start[c], rows.past, root_variance[c],
+                slope[c], tangent[c], coupling, inverse, integration, self._ratio, scale,
             )  # fmt: skip
 
-        self._workers.map(advance)
+        self._tracers.map(advance)
         tangents.advance()
 
     def _advance_kernels(self, rows: PanelRows, inverse: np.ndarray) -> None:

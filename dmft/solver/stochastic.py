@@ -23,7 +23,7 @@ from dmft.dynamics import StochasticGradientFlow
 from dmft.errors import InputError
 from dmft.networks import DEPTH_TWO
 from dmft.problem import Problem
-from dmft.solver.march import Attempt, March
+from dmft.solver.march import Attempt, March, Swept
 from dmft.solver.noise import NewRows
 from dmft.solver.pilot import Plan
 from dmft.solver.replicates import Finished, Grid
@@ -80,6 +80,7 @@ class StochasticMarch(March):
     """
 
     cautious = False
+    _may_calibrate = False
 
     def __init__(
         self,
@@ -193,11 +194,10 @@ class StochasticMarch(March):
         rows = super()._predicted_rows(step, stages, integration, noise)
         return _with_intensity(rows, np.full((STAGES, 1), self._ends[-1][1]))
 
-    def _better_rows(
-        self, panel: PanelResponse, found: NewRows, rows: PanelRows, innovations: np.ndarray
-    ) -> PanelRows:
+    def _better_rows(self, panel: PanelResponse, found: NewRows, swept: Swept) -> PanelRows:
+        rows = swept.rows
         assert isinstance(rows, StochasticRows)
-        better = super()._better_rows(panel, found, rows, innovations)
+        better = super()._better_rows(panel, found, swept)
         factor = panel.inverse @ self._factor_input(better)
         batches = self._batch_rows(better, panel.inverse)
         batches[:, -STAGES:] -= self._loading

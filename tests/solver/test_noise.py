@@ -8,6 +8,7 @@ from dmft.config import parse_config
 from dmft.problem import Problem
 from dmft.solver.noise import NoiseBasis
 from dmft.solver.sampling import Sample
+from dmft.teachers import Gaussian
 
 
 def smooth_errors(count, times, seed=0):
@@ -74,23 +75,48 @@ def test_innovations_are_orthogonal_and_exact_in_every_stratum(kind, rotated):
     second = sample.innovations(3)
     assert np.array_equal(second[:, 0], first[:, 1])
     for stratum in sample.strata:
-        n = stratum.stop - stratum.start
-        assert np.allclose(second[stratum].T @ second[stratum] / n, np.eye(3), atol=1e-10)
-        assert np.allclose(second[stratum].T @ known[stratum], 0, atol=1e-9)
-        assert np.allclose(second[stratum].T @ first[stratum, :1], 0, atol=1e-9)
-    assert abs(second).max() < 7
+        share = sample.probability[stratum, None] / sample.probability[stratum].sum()
+        assert np.allclose(second[stratum].T @ (share * second[stratum]), np.eye(3), atol=1e-10)
+        assert np.allclose(second[stratum].T @ (share * known[stratum, None]), 0, atol=1e-9)
+        assert np.allclose(second[stratum].T @ (share * first[stratum, :1]), 0, atol=1e-9)
+    assert abs(second).max() < 9
 
 
 def test_rotation_gives_the_most_uniform_dimension_to_its_first_row():
     """Along that combination of directions a sample is far closer to normal than a random one."""
     generator = np.random.default_rng(7)
     rotation = np.linalg.qr(generator.normal(size=(90, 90)))[0]
-    sample = Sample(Problem(), 1024, np.random.SeedSequence(8), rotation)
+    sample = Sample(Problem(teacher=Gaussian()), 512, np.random.SeedSequence(8), rotation)
     noise = sample.innovations(90)
+    best = kstest(noise @ rotation[0], "norm").statistic
+    typical = np.median([kstest(column, "norm").statistic for column in noise.T])
+    assert best < 0.3 * typical
+
+
+def test_where_only_noise_moves_paths_its_tails_are_well_covered():
+    """Importance sampling: more paths far out, with weights that leave every average what it is."""
+    sample = Sample(Problem(), 4096, np.random.SeedSequence(8))
+    atom, slab = sample.strata
+    first = sample.innovations(1)[:, 0]
+    share = sample.probability[atom] / sample.probability[atom].sum()
+    for exponent in (0.5, 1.0):
+        average = share @ np.exp(exponent * first[atom])
+        assert average == pytest.approx(np.exp(0.5 * exponent**2), rel=2e-3)
+    assert np.mean(np.abs(first[atom]) > 2.5) > 4.0 * np.mean(np.abs(first[slab]) > 2.5)
+    assert np.ptp(sample.probability[slab]) == 0.0
+
+
+def test_part_of_a_sample_is_a_smaller_sample():
+    sample = Sample(Problem(), 1000, np.random.SeedSequence(8))
+    chosen, probability = sample.part(250)
+    assert len(chosen) == len(np.unique(chosen)) == 250
     for stratum in sample.strata:
-        best = kstest(noise[stratum] @ rotation[0], "norm").statistic
-        typical = np.median([kstest(column, "norm").statistic for column in noise[stratum].T])
-        assert best < 0.3 * typical
+        inside = (chosen >= stratum.start) & (chosen < stratum.stop)
+        assert inside.sum() == 125
+        assert probability[inside].sum() == pytest.approx(sample.probability[stratum].sum())
+        ratio = probability[inside] / sample.probability[chosen[inside]]
+        assert np.ptp(ratio) < 1e-12
+    assert np.array_equal(sample.part(1000)[0], np.arange(1000))
 
 
 def test_noise_does_not_vanish_on_the_few_paths_where_a_coordinate_lives():

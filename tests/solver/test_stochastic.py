@@ -154,7 +154,7 @@ def test_resuming_gives_the_same_numbers():
 
 def test_noise_beyond_stability_is_reported():
     wild = {**FLOW, "step_size": 0.01, "batch_fraction": 5e-4}
-    solution = solve(Problem(dynamics=wild), t_max=20.0, n_paths=128, replicates=1, rtol=0.05)
+    solution = solve(Problem(dynamics=wild), t_max=20.0, n_paths=512, replicates=1, rtol=0.05)
     assert solution.status == "not-converged"
     assert "step_size/batch_fraction = 20 is above what is stable" in solution.reason
     assert solution.time[-1] < 20.0
