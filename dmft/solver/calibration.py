@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_LARGEST_CHANGE = 0.3  # of a row: early on, few paths have moved and averages over them are poor
+_LARGEST_SCALE = 2.0  # of a row: early on, few paths have moved and averages over them are poor
 _ITERATIONS = 3
 _STEP = 1e-5  # of the differences in the three by three Jacobian
 
@@ -61,5 +61,5 @@ def row_scales(
         left = mismatch(scale)
         changes = [mismatch(scale + step) - left for step in _STEP * np.eye(len(scale))]
         scale = scale - np.linalg.solve(np.array(changes).T / _STEP, left)
-        scale = np.clip(scale, 1.0 - _LARGEST_CHANGE, 1.0 + _LARGEST_CHANGE)
+        scale = np.clip(scale, 1.0 / _LARGEST_SCALE, _LARGEST_SCALE)
     return scale
