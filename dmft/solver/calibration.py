@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_LARGEST_SCALE = 2.0  # of a row: early on, few paths have moved and averages over them are poor
+# Of a row, in all and in one sweep: early on, few paths have moved and averages are poor.
+_LARGEST_SCALE, _LARGEST_CHANGE = 2.0, 1.15
 _ITERATIONS = 3
-_STEP = 1e-5  # of the differences in the three by three Jacobian
 
 
 @dataclass(frozen=True)
@@ -33,33 +33,40 @@ class NoiseRows:
     diagonal: np.ndarray
     past: np.ndarray
 
-    def response(self, scale: np.ndarray) -> np.ndarray:
-        """R_w R_r L, shape (new, rank + new), where every row of R_w is scaled."""
-        memory = self.past @ self.factor
-        fed = self.current.copy()
-        fed[:, : memory.shape[1]] += scale[:, None] * memory
+    def response(self, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """R_w R_r L where every row of R_w is scaled, and its derivative in the scales.
+
+        Shapes (new, rank + new) and (new scales, new, rank + new).
+        """
+        fed, memory = self.current.copy(), np.zeros_like(self.current)
+        memory[:, : self.factor.shape[1]] = self.past @ self.factor
+        fed += scale[:, None] * memory
         inverse = np.linalg.inv(np.eye(len(scale)) - scale[:, None] * self.diagonal)
-        return inverse @ fed - self.current
+        residual = inverse @ fed
+        changes = inverse.T[:, :, None] * (memory + self.diagonal @ residual)[:, None, :]
+        return residual - self.current, changes
 
 
 def row_scales(
-    rows: NoiseRows, directions: np.ndarray, moment: np.ndarray, reaction: np.ndarray
+    rows: NoiseRows,
+    directions: np.ndarray,
+    moment: np.ndarray,
+    reaction: np.ndarray,
+    start: np.ndarray,
 ) -> np.ndarray:
     """Scales of the new rows of R_w for which E[e z] = z R_w R_r L, shape (new,).
 
     directions : z, unit vectors in the space of the noise, shape (new, rank + new).
     moment : E[e_i z_i] / sqrt(delta) without any response, shape (new,).
     reaction : what the row j of R_w adds to it when it acts on the paths, shape (new, new).
+    start : scales of the last sweep, which are not left far behind in one.
     """
-    scale = np.ones(len(moment))
-
-    def mismatch(scale: np.ndarray) -> np.ndarray:
-        expected = np.sum(directions * rows.response(scale), axis=1)
-        return np.asarray(moment + reaction @ scale - expected)
-
+    scale = start
+    least = np.maximum(start / _LARGEST_CHANGE, 1.0 / _LARGEST_SCALE)
+    most = np.minimum(start * _LARGEST_CHANGE, _LARGEST_SCALE)
     for _ in range(_ITERATIONS):
-        left = mismatch(scale)
-        changes = [mismatch(scale + step) - left for step in _STEP * np.eye(len(scale))]
-        scale = scale - np.linalg.solve(np.array(changes).T / _STEP, left)
-        scale = np.clip(scale, 1.0 / _LARGEST_SCALE, _LARGEST_SCALE)
+        response, changes = rows.response(scale)
+        mismatch = moment + reaction @ scale - np.sum(directions * response, axis=1)
+        slope = reaction - np.einsum("ik,jik->ij", directions, changes)
+        scale = np.clip(scale - np.linalg.solve(slope, mismatch), least, most)
     return scale

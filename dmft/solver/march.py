@@ -100,14 +100,16 @@ class March(State):
             self._solve(stages, elapsed, integration @ inverse, drive)
             previous, error = error, self._error_of(stages)
             force = (self._ratio * error + drive) @ inverse.T
-            panel = self._diagonal_response(stages, integration, rows.diagonal)
+            guess = rows.diagonal / rows.scale[:, None]
+            panel = self._diagonal_response(stages, integration, guess)
             found = self.basis.rows(error, least, active)
             active = active | found.active  # never given up again, or the sweeps might flicker
             swept = Swept(rows, stages.slope, error, force, innovations)
             better = self._better_rows(panel, found, swept)
-            rows = rows.like(acceleration.mix(rows.flat(), better.flat()))
+            rows = better.like(acceleration.mix(rows.flat(), better.flat()))
             last_factor, factor = factor, better.inverse @ self._factor_input(better)
-            converged = self._settled(error - previous, error, factor - last_factor, factor)
+            change = self._change(error - previous, error, factor - last_factor, factor)
+            converged = change < 1.0
             if converged:
                 rows = better
         self._count(sweep)
@@ -129,9 +131,14 @@ class March(State):
         self, step: float, stages: Stages, integration: np.ndarray, noise: NewRows
     ) -> PanelRows:
         """Rows for paths that keep following their last force."""
-        scaled = self._diagonal * (step / self._last_step)
+        scaled = self._diagonal * (step / self._last_step / self._last_scale)
         panel = self._diagonal_response(stages, integration, scaled)
-        return PanelRows(step, panel.diagonal, self._past_response(panel), noise.known, noise.fresh)
+        scale = np.full(STAGES, self._last_scale)
+        diagonal, past = (
+            scale[:, None] * panel.diagonal,
+            scale[:, None] * self._past_response(panel),
+        )
+        return PanelRows(step, scale, diagonal, past, noise.known, noise.fresh)
 
     def _diagonal_response(
         self, stages: Stages, integration: np.ndarray, guess: np.ndarray
@@ -168,12 +175,7 @@ class March(State):
             column += width
         return np.kron(np.eye(STAGES), stage)
 
-    def _better_rows(
-        self,
-        panel: PanelResponse,
-        found: NewRows,
-        swept: Swept,
-    ) -> PanelRows:
+    def _better_rows(self, panel: PanelResponse, found: NewRows, swept: Swept) -> PanelRows:
         """Rows for the present paths: calibrated responses, noise by one Newton step.
 
         A change dL moves the paths by de = H C sqrt(delta) dL xi, which moves L by its projection
@@ -183,11 +185,11 @@ class March(State):
         noise = np.hstack([self.noise, swept.innovations])
         current = np.hstack([rows.known, rows.fresh])
         gain = self._gains(swept.slope, panel.coupling)
-        diagonal, past = panel.diagonal, self._past_response(panel)
+        diagonal, past, scale = panel.diagonal, self._past_response(panel), rows.scale
         if self.calibrated and past.size:
             tangents = NoiseRows(self.factor[1:], current, diagonal, past)
             scale = self._scales(gain, noise, swept, tangents)
-            diagonal, past = scale * diagonal, scale * past
+        diagonal, past = scale[:, None] * diagonal, scale[:, None] * past
         root = math.sqrt(self._ratio) * np.sqrt(self.probability)[:, None]
         directions = root * np.hstack([self.basis.paths, found.directions[:-1]])
         # An inexact step does not need more.
@@ -204,11 +206,12 @@ class March(State):
 
         residual = np.hstack([found.known, found.fresh]) - current
         if past.size:
-            memory = self.force @ (past - rows.past).T / math.sqrt(self._ratio)
+            memory = self.force @ (past - rows.past).T + swept.force @ (diagonal - rows.diagonal).T
+            memory /= math.sqrt(self._ratio)
             residual = residual + projected(memory.astype(np.float32))
         step = gmres(defect, residual.ravel(), _LINEAR_TOLERANCE, _MOST_APPLICATIONS)
         known, fresh = np.split(current + step.reshape(current.shape), [self.basis.rank], axis=1)
-        return PanelRows(rows.step, diagonal, past, known, fresh)
+        return PanelRows(rows.step, scale, diagonal, past, known, fresh)
 
     def _gains(self, slope: np.ndarray, coupling: np.ndarray) -> np.ndarray:
         """H C of every path, (paths, stages, stages): how its error follows its drive."""
@@ -225,8 +228,8 @@ class March(State):
     def _scales(
         self, gain: np.ndarray, noise: np.ndarray, swept: Swept, tangents: NoiseRows
     ) -> np.ndarray:
-        """Scales that calibrate the responses `tangents`, shape (stages, 1)."""
-        towards = tangents.response(np.ones(STAGES))
+        """Scales that calibrate the responses `tangents`, shape (stages,)."""
+        towards, _ = tangents.response(swept.rows.scale)
         towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
         along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self._ratio)
         force = np.hstack([self.force, swept.force])
@@ -234,22 +237,22 @@ class March(State):
         responding = force @ np.hstack([tangents.past, tangents.diagonal]).T
         moment = np.sum(along * (swept.error - np.einsum("mij,mj->mi", gain, acting)), axis=0)
         reaction = np.einsum("mi,mij,mj->ij", along, gain, responding)
-        return row_scales(tangents, towards, moment, reaction)[:, None]
+        return row_scales(tangents, towards, moment, reaction, swept.rows.scale)
 
-    def _settled(
+    def _change(
         self,
         error_change: np.ndarray,
         error: np.ndarray,
         factor_change: np.ndarray,
         factor: np.ndarray,
-    ) -> bool:
-        """True when neither the weights nor the residual moved in the last sweep."""
+    ) -> float:
+        """How far weights and residual moved in the last sweep; below 1 a panel has settled."""
         moved = math.sqrt(float(np.max(self.probability @ error_change**2)))
         size = self._size(error)
         floor = _LINEAR_RESIDUAL_FLOOR if self._law[0] == LINEAR else _RESIDUAL_FLOOR
         residual = np.linalg.norm(factor, axis=1) + floor * self.factor[0, 0]
         residual_moved = np.max(np.linalg.norm(factor_change, axis=1) / residual)
-        return moved < self._tolerance * size and residual_moved < 10.0 * self._tolerance
+        return max(moved / size, 0.1 * float(residual_moved)) / self._tolerance
 
     def _size(self, error: np.ndarray) -> float:
         """Root of the excess risk at the last stage, no smaller than what can matter."""

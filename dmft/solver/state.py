@@ -36,11 +36,13 @@ class NoPath(ArithmeticError):
 class PanelRows:
     """The unknowns of one panel: everything needed to repeat it exactly.
 
-    step : h. diagonal, past : R_d (stages, stages) and R_p (stages, past nodes).
+    step : h. scale : of the calibrated responses, where the next panel starts from (stages,).
+    diagonal, past : R_d (stages, stages) and R_p (stages, past nodes).
     known, fresh : rows of L on earlier and new directions, (stages, rank) and (stages, stages).
     """
 
     step: float
+    scale: np.ndarray
     diagonal: np.ndarray
     past: np.ndarray
     known: np.ndarray
@@ -57,14 +59,14 @@ class PanelRows:
         return np.linalg.inv(np.eye(len(self.diagonal)) - self.diagonal)
 
     def flat(self) -> np.ndarray:
-        """All unknowns side by side, one row per stage, as one vector."""
+        """All unknowns but the scale side by side, one row per stage, as one vector."""
         return np.hstack([self.diagonal, self.past, self.known, self.fresh]).ravel()
 
     def like(self, flat: np.ndarray) -> PanelRows:
         """The rows whose `flat` is given."""
         widths = [part.shape[1] for part in (self.diagonal, self.past, self.known)]
         parts = np.split(flat.reshape(len(self.diagonal), -1), np.cumsum(widths), axis=1)
-        return PanelRows(self.step, *parts)
+        return PanelRows(self.step, self.scale, *parts)
 
 
 @dataclass
@@ -153,6 +155,7 @@ class State:
         self.error = np.zeros((count, 0))
         self.response = np.zeros((0, 0))
         self._diagonal, self._last_step = np.zeros((STAGES, STAGES)), 1.0
+        self._last_scale = 1.0
         single = self._law[0] != LINEAR and self._tolerance >= _SINGLE
         precision = np.float32 if single else float
         self._tangents = Tangents(len(self.traced), panels, STAGES, precision)
@@ -228,6 +231,7 @@ class State:
         self.force, self.error = np.hstack([self.force, force]), np.hstack([self.error, error])
         self._force_now = force[:, -1]
         self._diagonal, self._last_step = rows.diagonal, rows.step
+        self._last_scale = float(rows.scale[-1])
         self._advance_state(stages.accumulated[:, -1], rows.step)
         self._last_nodes = self.time + elapsed
         self.times = np.append(self.times, self._last_nodes)
@@ -236,13 +240,16 @@ class State:
         self.rows.append(rows)
 
     def _guess(self, integration: np.ndarray, elapsed: np.ndarray) -> Stages:
-        """Accumulated force from the last panel's force, extrapolated in log time."""
+        """Accumulated force from the last panel's force, continued as a line in log time.
+
+        A parabola overshoots where panels grow as fast as time: half as many sweeps more, measured.
+        """
         shape = (self._sample.count, STAGES)
         if self._last_nodes is None:
             force = np.repeat(self._force_now[:, None], STAGES, axis=1)
         else:
-            values = lagrange(np.log(self._last_nodes), np.log(self.time + elapsed))
-            force = self.force[:, -STAGES:] @ values.T
+            values = lagrange(np.log(self._last_nodes[-2:]), np.log(self.time + elapsed))
+            force = self.force[:, -2:] @ values.T
         guess = (self.root_variance[:, None] * force) @ integration.T
         code, depth = self._law[:2]
         if code == DEPTH_TWO:

@@ -63,7 +63,13 @@ class StochasticRows(PanelRows):
 
 def _with_intensity(rows: PanelRows, intensity: np.ndarray) -> StochasticRows:
     return StochasticRows(
-        rows.step, rows.diagonal, rows.past, rows.known, rows.fresh, np.asarray(intensity)
+        rows.step,
+        rows.scale,
+        rows.diagonal,
+        rows.past,
+        rows.known,
+        rows.fresh,
+        np.asarray(intensity),
     )
 
 
@@ -213,9 +219,9 @@ class StochasticMarch(March):
         """Rows of R_r on the noise eta, known and new."""
         return inverse @ np.hstack([rows.past @ self.batch_factor[1:], self._loading])
 
-    def _settled(self, *changes: Any) -> bool:
-        """True when neither the weights, the residual nor the intensity moved."""
-        return super()._settled(*changes) and self._unsettled < 10.0 * self._tolerance
+    def _change(self, *changes: Any) -> float:
+        """How far weights, residual and intensity moved."""
+        return max(super()._change(*changes), 0.1 * self._unsettled / self._tolerance)
 
     def _metric(self, error: np.ndarray, rows: PanelRows) -> np.ndarray:
         """No residual counts, which leaves the iteration as it is: with rough paths, combining

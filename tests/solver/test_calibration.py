@@ -28,18 +28,25 @@ def test_scaled_rows_respond_as_the_whole_matrix_does():
     scale = np.array([0.9, 1.1, 1.2])
     response[6:] *= scale[:, None]
     whole = response @ np.linalg.solve(np.eye(9) - response, noise)
-    assert np.allclose(rows.response(scale), whole[6:], atol=1e-13)
+    found, changes = rows.response(scale)
+    assert np.allclose(found, whole[6:], atol=1e-13)
+    for j, step in enumerate(1e-6 * np.eye(3)):
+        difference = (rows.response(scale + step)[0] - rows.response(scale - step)[0]) / 2e-6
+        assert np.allclose(changes[j], difference, atol=1e-8)
 
 
 def test_row_scales_solve_their_equation():
     generator = np.random.default_rng(2)
     rows, _, _ = _rows(generator)
     wanted = np.array([0.95, 1.05, 1.1])
-    towards = rows.response(np.ones(3))
+    towards, _ = rows.response(np.ones(3))
     towards /= np.linalg.norm(towards, axis=1)[:, None]
     reaction = 0.1 * generator.random((3, 3))
-    moment = np.sum(towards * rows.response(wanted), axis=1) - reaction @ wanted
-    assert np.allclose(row_scales(rows, towards, moment, reaction), wanted, atol=1e-7)
+    moment = np.sum(towards * rows.response(wanted)[0], axis=1) - reaction @ wanted
+    start = np.ones(3)
+    assert np.allclose(row_scales(rows, towards, moment, reaction, start), wanted, atol=1e-6)
+    far = row_scales(rows, towards, moment, reaction, np.full(3, 0.5))
+    assert np.all((far >= 0.5) & (far < 0.6))
 
 
 def test_gains_are_responses_times_coupling():
