@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+_ROUNDING = np.finfo(float).eps
+
 
 def gmres(
     operator: Callable[[np.ndarray], np.ndarray],
@@ -21,24 +23,36 @@ def gmres(
 
     After `most` applications the best solution so far is returned.
     """
-    size = np.linalg.norm(right)
+    size = float(np.linalg.norm(right))
     if size == 0.0:
         return np.zeros_like(right)
     basis = np.zeros((most + 1, right.size))
     basis[0] = right / size
-    hessenberg = np.zeros((most + 1, most))
-    target = np.zeros(most + 1)
-    target[0] = size
+    triangle = np.zeros((most, most))
+    turns: list[tuple[float, float]] = []
+    target = [size]
     for k in range(most):
         image = operator(basis[k])
+        column = np.zeros(k + 2)
         for _ in range(2):
             part = basis[: k + 1] @ image
             image = image - part @ basis[: k + 1]
-            hessenberg[: k + 1, k] += part
-        length = hessenberg[k + 1, k] = np.linalg.norm(image)
-        part, *_ = np.linalg.lstsq(hessenberg[: k + 2, : k + 1], target[: k + 2], rcond=None)
-        left = np.linalg.norm(hessenberg[: k + 2, : k + 1] @ part - target[: k + 2])
-        if left <= tolerance * size or length <= tolerance * np.finfo(float).eps * size:
+            column[: k + 1] += part
+        length = column[k + 1] = np.linalg.norm(image)
+        # Givens rotations keep the projected problem triangular.
+        for i, (cosine, sine) in enumerate(turns):
+            upper, lower = column[i], column[i + 1]
+            column[i], column[i + 1] = cosine * upper + sine * lower, cosine * lower - sine * upper
+        radius = float(np.hypot(column[k], column[k + 1]))
+        if radius == 0.0:  # the operator vanishes on the last vector: a singular system
+            k -= 1
+            break
+        cosine, sine = column[k] / radius, column[k + 1] / radius
+        turns.append((cosine, sine))
+        triangle[:k, k], triangle[k, k] = column[:k], radius
+        target[k:] = [cosine * target[k], -sine * target[k]]
+        if abs(target[k + 1]) <= tolerance * size or length <= tolerance * _ROUNDING * size:
             break
         basis[k + 1] = image / length
+    part = np.linalg.solve(triangle[: k + 1, : k + 1], target[: k + 1])
     return part @ basis[: k + 1]

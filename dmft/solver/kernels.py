@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 _MOST_ITERATIONS = 100
-_NEWTON_TOLERANCE = 1e-11
+_NEWTON_TOLERANCE = 1e-7  # of a Newton step: what is left is of the order of its square
 _LONGEST_STEP = 0.7  # of Newton in G at depth 2, where w grows like e^(2G)
 _MARGIN = 0.2  # part of the distance to the singularity of a deep network that a step must leave
 

@@ -61,7 +61,35 @@ class Swept:
     slope: np.ndarray
     error: np.ndarray
     force: np.ndarray
-    innovations: np.ndarray
+
+
+class PanelNoise:
+    """What all sweeps of a panel share: normals of known and new directions, and the known ones.
+
+    The Newton step of a sweep is inexact anyway: it reads copies in single precision.
+    """
+
+    def __init__(self, march: State, innovations: np.ndarray) -> None:
+        self.normals = np.hstack([march.noise, innovations])
+        self.single = self.normals.astype(np.float32)
+        self._root = math.sqrt(march.ratio) * np.sqrt(march.probability)[:, None]
+        self._directions = np.empty(self.single.shape, dtype=np.float32)
+        self._directions[:, :-STAGES] = self._root * march.basis.paths
+        self._moved = np.empty((STAGES, len(self.single)), dtype=np.float32)
+
+    def use(self, gain: np.ndarray, found: NewRows) -> None:
+        """Take in the paths' gains and the new directions of a sweep."""
+        self._gain, self._found = gain.astype(np.float32), found
+        self._directions[:, -STAGES:] = self._root * found.directions[:-1]
+
+    def projected(self, drive: np.ndarray) -> np.ndarray:
+        """How L follows a change of the drive / sqrt(delta), (paths, stages), first order."""
+        from dmft.solver.small_kernels import follow
+
+        follow(self._gain, drive, self._moved)
+        projection = (self._moved @ self._directions).astype(float)
+        projection[:, -STAGES:] = self._found.fresh_change(projection[:, -STAGES:])
+        return projection
 
 
 class March(State):
@@ -92,6 +120,7 @@ class March(State):
         rows = self._predicted_rows(step, stages, integration, found)
         factor = rows.inverse @ self._factor_input(rows)
         innovations = self._sample.innovations(STAGES)
+        noise = PanelNoise(self, innovations)
         acceleration = Anderson(self._metric(error, rows))
         converged, sweep = False, 0
         while sweep < _MOST_SWEEPS and not converged:
@@ -99,13 +128,13 @@ class March(State):
             inverse, drive = rows.inverse, self._drive(rows, innovations)
             self._solve(stages, elapsed, integration @ inverse, drive)
             previous, error = error, self._error_of(stages)
-            force = (self._ratio * error + drive) @ inverse.T
+            force = (self.ratio * error + drive) @ inverse.T
             guess = rows.diagonal / rows.scale[:, None]
             panel = self._diagonal_response(stages, integration, guess)
             found = self.basis.rows(error, least, active)
             active = active | found.active  # never given up again, or the sweeps might flicker
-            swept = Swept(rows, stages.slope, error, force, innovations)
-            better = self._better_rows(panel, found, swept)
+            swept = Swept(rows, stages.slope, error, force)
+            better = self._better_rows(panel, found, swept, noise)
             rows = better.like(acceleration.mix(rows.flat(), better.flat()))
             last_factor, factor = factor, better.inverse @ self._factor_input(better)
             change = self._change(error - previous, error, factor - last_factor, factor)
@@ -145,7 +174,7 @@ class March(State):
     ) -> PanelResponse:
         return diagonal_response(
             self._tracers, self.traced_probability, self._traced_root_variance,
-            stages.slope[self.traced], integration, self._ratio, guess,
+            stages.slope[self.traced], integration, self.ratio, guess,
         )  # fmt: skip
 
     def _past_response(self, panel: PanelResponse) -> np.ndarray:
@@ -160,12 +189,12 @@ class March(State):
         R_d acts on the new force, whose scale is that of the last one, R_p on the past force
         (through a root of its second moment) and L on unit noise.
         """
-        force = np.sqrt(self.probability)[:, None] * self.force
+        force = np.sqrt(self.traced_probability)[:, None] * self.force[self.traced]
         past: np.ndarray = np.zeros((0, 0))
         if force.shape[1]:
             past = np.asarray(np.linalg.qr(force, mode="r"))
         scale = math.sqrt(self.probability @ self._force_now**2)
-        noise = math.sqrt(self._ratio) * np.eye(rows.known.shape[1] + rows.fresh.shape[1])
+        noise = math.sqrt(self.ratio) * np.eye(rows.known.shape[1] + rows.fresh.shape[1])
         ends = np.cumsum([0, STAGES, len(past), len(noise)])
         stage = np.zeros((ends[-1], sum(part.shape[1] for part in (self._diagonal, past, noise))))
         column = 0
@@ -175,40 +204,31 @@ class March(State):
             column += width
         return np.kron(np.eye(STAGES), stage)
 
-    def _better_rows(self, panel: PanelResponse, found: NewRows, swept: Swept) -> PanelRows:
+    def _better_rows(
+        self, panel: PanelResponse, found: NewRows, swept: Swept, noise: PanelNoise
+    ) -> PanelRows:
         """Rows for the present paths: calibrated responses, noise by one Newton step.
 
         A change dL moves the paths by de = H C sqrt(delta) dL xi, which moves L by its projection
-        on the directions; the change of R_p in the same sweep is accounted for likewise.
+        on the directions; the change of R_w in the same sweep is accounted for likewise.
         """
         rows = swept.rows
-        noise = np.hstack([self.noise, swept.innovations])
         current = np.hstack([rows.known, rows.fresh])
         gain = self._gains(swept.slope, panel.coupling)
         diagonal, past, scale = panel.diagonal, self._past_response(panel), rows.scale
         if self.calibrated and past.size:
             tangents = NoiseRows(self.factor[1:], current, diagonal, past)
-            scale = self._scales(gain, noise, swept, tangents)
+            scale = self._scales(gain, noise.normals, swept, tangents)
         diagonal, past = scale[:, None] * diagonal, scale[:, None] * past
-        root = math.sqrt(self._ratio) * np.sqrt(self.probability)[:, None]
-        directions = root * np.hstack([self.basis.paths, found.directions[:-1]])
-        # An inexact step does not need more.
-        single = [part.astype(np.float32) for part in (gain, noise, directions)]
-
-        def projected(drive: np.ndarray) -> np.ndarray:
-            projection = (np.einsum("mij,mj->im", single[0], drive) @ single[2]).astype(float)
-            projection[:, -STAGES:] = found.fresh_change(projection[:, -STAGES:])
-            return projection
+        noise.use(gain, found)
 
         def defect(flat: np.ndarray) -> np.ndarray:
             change = flat.reshape(current.shape)
-            return (change - projected(single[1] @ change.T.astype(np.float32))).ravel()
+            return (change - noise.projected(noise.single @ change.T.astype(np.float32))).ravel()
 
-        residual = np.hstack([found.known, found.fresh]) - current
-        if past.size:
-            memory = self.force @ (past - rows.past).T + swept.force @ (diagonal - rows.diagonal).T
-            memory /= math.sqrt(self._ratio)
-            residual = residual + projected(memory.astype(np.float32))
+        memory = self.force @ (past - rows.past).T + swept.force @ (diagonal - rows.diagonal).T
+        memory = (memory / math.sqrt(self.ratio)).astype(np.float32)
+        residual = np.hstack([found.known, found.fresh]) - current + noise.projected(memory)
         step = gmres(defect, residual.ravel(), _LINEAR_TOLERANCE, _MOST_APPLICATIONS)
         known, fresh = np.split(current + step.reshape(current.shape), [self.basis.rank], axis=1)
         return PanelRows(rows.step, scale, diagonal, past, known, fresh)
@@ -220,7 +240,7 @@ class March(State):
         gain = np.empty((self._sample.count, STAGES, STAGES))
 
         def fill(c: slice) -> None:
-            panel_gains(self.root_variance[c], slope[c], coupling, self._ratio, gain[c])
+            panel_gains(self.root_variance[c], slope[c], coupling, self.ratio, gain[c])
 
         self._workers.map(fill)
         return gain
@@ -231,10 +251,10 @@ class March(State):
         """Scales that calibrate the responses `tangents`, shape (stages,)."""
         towards, _ = tangents.response(swept.rows.scale)
         towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
-        along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self._ratio)
-        force = np.hstack([self.force, swept.force])
-        acting = force @ np.hstack([swept.rows.past, swept.rows.diagonal]).T
-        responding = force @ np.hstack([tangents.past, tangents.diagonal]).T
+        along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self.ratio)
+        rows = swept.rows
+        acting = self.force @ rows.past.T + swept.force @ rows.diagonal.T
+        responding = self.force @ tangents.past.T + swept.force @ tangents.diagonal.T
         moment = np.sum(along * (swept.error - np.einsum("mij,mj->mi", gain, acting)), axis=0)
         reaction = np.einsum("mi,mij,mj->ij", along, gain, responding)
         return row_scales(tangents, towards, moment, reaction, swept.rows.scale)
@@ -271,15 +291,15 @@ class March(State):
         tableau = radau()
         slope = self.root_variance * stages.slope[:, -1]
         difference = tableau.start_weight * self._force_now + force @ tableau.error_weights
-        stiffness = 1.0 - step * tableau.start_weight * self._ratio * self.root_variance * slope
+        stiffness = 1.0 - step * tableau.start_weight * self.ratio * self.root_variance * slope
         moved = slope * self.root_variance * step * difference / stiffness
         displacement = math.sqrt(self.probability @ moved**2)
         linear = self._law[0] == LINEAR
         share = _LINEAR_RESIDUAL_SHARE if linear else _RESIDUAL_SHARE
         floor = _LINEAR_FORCE_FLOOR if linear else _FORCE_FLOOR
         forces = math.sqrt(self.probability @ force[:, -1] ** 2)
-        first = self._ratio * math.sqrt(self.probability @ self.initial_error[:, 0] ** 2)
-        residual_error = self._ratio * displacement / (forces + floor * first)
+        first = self.ratio * math.sqrt(self.probability @ self.initial_error[:, 0] ** 2)
+        residual_error = self.ratio * displacement / (forces + floor * first)
         return max(displacement / self._size(error), share * residual_error)
 
     def _count(self, sweeps: int) -> None:

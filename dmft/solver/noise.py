@@ -44,16 +44,9 @@ class NewRows:
         projection : dY on the new directions, shape (new, new). The directions turn so that
         `fresh` stays triangular: the change is projection + fresh Omega, Omega antisymmetric.
         """
-        new = len(self.fresh)
-        turn = np.zeros((new, new))
-        for row in range(new - 1, 0, -1):
-            if self.fresh[row, row] == 0.0:
-                continue
-            for column in range(row):
-                later = self.fresh[row, row + 1 :] @ turn[row + 1 :, column]
-                turn[row, column] = -(projection[row, column] + later) / self.fresh[row, row]
-                turn[column, row] = -turn[row, column]
-        return np.triu(projection + self.fresh @ turn)
+        from dmft.solver.small_kernels import fresh_change
+
+        return np.asarray(fresh_change(self.fresh, projection))
 
 
 class NoiseBasis:

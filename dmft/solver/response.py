@@ -80,18 +80,6 @@ class Tangents:
         """Packed entries filled so far, per path."""
         return self._size(self._panels)
 
-    def unpack(self, packed: np.ndarray) -> np.ndarray:
-        """Packed rows of shape (any, used) as dense (any, nodes, nodes) arrays."""
-        stages, nodes = self._stages, self.nodes
-        dense = np.zeros((len(packed), nodes, nodes))
-        offset = 0
-        for panel in range(self._panels):
-            width = (panel + 1) * stages
-            block = packed[:, offset : offset + stages * width]
-            dense[:, panel * stages : width, :width] = block.reshape(-1, stages, width)
-            offset += stages * width
-        return dense
-
 
 def diagonal_response(
     workers: Workers,
@@ -186,27 +174,7 @@ def past_response(
         tangent_moments(weighted[c], tangents.packed[c], used, result)
         return result.astype(float), forcing[c].T @ tangents.start[c, :nodes]
 
+    from dmft.solver.small_kernels import solve_past
+
     packed, constant = workers.sums(moments)
-    past = tangents.unpack(packed).reshape(k, k, nodes, nodes)  # E[H_ia V_qj], indices i a q j
-    operator = np.einsum("iaqj,al->jilq", past, panel.coupling, optimize=True)
-    return _solve_block_triangular(operator, constant)
-
-
-def _solve_block_triangular(operator: np.ndarray, constant: np.ndarray) -> np.ndarray:
-    """Solve U_ij - sum_lq operator[j,i,l,q] U_lq = constant_ij; q runs from j's panel on."""
-    k, nodes = constant.shape
-    solution = np.zeros((k, nodes))
-    for start in range(nodes - k, -1, -k):
-        columns = slice(start, start + k)
-        later = slice(start + k, nodes)
-        right = (
-            constant[:, columns]
-            + np.tensordot(
-                operator[columns, :, :, later], solution[:, later], axes=([2, 3], [0, 1])
-            ).T
-        )
-        matrix = np.eye(k * k) - operator[columns, :, :, columns].transpose(1, 0, 2, 3).reshape(
-            k * k, k * k
-        )
-        solution[:, columns] = np.linalg.solve(matrix, right.ravel()).reshape(k, k)
-    return solution
+    return np.asarray(solve_past(packed, panel.coupling, constant))

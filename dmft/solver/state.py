@@ -106,7 +106,7 @@ class State:
         self._decay = problem.dynamics.weight_decay
         self._growth = network.growth(self._decay)
         self._law = (network.code, network.depth, self._decay, self._growth)
-        self._ratio = problem.sampling_ratio
+        self.ratio = problem.sampling_ratio
         self._sample = sample
         self._workers = Workers(sample.count, pool)
         self.calibrated = self._may_calibrate and network.code != LINEAR
@@ -145,7 +145,7 @@ class State:
         self._sample.use(1)
         self.basis.extend(rows)
         self.factor = rows.fresh.copy()
-        self._force_now = (self._ratio * error + math.sqrt(self._ratio) * self.noise * rows.fresh)[
+        self._force_now = (self.ratio * error + math.sqrt(self.ratio) * self.noise * rows.fresh)[
             :, 0
         ]
         self.first_force = self._force_now
@@ -224,7 +224,7 @@ class State:
         found = self.basis.rows(error, np.inf, rows.active)
         self._advance_tangents(stages, rows, integration, inverse, coupling)
         self._advance_kernels(rows, inverse)
-        force = (self._ratio * error + drive) @ inverse.T
+        force = (self.ratio * error + drive) @ inverse.T
         self.noise = np.hstack([self.noise, innovations])
         self.basis.extend(found)
         self._sample.use(STAGES)
@@ -280,7 +280,7 @@ class State:
         def solve(c: slice) -> tuple[int, int]:
             return solve_paths(
                 *self._law, self._p[c], self._q[c], self.root_variance[c], self.teacher[c],
-                elapsed, coupling, self._ratio, drive[c],
+                elapsed, coupling, self.ratio, drive[c],
                 stages.accumulated[c], stages.weights[c], stages.slope[c],
             )  # fmt: skip
 
@@ -297,7 +297,7 @@ class State:
 
     def _drive(self, rows: PanelRows, innovations: np.ndarray) -> np.ndarray:
         noise = self.noise @ rows.known.T + innovations @ rows.fresh.T
-        return math.sqrt(self._ratio) * noise + self.force @ rows.past.T
+        return math.sqrt(self.ratio) * noise + self.force @ rows.past.T
 
     def _factor_input(self, rows: PanelRows) -> np.ndarray:
         """Rows of L + R_p (R_r L)_past over known and new directions."""
@@ -325,11 +325,11 @@ class State:
         def advance(c: slice) -> None:
             path_responses(
                 self.traced_probability[c], root_variance[c], slope[c], coupling,
-                self._ratio, response[c], tangent[c],
+                self.ratio, response[c], tangent[c],
             )  # fmt: skip
             advance_tangents(
                 tangents.packed[c], tangents.start[c], rows.past, root_variance[c],
-                slope[c], tangent[c], coupling, inverse, integration, self._ratio, scale,
+                slope[c], tangent[c], coupling, inverse, integration, self.ratio, scale,
             )  # fmt: skip
 
         self._tracers.map(advance)

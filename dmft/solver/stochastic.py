@@ -23,7 +23,7 @@ from dmft.dynamics import StochasticGradientFlow
 from dmft.errors import InputError
 from dmft.networks import DEPTH_TWO
 from dmft.problem import Problem
-from dmft.solver.march import Attempt, March, Swept
+from dmft.solver.march import Attempt, March, PanelNoise, Swept
 from dmft.solver.noise import NewRows
 from dmft.solver.pilot import Plan
 from dmft.solver.replicates import Finished, Grid
@@ -102,7 +102,7 @@ class StochasticMarch(March):
         self.fresh_factor: np.ndarray = np.zeros((1, 0))
         self.variation: np.ndarray = np.zeros(1)
         super().__init__(problem, sample, pool, panels, tolerance)
-        self._scale = _variances(problem, sample) * self._ratio
+        self._scale = _variances(problem, sample) * self.ratio
         # A chunk of paths shares its damping, so no chunk crosses a stratum.
         edges = {c.start for c in self._workers.chunks} | {c.start for c in sample.strata}
         ends = sorted(edges | {sample.count})
@@ -187,7 +187,7 @@ class StochasticMarch(March):
     def _white(self) -> np.ndarray:
         """sqrt(delta) nu of every path, (paths, stages)."""
         noise = self._sample.innovations(2 * STAGES)[:, STAGES:]
-        return math.sqrt(self._ratio) * noise @ self._loading.T
+        return math.sqrt(self.ratio) * noise @ self._loading.T
 
     def _drive(self, rows: PanelRows, innovations: np.ndarray) -> np.ndarray:
         assert isinstance(rows, StochasticRows)
@@ -200,10 +200,12 @@ class StochasticMarch(March):
         rows = super()._predicted_rows(step, stages, integration, noise)
         return _with_intensity(rows, np.full((STAGES, 1), self._ends[-1][1]))
 
-    def _better_rows(self, panel: PanelResponse, found: NewRows, swept: Swept) -> PanelRows:
+    def _better_rows(
+        self, panel: PanelResponse, found: NewRows, swept: Swept, noise: PanelNoise
+    ) -> PanelRows:
         rows = swept.rows
         assert isinstance(rows, StochasticRows)
-        better = super()._better_rows(panel, found, swept)
+        better = super()._better_rows(panel, found, swept, noise)
         factor = panel.inverse @ self._factor_input(better)
         batches = self._batch_rows(better, panel.inverse)
         batches[:, -STAGES:] -= self._loading
@@ -261,7 +263,7 @@ class StochasticMarch(March):
         def solve(c: slice) -> tuple[int, int]:
             return solve_paths(
                 *self._law[:2], 1.0, 0.0, self._p[c], self._q[c], self.root_variance[c],
-                self.teacher[c], self._damping(c, elapsed), coupling, self._ratio, drive[c],
+                self.teacher[c], self._damping(c, elapsed), coupling, self.ratio, drive[c],
                 stages.accumulated[c], stages.weights[c], stages.slope[c],
             )  # fmt: skip
 
@@ -298,10 +300,10 @@ class StochasticMarch(March):
         tableau = radau()
         slope = self.root_variance[:, None] * stages.slope
         noise = self._sample.innovations(2 * STAGES)[:, STAGES:] @ self._brownian.T
-        kicks = math.sqrt(self._ratio) * self.root_variance[:, None] * slope * noise
-        smooth = force - self._white() - self._ratio * kicks
+        kicks = math.sqrt(self.ratio) * self.root_variance[:, None] * slope * noise
+        smooth = force - self._white() - self.ratio * kicks
         difference = tableau.start_weight * self._smooth_now + smooth @ tableau.error_weights
-        rate = -self._ratio * self.root_variance * slope[:, -1]
+        rate = -self.ratio * self.root_variance * slope[:, -1]
         moved = self.root_variance * slope[:, -1] * step * difference
         moved /= 1.0 + step * tableau.start_weight * rate
         product = error[:, -1] * moved

@@ -79,7 +79,7 @@ def test_identity_holds_in_the_sample(network, dynamics):
 def test_small_starts_meet_their_fixed_point():
     """What calibration is for: 2.5(5) % of scatter in the limit without it, measured."""
     problem = Problem(network={"init_scale": 0.01})
-    solution = dmft.solve(problem, t_max=3000.0, n_paths=1024, replicates=4, rtol=0.01, seed=5)
+    solution = dmft.solve(problem, t_max=3000.0, n_paths=1024, replicates=6, rtol=0.01, seed=5)
     limit = predict(problem).excess_risk
     relative = solution.replicate_excess_risk[:, -1] / limit - 1.0
-    assert np.sqrt(np.mean(relative**2)) < 0.018
+    assert np.sqrt(np.mean(relative**2)) < 0.022

@@ -1,0 +1,114 @@
+"""Compiled loops over the stages and nodes of a panel, where calls would cost more than work."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dmft.solver.kernels import compiled
+
+
+@compiled
+def _solve_with_pivots(matrix, vector):
+    """Gaussian elimination in place; the solution replaces `vector`."""
+    size = vector.shape[0]
+    for i in range(size):
+        pivot = i
+        for row in range(i + 1, size):
+            if abs(matrix[row, i]) > abs(matrix[pivot, i]):
+                pivot = row
+        if pivot != i:
+            for column in range(i, size):
+                matrix[i, column], matrix[pivot, column] = matrix[pivot, column], matrix[i, column]
+            vector[i], vector[pivot] = vector[pivot], vector[i]
+        for row in range(i + 1, size):
+            factor = matrix[row, i] / matrix[i, i]
+            for column in range(i, size):
+                matrix[row, column] -= factor * matrix[i, column]
+            vector[row] -= factor * vector[i]
+    for i in range(size - 1, -1, -1):
+        for column in range(i + 1, size):
+            vector[i] -= matrix[i, column] * vector[column]
+        vector[i] /= matrix[i, i]
+
+
+@compiled
+def solve_past(packed, coupling, constant):
+    """Solve U_ij - sum_aq E[H_ia V_qj] (C U)_aq = constant_ij for U (k, K), the last panel first.
+
+    packed : E[H_ia V], one row for each (i, a), V packed as in kernels.py.
+    """
+    k, nodes = constant.shape
+    solution = np.empty((k, nodes))
+    coupled = np.empty((k, nodes))  # C U
+    matrix = np.empty((k * k, k * k))
+    right = np.empty(k * k)
+    for panel in range(nodes // k - 1, -1, -1):
+        first = panel * k
+        for i in range(k):
+            for c in range(k):
+                total = constant[i, first + c]
+                for q in range(first + k, nodes):
+                    later, stage = q // k, q % k
+                    width = (later + 1) * k
+                    entry = k * k * later * (later + 1) // 2 + stage * width + first + c
+                    for a in range(k):
+                        total += packed[i * k + a, entry] * coupled[a, q]
+                right[i * k + c] = total
+        offset, width = k * k * panel * (panel + 1) // 2, first + k
+        for i in range(k):
+            for c in range(k):
+                for n in range(k):
+                    for stage in range(k):
+                        total = 0.0
+                        for a in range(k):
+                            moment = packed[i * k + a, offset + stage * width + first + c]
+                            total += moment * coupling[a, n]
+                        matrix[i * k + c, n * k + stage] = -total
+                matrix[i * k + c, i * k + c] += 1.0
+        _solve_with_pivots(matrix, right)
+        for i in range(k):
+            for c in range(k):
+                solution[i, first + c] = right[i * k + c]
+        for a in range(k):
+            for c in range(k):
+                total = 0.0
+                for n in range(k):
+                    total += coupling[a, n] * solution[n, first + c]
+                coupled[a, first + c] = total
+    return solution
+
+
+@compiled
+def follow(gain, drive, moved):
+    """moved_im = sum_j gain_mij drive_mj, for gains (n, k, k) and drives (n, k)."""
+    count, k = drive.shape
+    for m in range(count):
+        for i in range(k):
+            total = gain[m, i, 0] * drive[m, 0]
+            for j in range(1, k):
+                total += gain[m, i, j] * drive[m, j]
+            moved[i, m] = total
+
+
+@compiled
+def fresh_change(fresh, projection):
+    """See noise.NewRows.fresh_change."""
+    new = fresh.shape[0]
+    turn = np.zeros((new, new))
+    for row in range(new - 1, 0, -1):
+        if fresh[row, row] == 0.0:
+            continue
+        for column in range(row):
+            later = 0.0
+            for n in range(row + 1, new):
+                later += fresh[row, n] * turn[n, column]
+            turn[row, column] = -(projection[row, column] + later) / fresh[row, row]
+            turn[column, row] = -turn[row, column]
+    change = np.zeros((new, new))
+    for row in range(new):
+        for column in range(row, new):
+            total = projection[row, column]
+            for n in range(new):
+                total += fresh[row, n] * turn[n, column]
+            change[row, column] = total
+    return change
