@@ -27,13 +27,14 @@ def climb(case: Case, reference: np.ndarray, ledger: Ledger, targets: tuple[floa
     outcome = Outcome(law="a power of the seconds through the last four rungs")
     settings: dict[str, tuple[int, float]] = {}
     for rtol in case.tolerances:
-        errors: list[float] = []
+        errors: dict[int, float] = {}
         for n_paths in case.paths:
             rung = _rung(case, n_paths, rtol, reference, ledger)
             settings[rung.label] = n_paths, rtol
             outcome.rungs.append(rung)
-            stalled = len(errors) > 1 and rung.error > _NO_GAIN * errors[-1] > 0
-            errors.append(rung.error)
+            half = [error for paths, error in errors.items() if 2 * paths <= n_paths][1:]
+            stalled = bool(half) and rung.error > _NO_GAIN * half[-1]
+            errors[n_paths] = rung.error
             if rung.error <= min(targets) or stalled:
                 break
     for target in targets:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_FEW = 12.0  # paths, by their participation ratio
 DIRECTION_TOLERANCE = 1e-7  # relative to the noise, below which directions are rounding errors
 
 
@@ -68,20 +69,23 @@ class NoiseBasis:
         return self.directions[:-1]
 
     def rows(
-        self, errors: np.ndarray, least: float = 0.0, active: np.ndarray | None = None
+        self,
+        errors: np.ndarray,
+        least: tuple[float, float] = (0.0, 0.0),
+        active: np.ndarray | None = None,
     ) -> NewRows:
         """Decompose the rows of new nodes.
 
         errors : sqrt(s)(w - w*), shape (paths, new).
-        least : relative to the noise, what a node must add to get a direction.
+        least : relative to the noise, what a node must add to get a direction, and the same where
+            that is made up of a few paths only.
         active : nodes that get one whatever they add, shape (new,); all by default.
         """
         new = errors.shape[1]
         label = np.full((1, new), self._noise_std)
         rest = np.vstack([self._root_probability * errors, label])
         scale = np.linalg.norm(rest[:, -1])
-        smallest = np.full(new, max(least, DIRECTION_TOLERANCE))
-        smallest[slice(None) if active is None else active] = DIRECTION_TOLERANCE
+        given = np.full(new, active is None) if active is None else active
         known, fresh = np.zeros((new, self.rank)), np.zeros((new, new))
         for _ in range(2):
             part = self.directions.T @ rest
@@ -90,7 +94,9 @@ class NoiseBasis:
         directions = np.zeros_like(rest)
         for node in range(new - 1, -1, -1):
             size = np.linalg.norm(rest[:, node])
-            if size > smallest[node] * scale:
+            few = _FEW * np.sum(rest[:, node] ** 4) > size**4
+            needed = 0.0 if given[node] else least[int(few)]
+            if size > max(needed, DIRECTION_TOLERANCE) * scale:
                 directions[:, node] = rest[:, node] / size
                 part = directions[:, node] @ rest
                 fresh[:, node] = part
