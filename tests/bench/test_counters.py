@@ -65,8 +65,8 @@ def test_counters_of_a_longer_solve_contain_those_of_a_shorter_one():
         assert work["small"][name] < work["long"][name]
         assert work["small"][name] < work["fine"][name]
         assert work["small"][name] < work["two"][name]
-    # The pilot is the same for all; per replicate and traced path the tangents cost the same. All of
-    # 256 paths are traced and 512 of 1024.
+    # The pilot is the same for all; per replicate and traced path the tangents cost the same.
+    # All of 256 paths are traced, and 512 of 1024.
     replicate = work["two"]["tangent_bytes"] - work["small"]["tangent_bytes"]
     added = work["large"]["tangent_bytes"] - work["small"]["tangent_bytes"]
     assert added == pytest.approx(1.0 * replicate, rel=0.35)
