@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from dmft.errors import InputError
+from dmft.normal import normal_quantile
 
 Array = np.ndarray
 
@@ -48,9 +49,7 @@ def normal(mean: float, std: float, probability: float = 1.0) -> Component:
         return atom(mean, probability)
 
     def quantile(u: Array) -> Array:
-        from scipy.special import ndtri
-
-        return mean + std * ndtri(u)
+        return mean + std * normal_quantile(u)
 
     return Component(probability, quantile, mean=mean, std=std)
 

@@ -248,6 +248,7 @@ def advance_tangents(
     width = past + k
     memory = np.empty((k, width))
     moved = np.empty((k, width))
+    forced = np.empty((k, k))
     for m in range(count):
         row = packed[m]
         memory[:] = 0.0
@@ -262,7 +263,11 @@ def advance_tangents(
                         memory[i, c] += factor * row[offset + c]
                 offset += columns
         root = root_variance[m]
-        forced = tangent[m] @ (root * coupling)
+        for i in range(k):
+            for j in range(k):
+                forced[i, j] = 0.0
+                for n in range(k):
+                    forced[i, j] += tangent[m, i, n] * root * coupling[n, j]
         for i in range(k):
             total = 0.0
             for j in range(k):

@@ -294,7 +294,8 @@ class Run:
         # Tangents in single precision, of the linear network in double, and some vectors per node.
         size = 8.0 if self._problem.network.code == LINEAR else 4.0
         tangents = size * STAGES**2 * panels * (panels + 1) / 2
-        excess = memory_excess(count * (tangents + 64.0 * STAGES * panels))
+        traced = self.march_type.traced_of(self._problem, count)
+        excess = memory_excess(traced * tangents + count * 64.0 * STAGES * panels)
         if excess:
             raise InputError(
                 f"given {count}, which {excess} for {panels} panels: take fewer paths and more "

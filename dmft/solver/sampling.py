@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from dmft.laws import Component
+from dmft.normal import normal_quantile
 from dmft.population import Coordinates, Stratum, strata
 from dmft.problem import Problem
 from dmft.solver.sobol import scrambled_points
@@ -152,8 +153,6 @@ def _draw(
     stratum: Stratum, count: int, generator: np.random.Generator
 ) -> tuple[Coordinates, np.ndarray, np.ndarray]:
     """Coordinates, SOBOL_DIMENSIONS columns of normal noise and shares of one stratum's paths."""
-    from scipy.special import ndtri
-
     dimensions = stratum.random_dimensions
     uniforms = scrambled_points(count, dimensions + SOBOL_DIMENSIONS, generator)
     # One draw from each of `count` equal quantiles: their midpoints would be biased alike in all.
@@ -165,7 +164,7 @@ def _draw(
         coordinates.a0,
         coordinates.b0,
     )
-    normals = ndtri(uniforms[:, dimensions:])
+    normals = normal_quantile(uniforms[:, dimensions:])
     shares = np.full(count, 1.0 / count)
     if dimensions == 0:
         wide = normals[:, :_WIDE_DIMENSIONS]

@@ -92,7 +92,16 @@ class State:
     rows : the unknowns of every committed panel; committing them again repeats the march.
     """
 
-    _may_calibrate = True
+    @classmethod
+    def _calibrates(cls, problem: Problem) -> bool:
+        """Not where all paths respond alike."""
+        return problem.network.code != LINEAR
+
+    @classmethod
+    def traced_of(cls, problem: Problem, count: int) -> int:
+        """How many of `count` paths have tangents."""
+        few = min(count, max(round(_TRACED_SHARE * count), _LEAST_TRACED))
+        return few if cls._calibrates(problem) else count
 
     def __init__(
         self,
@@ -109,11 +118,8 @@ class State:
         self.ratio = problem.sampling_ratio
         self._sample = sample
         self._workers = Workers(sample.count, pool)
-        self.calibrated = self._may_calibrate and network.code != LINEAR
-        traced = max(round(_TRACED_SHARE * sample.count), _LEAST_TRACED)
-        self.traced, self.traced_probability = sample.part(
-            min(traced, sample.count) if self.calibrated else sample.count
-        )
+        self.calibrated = self._calibrates(problem)
+        self.traced, self.traced_probability = sample.part(self.traced_of(problem, sample.count))
         self._tracers = Workers(len(self.traced), pool)
         coordinates = self.coordinates = sample.coordinates
         self.strata = sample.strata

@@ -86,7 +86,10 @@ class StochasticMarch(March):
     """
 
     cautious = False
-    _may_calibrate = False
+
+    @classmethod
+    def _calibrates(cls, problem: Problem) -> bool:
+        return False
 
     def __init__(
         self,
