@@ -15,7 +15,7 @@ import numpy as np
 from dmft.networks import LINEAR
 from dmft.solver.anderson import Anderson
 from dmft.solver.calibration import NoiseRows, row_scales
-from dmft.solver.gmres import gmres
+from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
 from dmft.solver.response import (
     NoCausalResponse,
@@ -39,7 +39,6 @@ _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 # and, if it comes from a few paths, times the residual squared. News left out change C_w by their
 # square.
 _LEAST_NEWS, _LEAST_NEWS_OF_FEW = 0.2, 0.004
-_LINEAR_TOLERANCE, _MOST_APPLICATIONS = 0.02, 20  # of the inner linear solve of a sweep
 _NOTHING = 1e-300
 
 
@@ -61,35 +60,6 @@ class Swept:
     slope: np.ndarray
     error: np.ndarray
     force: np.ndarray
-
-
-class PanelNoise:
-    """What all sweeps of a panel share: normals of known and new directions, and the known ones.
-
-    The Newton step of a sweep is inexact anyway: it reads copies in single precision.
-    """
-
-    def __init__(self, march: State, innovations: np.ndarray) -> None:
-        self.normals = np.hstack([march.noise, innovations])
-        self.single = self.normals.astype(np.float32)
-        self._root = math.sqrt(march.ratio) * np.sqrt(march.probability)[:, None]
-        self._directions = np.empty(self.single.shape, dtype=np.float32)
-        self._directions[:, :-STAGES] = self._root * march.basis.paths
-        self._moved = np.empty((STAGES, len(self.single)), dtype=np.float32)
-
-    def use(self, gain: np.ndarray, found: NewRows) -> None:
-        """Take in the paths' gains and the new directions of a sweep."""
-        self._gain, self._found = gain.astype(np.float32), found
-        self._directions[:, -STAGES:] = self._root * found.directions[:-1]
-
-    def projected(self, drive: np.ndarray) -> np.ndarray:
-        """How L follows a change of the drive / sqrt(delta), (paths, stages), first order."""
-        from dmft.solver.small_kernels import follow
-
-        follow(self._gain, drive, self._moved)
-        projection = (self._moved @ self._directions).astype(float)
-        projection[:, -STAGES:] = self._found.fresh_change(projection[:, -STAGES:])
-        return projection
 
 
 class March(State):
@@ -120,7 +90,7 @@ class March(State):
         rows = self._predicted_rows(step, stages, integration, found)
         factor = rows.inverse @ self._factor_input(rows)
         innovations = self._sample.innovations(STAGES)
-        noise = PanelNoise(self, innovations)
+        noise = PanelNoise(self.probability, self.ratio, self.noise, innovations, self.basis.paths)
         acceleration = Anderson(self._metric(error, rows))
         converged, sweep = False, 0
         while sweep < _MOST_SWEEPS and not converged:
@@ -207,11 +177,7 @@ class March(State):
     def _better_rows(
         self, panel: PanelResponse, found: NewRows, swept: Swept, noise: PanelNoise
     ) -> PanelRows:
-        """Rows for the present paths: calibrated responses, noise by one Newton step.
-
-        A change dL moves the paths by de = H C sqrt(delta) dL xi, which moves L by its projection
-        on the directions; the change of R_w in the same sweep is accounted for likewise.
-        """
+        """Rows for the present paths: calibrated responses, noise by one Newton step."""
         rows = swept.rows
         current = np.hstack([rows.known, rows.fresh])
         gain = self._gains(swept.slope, panel.coupling)
@@ -220,17 +186,9 @@ class March(State):
             tangents = NoiseRows(self.factor[1:], current, diagonal, past)
             scale = self._scales(gain, noise.normals, swept, tangents)
         diagonal, past = scale[:, None] * diagonal, scale[:, None] * past
-        noise.use(gain, found)
-
-        def defect(flat: np.ndarray) -> np.ndarray:
-            change = flat.reshape(current.shape)
-            return (change - noise.projected(noise.single @ change.T.astype(np.float32))).ravel()
-
         memory = self.force @ (past - rows.past).T + swept.force @ (diagonal - rows.diagonal).T
-        memory = (memory / math.sqrt(self.ratio)).astype(np.float32)
-        residual = np.hstack([found.known, found.fresh]) - current + noise.projected(memory)
-        step = gmres(defect, residual.ravel(), _LINEAR_TOLERANCE, _MOST_APPLICATIONS)
-        known, fresh = np.split(current + step.reshape(current.shape), [self.basis.rank], axis=1)
+        better = current + noise.newton_step(gain, found, current, memory)
+        known, fresh = np.split(better, [self.basis.rank], axis=1)
         return PanelRows(rows.step, scale, diagonal, past, known, fresh)
 
     def _gains(self, slope: np.ndarray, coupling: np.ndarray) -> np.ndarray:

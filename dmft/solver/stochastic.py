@@ -23,7 +23,8 @@ from dmft.dynamics import StochasticGradientFlow
 from dmft.errors import InputError
 from dmft.networks import DEPTH_TWO
 from dmft.problem import Problem
-from dmft.solver.march import Attempt, March, PanelNoise, Swept
+from dmft.solver.march import Attempt, March, Swept
+from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
 from dmft.solver.pilot import Plan
 from dmft.solver.replicates import Finished, Grid
