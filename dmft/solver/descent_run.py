@@ -83,7 +83,7 @@ class DescentRun(Run):
         self, count: int, index: int, rotation: np.ndarray | None, steps: int, growth: float
     ) -> Descent:
         seed = np.random.SeedSequence(self._settings.seed, spawn_key=(index,))
-        sample = Sample(self._problem, count, seed, rotation)
+        sample = Sample(self._problem, count, seed, rotation, wide=False)
         return Descent(self._problem, sample, self._pool, steps, growth)
 
     def _march_on(self, march: Descent, steps: int) -> int:

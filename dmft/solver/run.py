@@ -142,6 +142,7 @@ class Run:
 
     march_type: type[March] = March
     rows_type: type[PanelRows] = PanelRows
+    wide = True  # importance sampling of the noise, see Sample
 
     def __init__(
         self,
@@ -285,7 +286,7 @@ class Run:
     ) -> March:
         """A new march; index 0 is the pilot, replicates count from 1."""
         seed = np.random.SeedSequence(self._settings.seed, spawn_key=(index,))
-        sample = Sample(self._problem, count, seed, rotation)
+        sample = Sample(self._problem, count, seed, rotation, self.wide)
         tolerance = _SWEEP_TOLERANCE * self._settings.rtol
         self._march = self.march_type(self._problem, sample, self._pool, panels, tolerance)
         return self._march

@@ -47,8 +47,13 @@ class Sample:
         count: int,
         seed: np.random.SeedSequence,
         rotation: np.ndarray | None = None,
+        wide: bool = True,
     ) -> None:
-        """Draw `count` paths; `rotation` is orthogonal, its rows the noise directions by weight."""
+        """Draw `count` paths.
+
+        rotation : orthogonal, its rows the noise directions by weight.
+        wide : importance sampling of the first two; not where noise comes in anew all the time.
+        """
         mixture = strata(problem)
         sizes = [len(part) for part in np.array_split(np.empty(count), len(mixture))]
         edges = np.concatenate([[0], np.cumsum(sizes)])
@@ -56,7 +61,7 @@ class Sample:
         self.strata = [slice(a, b) for a, b in pairwise(edges)]
         self._generators = [np.random.default_rng(child) for child in seed.spawn(len(mixture))]
         draws = [
-            _draw(stratum, size, generator)
+            _draw(stratum, size, generator, wide)
             for stratum, size, generator in zip(mixture, sizes, self._generators, strict=True)
         ]
         self.coordinates = _join([coordinates for coordinates, _, _ in draws])
@@ -150,7 +155,7 @@ def _remove(basis: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _draw(
-    stratum: Stratum, count: int, generator: np.random.Generator
+    stratum: Stratum, count: int, generator: np.random.Generator, wide: bool
 ) -> tuple[Coordinates, np.ndarray, np.ndarray]:
     """Coordinates, SOBOL_DIMENSIONS columns of normal noise and shares of one stratum's paths."""
     dimensions = stratum.random_dimensions
@@ -166,10 +171,10 @@ def _draw(
     )
     normals = normal_quantile(uniforms[:, dimensions:])
     shares = np.full(count, 1.0 / count)
-    if dimensions == 0:
-        wide = normals[:, :_WIDE_DIMENSIONS]
-        wide *= _WIDTH
-        shares = np.exp(-0.5 * (1.0 - _WIDTH**-2) * np.sum(wide**2, axis=1))
+    if wide and dimensions == 0:
+        first = normals[:, :_WIDE_DIMENSIONS]
+        first *= _WIDTH
+        shares = np.exp(-0.5 * (1.0 - _WIDTH**-2) * np.sum(first**2, axis=1))
         shares /= shares.sum()
     return exact, normals, shares
 

@@ -352,6 +352,7 @@ class StochasticRun(Run):
 
     march_type = StochasticMarch
     rows_type = StochasticRows
+    wide = False
 
     def _start_march(
         self, count: int, index: int, rotation: np.ndarray | None, panels: int
