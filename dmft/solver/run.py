@@ -362,7 +362,11 @@ class Run:
 
     def _replay(self, march: March, pending: State) -> None:
         """Commit the saved panels again: a small part of the work of solving them."""
-        for rows in _restored(pending["panels"], self.rows_type):
+        try:
+            panels = _restored(pending["panels"], self.rows_type)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"given panels of another version: {error}", "resume") from None
+        for rows in panels:
             march.commit(rows)
         march.work = dict(pending["work"])
 

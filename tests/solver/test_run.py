@@ -169,6 +169,10 @@ def test_stop_saves_a_state_first():
         solve(Problem(), **SMALL, checkpoint=states.append, stop=lambda: True)
     assert len(states) == 1
     assert "march" in states[0]
+    for rows in states[0]["march"]["panels"].values():
+        del rows["scale"]
+    with pytest.raises(InputError, match="resume: given panels of another version"):
+        solve(Problem(), **SMALL, resume=states[0])
 
 
 def test_refusals(monkeypatch):
