@@ -66,9 +66,8 @@ def _pass(n_paths: int, panels: int) -> Record:
     shape = (n_paths, STAGES, STAGES)
     identity = np.eye(STAGES)
     panel = PanelResponse(
-        0.1 * identity, identity, 0.1 * identity, rng.standard_normal(shape),
-        rng.standard_normal(shape),
-    )  # fmt: skip
+        0.1 * identity, np.zeros((STAGES,) * 3), 0.1 * identity, rng.standard_normal(shape)
+    )
     probability, root = np.full(n_paths, 1.0 / n_paths), np.ones(n_paths)
     workers = Workers(n_paths, None)
     seconds = min(

@@ -14,12 +14,13 @@ import numpy as np
 
 from dmft.networks import LINEAR
 from dmft.solver.anderson import Anderson
-from dmft.solver.calibration import NoiseRows, row_scales
+from dmft.solver.calibration import NoiseRows, scale_growth
 from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
 from dmft.solver.response import (
     NoCausalResponse,
     PanelResponse,
+    PastResponse,
     diagonal_response,
     past_response,
 )
@@ -99,8 +100,7 @@ class March(State):
             self._solve(stages, elapsed, integration @ inverse, drive)
             previous, error = error, self._error_of(stages)
             force = (self.ratio * error + drive) @ inverse.T
-            guess = rows.diagonal / rows.scale[:, None]
-            panel = self._diagonal_response(stages, integration, guess)
+            panel = self._diagonal_response(stages, integration, rows.scale, rows.diagonal)
             found = self.basis.rows(error, least, active)
             active = active | found.active  # never given up again, or the sweeps might flicker
             swept = Swept(rows, stages.slope, error, force)
@@ -130,24 +130,21 @@ class March(State):
         self, step: float, stages: Stages, integration: np.ndarray, noise: NewRows
     ) -> PanelRows:
         """Rows for paths that keep following their last force."""
-        scaled = self._diagonal * (step / self._last_step / self._last_scale)
-        panel = self._diagonal_response(stages, integration, scaled)
         scale = np.full(STAGES, self._last_scale)
-        diagonal, past = (
-            scale[:, None] * panel.diagonal,
-            scale[:, None] * self._past_response(panel),
-        )
-        return PanelRows(step, scale, diagonal, past, noise.known, noise.fresh)
+        longer = self._diagonal * (step / self._last_step)
+        panel = self._diagonal_response(stages, integration, scale, longer)
+        past = self._past_response(panel).rows
+        return PanelRows(step, scale, panel.diagonal, past, noise.known, noise.fresh)
 
     def _diagonal_response(
-        self, stages: Stages, integration: np.ndarray, guess: np.ndarray
+        self, stages: Stages, integration: np.ndarray, scale: np.ndarray, guess: np.ndarray
     ) -> PanelResponse:
         return diagonal_response(
             self._tracers, self.traced_probability, self._traced_root_variance,
-            stages.slope[self.traced], integration, self.ratio, guess,
+            stages.slope[self.traced], integration, self.ratio, scale, guess,
         )  # fmt: skip
 
-    def _past_response(self, panel: PanelResponse) -> np.ndarray:
+    def _past_response(self, panel: PanelResponse) -> PastResponse:
         return past_response(
             self._tracers, self._tangents, self.traced_probability, self._traced_root_variance,
             panel,
@@ -181,11 +178,15 @@ class March(State):
         rows = swept.rows
         current = np.hstack([rows.known, rows.fresh])
         gain = self._gains(swept.slope, panel.coupling)
-        diagonal, past, scale = panel.diagonal, self._past_response(panel), rows.scale
+        response, scale = self._past_response(panel), rows.scale
+        diagonal, past = panel.diagonal, response.rows
         if self.calibrated and past.size:
-            tangents = NoiseRows(self.factor[1:], current, diagonal, past)
-            scale = self._scales(gain, noise.normals, swept, tangents)
-        diagonal, past = scale[:, None] * diagonal, scale[:, None] * past
+            tangents = NoiseRows(
+                self.factor[1:], current, diagonal, past, panel.changes, response.changes()
+            )
+            growth = self._scale_growth(gain, noise.normals, swept, tangents)
+            diagonal, past = tangents.rows(growth)
+            scale = scale * np.exp(growth)
         memory = self.force @ (past - rows.past).T + swept.force @ (diagonal - rows.diagonal).T
         better = current + noise.newton_step(gain, found, current, memory)
         known, fresh = np.split(better, [self.basis.rank], axis=1)
@@ -203,19 +204,29 @@ class March(State):
         self._workers.map(fill)
         return gain
 
-    def _scales(
+    def _scale_growth(
         self, gain: np.ndarray, noise: np.ndarray, swept: Swept, tangents: NoiseRows
     ) -> np.ndarray:
-        """Scales that calibrate the responses `tangents`, shape (stages,)."""
-        towards, _ = tangents.response(swept.rows.scale)
+        """By how much the logarithms of the scales grow to calibrate responses, (stages,)."""
+        rows = swept.rows
+        towards, _ = tangents.response(np.zeros(STAGES))
         towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
         along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self.ratio)
-        rows = swept.rows
-        acting = self.force @ rows.past.T + swept.force @ rows.diagonal.T
-        responding = self.force @ tangents.past.T + swept.force @ tangents.diagonal.T
-        moment = np.sum(along * (swept.error - np.einsum("mij,mj->mi", gain, acting)), axis=0)
-        reaction = np.einsum("mi,mij,mj->ij", along, gain, responding)
-        return row_scales(tangents, towards, moment, reaction, swept.rows.scale)
+        followed = (along[:, :, None] * gain).reshape(len(along), -1).T
+        of_past = (followed @ self.force).reshape(STAGES, STAGES, -1)
+        of_panel = (followed @ swept.force).reshape(STAGES, STAGES, -1)
+
+        def moved(past: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+            """Change of E[e z] for a change of the rows, whose axes are the last two."""
+            return np.asarray(
+                np.einsum("ijk,...jk->...i", of_past, past)
+                + np.einsum("ijk,...jk->...i", of_panel, diagonal)
+            )
+
+        moment = np.sum(along * swept.error, axis=0)
+        moment += moved(tangents.past - rows.past, tangents.diagonal - rows.diagonal)
+        reaction = moved(tangents.past_changes, tangents.diagonal_changes).T
+        return scale_growth(tangents, towards, moment, reaction, rows.scale)
 
     def _change(
         self,

@@ -5,7 +5,8 @@ at one node, the rows of a new panel obey (matrices over stages, A the weighted 
 inv = (1 - R_d)^(-1), C = A inv, P and H of kernels.path_responses):
     V_new = inv (delta D_new + R_p V_past),   V_nn = inv delta D_nn,
     dG_new = P (dG_start + sqrt(s) C R_p V_past),   dG_nn = P sqrt(s) A,   D = sqrt(s) Phi' dG,
-    R_d = E[H] A,   R_p = E[sqrt(s) Phi' P dG_start] + E[H C R_p V_past].
+    R_d = S E[H] A,   R_p = S (E[sqrt(s) Phi' P dG_start] + E[H C R_p V_past]),
+with S the diagonal matrix of the rows' scales, 1 unless calibrated (calibration.py).
 R_d is found by Newton; R_p solves a linear system, block triangular because V is causal.
 """
 
@@ -29,13 +30,37 @@ class NoCausalResponse(ArithmeticError):
 
 @dataclass
 class PanelResponse:
-    """Linear response inside a panel: R_d, inv = (1 - R_d)^(-1), C = A inv, and H, P per path."""
+    """Linear response inside a panel: R_d, C = A inv, and S H per path.
+
+    changes : derivatives of R_d in the logarithms of the scales, (scales, stages, stages).
+    """
 
     diagonal: np.ndarray
-    inverse: np.ndarray
+    changes: np.ndarray
     coupling: np.ndarray
     response: np.ndarray
-    tangent: np.ndarray
+
+
+@dataclass(frozen=True)
+class PastResponse:
+    """R_p, shape (stages, past nodes), and the linear system that it solves."""
+
+    rows: np.ndarray
+    moments: np.ndarray
+    coupling: np.ndarray
+
+    def changes(self) -> np.ndarray:
+        """Derivatives of R_p in the logarithms of the scales, (scales, stages, past nodes).
+
+        H and C stay as they are, though they follow R_d: a small part of the change.
+        """
+        from dmft.solver.small_kernels import solve_past
+
+        changes = np.zeros((len(self.rows), *self.rows.shape))
+        for scaled, change in enumerate(changes):
+            change[scaled] = self.rows[scaled]
+            change[:] = solve_past(self.moments, self.coupling, change)
+        return changes
 
 
 class Tangents:
@@ -88,9 +113,10 @@ def diagonal_response(
     slope: np.ndarray,
     integration: np.ndarray,
     ratio: float,
+    scale: np.ndarray,
     guess: np.ndarray,
 ) -> PanelResponse:
-    """Solve R_d = E[H(R_d)] A by Newton; `slope` is Phi', shape (paths, stages).
+    """Solve R_d = S E[H(R_d)] A by Newton; `slope` is Phi', shape (paths, stages).
 
     The equation has several roots. The causal one is connected to R_d = 0 at h = 0, and there
     1 - R_d has its spectrum in the right half plane. When `guess` leads to another root, the
@@ -109,17 +135,21 @@ def diagonal_response(
             )  # fmt: skip
 
         mean, square = workers.sums(accumulate)
-        return mean, square
+        return scale[:, None] * mean, scale[:, None, None, None] * square
 
-    diagonal = _newton_diagonal(moments, integration, ratio, guess)
-    if diagonal is None:
-        diagonal = np.zeros((k, k))
+    found = _newton_diagonal(moments, integration, ratio, guess)
+    if found is None:
+        found = np.zeros((k, k)), np.eye(k * k)
         for part in _CONTINUATION:
-            diagonal = _newton_diagonal(moments, part * integration, ratio, diagonal)
-            if diagonal is None:
+            found = _newton_diagonal(moments, part * integration, ratio, found[0])
+            if found is None:
                 raise NoCausalResponse
-    inverse = np.linalg.inv(np.eye(k) - diagonal)
-    return PanelResponse(diagonal, inverse, integration @ inverse, response, tangent)
+    diagonal, defect = found
+    rows = np.einsum("si,ij->ijs", np.eye(k), diagonal).reshape(k * k, k)
+    changes = np.linalg.solve(defect, rows).T.reshape(k, k, k)
+    coupling = integration @ np.linalg.inv(np.eye(k) - diagonal)
+    response *= scale[:, None]
+    return PanelResponse(diagonal, changes, coupling, response)
 
 
 def _newton_diagonal(
@@ -127,8 +157,11 @@ def _newton_diagonal(
     integration: np.ndarray,
     ratio: float,
     guess: np.ndarray,
-) -> np.ndarray | None:
-    """Newton for R_d from a guess; None when it fails or finds a root that is not causal."""
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Newton for R_d from a guess; None when it fails or finds a root that is not causal.
+
+    Also the derivative of R_d - S E[H(R_d)] A in R_d, as a matrix.
+    """
     k = len(integration)
     diagonal = guess
     for _ in range(_NEWTON_ITERATIONS):
@@ -139,14 +172,15 @@ def _newton_diagonal(
         size = np.abs(residual).max()
         if not np.isfinite(size):
             return None
-        if size < _NEWTON_TOLERANCE * (1.0 + np.abs(diagonal).max()):
-            causal = np.linalg.eigvals(diagonal).real.max() < 1.0
-            return diagonal if causal else None
         # dH = delta H (A inv dR inv) H while the paths stay where they are.
-        jacobian = ratio * np.einsum(
+        feedback = ratio * np.einsum(
             "iabk,ac,db,kj->ijcd", square, coupling, inverse, integration
         ).reshape(k * k, k * k)
-        step = np.linalg.solve(np.eye(k * k) - jacobian, residual.ravel())
+        defect = np.eye(k * k) - feedback
+        if size < _NEWTON_TOLERANCE * (1.0 + np.abs(diagonal).max()):
+            causal = np.linalg.eigvals(diagonal).real.max() < 1.0
+            return (diagonal, defect) if causal else None
+        step = np.linalg.solve(defect, residual.ravel())
         diagonal = diagonal + step.reshape(k, k)
     return None
 
@@ -157,12 +191,12 @@ def past_response(
     probability: np.ndarray,
     root_variance: np.ndarray,
     panel: PanelResponse,
-) -> np.ndarray:
-    """Solve for R_p, shape (stages, past nodes)."""
+) -> PastResponse:
+    """Solve for R_p."""
     count, k, _ = panel.response.shape
     nodes, used = tangents.nodes, tangents.used()
     if nodes == 0:
-        return np.zeros((k, 0))
+        return PastResponse(np.zeros((k, 0)), np.zeros((k * k, 0)), panel.coupling)
     weighted = (probability[:, None, None] * panel.response).reshape(count, k * k)
     weighted = weighted.astype(tangents.packed.dtype, copy=False)
     forcing = (probability / root_variance)[:, None] * panel.response.sum(axis=2)
@@ -177,4 +211,4 @@ def past_response(
     from dmft.solver.small_kernels import solve_past
 
     packed, constant = workers.sums(moments)
-    return np.asarray(solve_past(packed, panel.coupling, constant))
+    return PastResponse(solve_past(packed, panel.coupling, constant), packed, panel.coupling)

@@ -210,8 +210,8 @@ class StochasticMarch(March):
         rows = swept.rows
         assert isinstance(rows, StochasticRows)
         better = super()._better_rows(panel, found, swept, noise)
-        factor = panel.inverse @ self._factor_input(better)
-        batches = self._batch_rows(better, panel.inverse)
+        factor = better.inverse @ self._factor_input(better)
+        batches = self._batch_rows(better, better.inverse)
         batches[:, -STAGES:] -= self._loading
         self._residual_rows = np.hstack([factor, batches])
         last = float(np.sum(self._residual_rows[-1] ** 2))

@@ -1,52 +1,104 @@
 """Responses that obey Gaussian integration by parts exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import dmft
 from dmft.problem import Problem
-from dmft.solver.calibration import NoiseRows, row_scales
+from dmft.solver.calibration import NoiseRows, scale_growth
 from dmft.solver.kernels import panel_gains, path_responses
 from dmft.solver.march import March
 from dmft.solver.pilot import StepControl, adaptive_panels
 from dmft.solver.sampling import Sample
+from dmft.solver.state import Stages
+from dmft.solver.tableau import radau
 from dmft.theory import predict
 
 
 def _rows(generator, nodes=6, rank=5):
-    """A causal response on nodes + 3 nodes and the rows of L, as the march has them."""
+    """A causal response on nodes + 3 nodes, the rows of L, and what the march makes of them."""
     response = np.tril(-0.3 * generator.random((nodes + 3, nodes + 3)))
     noise = generator.normal(size=(nodes + 3, rank + 3))
     noise[:nodes, rank:] = 0.0
     factor = np.linalg.solve(np.eye(nodes) - response[:nodes, :nodes], noise[:nodes, :rank])
-    past, diagonal = response[nodes:, :nodes].copy(), response[nodes:, nodes:].copy()
-    return NoiseRows(factor, noise[nodes:], diagonal, past), response, noise
+    changes = np.tril(0.2 * generator.normal(size=(3, nodes + 3, nodes + 3)))[:, nodes:]
+    new = response[nodes:]
+    rows = NoiseRows(
+        factor, noise[nodes:], new[:, nodes:].copy(), new[:, :nodes].copy(),
+        changes[:, :, nodes:], changes[:, :, :nodes],
+    )  # fmt: skip
+    return rows, response, changes, noise
 
 
-def test_scaled_rows_respond_as_the_whole_matrix_does():
-    rows, response, noise = _rows(np.random.default_rng(1))
-    scale = np.array([0.9, 1.1, 1.2])
-    response[6:] *= scale[:, None]
+def test_changed_rows_respond_as_the_whole_matrix_does():
+    rows, response, changes, noise = _rows(np.random.default_rng(1))
+    growth = np.array([-0.1, 0.1, 0.2])
+    response[6:] += np.tensordot(growth, changes, 1)
     whole = response @ np.linalg.solve(np.eye(9) - response, noise)
-    found, changes = rows.response(scale)
+    found, slopes = rows.response(growth)
     assert np.allclose(found, whole[6:], atol=1e-13)
     for j, step in enumerate(1e-6 * np.eye(3)):
-        difference = (rows.response(scale + step)[0] - rows.response(scale - step)[0]) / 2e-6
-        assert np.allclose(changes[j], difference, atol=1e-8)
+        difference = (rows.response(growth + step)[0] - rows.response(growth - step)[0]) / 2e-6
+        assert np.allclose(slopes[j], difference, atol=1e-8)
 
 
-def test_row_scales_solve_their_equation():
+def test_scale_growth_solves_its_equation():
     generator = np.random.default_rng(2)
-    rows, _, _ = _rows(generator)
-    wanted = np.array([0.95, 1.05, 1.1])
-    towards, _ = rows.response(np.ones(3))
+    rows, _, _, _ = _rows(generator)
+    wanted = np.array([-0.05, 0.05, 0.1])
+    towards, _ = rows.response(np.zeros(3))
     towards /= np.linalg.norm(towards, axis=1)[:, None]
     reaction = 0.1 * generator.random((3, 3))
     moment = np.sum(towards * rows.response(wanted)[0], axis=1) - reaction @ wanted
-    start = np.ones(3)
-    assert np.allclose(row_scales(rows, towards, moment, reaction, start), wanted, atol=1e-6)
-    far = row_scales(rows, towards, moment, reaction, np.full(3, 0.5))
-    assert np.all((far >= 0.5) & (far < 0.6))
+    found = scale_growth(rows, towards, moment, reaction, np.ones(3))
+    assert np.allclose(found, wanted, atol=1e-5)
+    least = scale_growth(rows, towards, moment, reaction, np.full(3, 0.5))
+    assert np.all(least >= -1e-12)
+
+
+def _march(paths=1024, t_max=8.0, rtol=0.01, **changes):
+    problem = Problem(**changes)
+    march = March(problem, Sample(problem, paths, np.random.SeedSequence(4)), None, 8, 0.001 * rtol)
+    for _ in adaptive_panels(march, StepControl(problem, march, rtol), t_max):
+        pass
+    return march
+
+
+def test_changes_are_derivatives_in_the_scales():
+    """Finite differences; in R_p for paths whose response inside the panel is given."""
+    march = _march(paths=512)
+    slope = -np.random.default_rng(6).random((512, 3))
+    integration = radau().integration
+
+    def panel(scale):
+        return march._diagonal_response(
+            Stages(slope, slope, slope), integration, scale, march._diagonal
+        )
+
+    scale = np.array([0.9, 1.0, 1.2])
+    here = panel(scale)
+    past = march._past_response(here)
+    for j, step in enumerate(1e-5 * np.eye(3)):
+        up, down = panel(scale * np.exp(step)), panel(scale * np.exp(-step))
+        difference = (up.diagonal - down.diagonal) / 2e-5
+        assert np.allclose(here.changes[j], difference, atol=1e-8)
+        scaled = [
+            march._past_response(replace(here, response=np.exp(x)[:, None] * here.response)).rows
+            for x in (step, -step)
+        ]
+        difference = (scaled[0] - scaled[1]) / 2e-5
+        assert np.allclose(past.changes()[j], difference, atol=2e-2 * abs(difference).max())
+
+
+def test_responses_continue_from_panel_to_panel():
+    """A short panel starts with the last row; averages that are scaled only afterwards jump."""
+    march = _march(network={"init_scale": 0.01}, t_max=40.0, rtol=0.003)
+    last = march.response[-1]
+    rows = march.attempt(1e-5 * march.time).rows
+    assert abs(march.rows[-1].scale[-1] - 1.0) > 0.02
+    assert np.linalg.norm(rows.past[0] - last) < 5e-4 * np.linalg.norm(last)
 
 
 def test_gains_are_responses_times_coupling():
@@ -63,12 +115,9 @@ def test_gains_are_responses_times_coupling():
 @pytest.mark.parametrize("network", [{"init_scale": 0.1}, {"depth": 3, "init_scale": 0.5}])
 def test_identity_holds_in_the_sample(network, dynamics):
     """E[e_i z_i] = sqrt(delta) z_i (R_w R_r L)_i after every panel, where paths have moved."""
-    problem = Problem(network=network, dynamics=dynamics)
-    march = March(problem, Sample(problem, 1024, np.random.SeedSequence(4)), None, 8, 1e-5)
-    for _ in adaptive_panels(march, StepControl(problem, march, 0.01), 8.0):
-        pass
+    march = _march(network=network, dynamics=dynamics)
     found = (march.probability[:, None] * march.error).T @ march.noise
-    expected = np.sqrt(problem.sampling_ratio) * march.response @ march.factor[1:]
+    expected = np.sqrt(march.ratio) * march.response @ march.factor[1:]
     towards = expected / np.linalg.norm(expected, axis=1)[:, None]
     late = march.times[1:] > 2.0
     error = np.sum((found - expected) * towards, axis=1) / np.linalg.norm(expected, axis=1)

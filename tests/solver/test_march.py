@@ -96,8 +96,9 @@ def test_only_the_causal_root_of_the_panel_response_is_taken():
         integration = length * radau().integration
         wrong = np.diag([1.97, 1.97, 1.97])
         panel = diagonal_response(
-            workers, np.full(count, 1 / count), np.ones(count), slope, integration, ratio, wrong
-        )
+            workers, np.full(count, 1 / count), np.ones(count), slope, integration, ratio,
+            np.ones(3), wrong,
+        )  # fmt: skip
         assert np.linalg.eigvals(panel.diagonal).real.max() < 0
         assert np.allclose(
             panel.diagonal, np.tensordot(np.full(count, 1 / count), panel.response, 1) @ integration
