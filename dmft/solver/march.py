@@ -36,10 +36,9 @@ _ERROR_FLOOR = 1e-4
 # it is absolute.
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.07, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
-# What a node must add to the noise to get a direction: times residual and root of the tolerance,
-# and, if it comes from a few paths, times the residual squared. News left out change C_w by their
-# square.
-_LEAST_NEWS, _LEAST_NEWS_OF_FEW = 0.2, 0.004
+# What a node must add to the noise to get a direction, times residual and tolerance. News left out
+# are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
+_LEAST_NEWS = 20.0
 _NOTHING = 1e-300
 
 
@@ -84,7 +83,7 @@ class March(State):
         stages = self._guess(integration, elapsed)
         self._evaluate(stages, elapsed)
         error = self._error_of(stages)
-        least = self._least_news() if active is None else (np.inf, np.inf)
+        least = self._least_news() if active is None else np.inf
         active = np.zeros(STAGES, dtype=bool) if active is None else active
         found = self.basis.rows(error, least, active)
         active = active | found.active
@@ -114,17 +113,16 @@ class March(State):
         self._count(sweep)
         return Attempt(rows, sweep, self._time_error(step, stages, force, error), converged)
 
-    def _least_news(self) -> tuple[float, float]:
+    def _least_news(self) -> float:
         """What a node must add to the noise to get a direction, see `NoiseBasis.rows`.
 
         Directions that the first few moving paths define differ between samples, and with them
         all that follow, which would undo the rotation of the noise (pilot.py).
         """
         if self._law[0] == LINEAR:
-            return 0.0, 0.0
+            return 0.0
         residual = float(np.linalg.norm(self.factor[-1]) / np.linalg.norm(self.factor[0]))
-        usual = _LEAST_NEWS * math.sqrt(self._tolerance) * residual
-        return usual, max(usual, _LEAST_NEWS_OF_FEW * residual**2)
+        return _LEAST_NEWS * self._tolerance * residual
 
     def _predicted_rows(
         self, step: float, stages: Stages, integration: np.ndarray, noise: NewRows

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_FEW = 12.0  # paths, by their participation ratio
 DIRECTION_TOLERANCE = 1e-7  # relative to the noise, below which directions are rounding errors
 
 
@@ -71,14 +70,13 @@ class NoiseBasis:
     def rows(
         self,
         errors: np.ndarray,
-        least: tuple[float, float] = (0.0, 0.0),
+        least: float = 0.0,
         active: np.ndarray | None = None,
     ) -> NewRows:
         """Decompose the rows of new nodes.
 
         errors : sqrt(s)(w - w*), shape (paths, new).
-        least : relative to the noise, what a node must add to get a direction, and the same where
-            that is made up of a few paths only.
+        least : relative to the noise, what a node must add to get a direction.
         active : nodes that get one whatever they add, shape (new,); all by default.
         """
         new = errors.shape[1]
@@ -94,8 +92,7 @@ class NoiseBasis:
         directions = np.zeros_like(rest)
         for node in range(new - 1, -1, -1):
             size = np.linalg.norm(rest[:, node])
-            few = _FEW * np.sum(rest[:, node] ** 4) > size**4
-            needed = 0.0 if given[node] else least[int(few)]
+            needed = 0.0 if given[node] else least
             if size > max(needed, DIRECTION_TOLERANCE) * scale:
                 directions[:, node] = rest[:, node] / size
                 part = directions[:, node] @ rest

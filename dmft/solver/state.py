@@ -227,7 +227,7 @@ class State:
         drive = self._drive(rows, innovations)
         self._solve(stages, elapsed, coupling, drive)
         error = self._error_of(stages)
-        found = self.basis.rows(error, (np.inf, np.inf), rows.active)
+        found = self.basis.rows(error, np.inf, rows.active)
         self._advance_tangents(stages, rows, integration, inverse, coupling)
         self._advance_kernels(rows, inverse)
         force = (self.ratio * error + drive) @ inverse.T
