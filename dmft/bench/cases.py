@@ -79,7 +79,7 @@ CASES = {
             problem=Problem(network=Diagonal(init_scale=0.01)),
             first_time=1.0,
             t_max=1e4,
-            reference=_settings(32768, 4, 1e-3),
+            reference=_settings(32768, 4, 3e-3),
             paths=(1024, 2048, 2560, 3072, 4096, 8192, 16384),
             tolerances=(1e-2,),
             seeds=8,

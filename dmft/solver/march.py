@@ -34,7 +34,7 @@ _RESIDUAL_FLOOR, _LINEAR_RESIDUAL_FLOOR = 1e-4, 1e-6
 _ERROR_FLOOR = 1e-4
 # How much of the time error of the residual counts, and below which force, relative to the first,
 # it is absolute.
-_RESIDUAL_SHARE, _FORCE_FLOOR = 0.07, 1e-3
+_RESIDUAL_SHARE, _FORCE_FLOOR = 0.05, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.

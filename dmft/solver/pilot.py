@@ -19,7 +19,7 @@ from dmft.solver.tableau import STAGES
 PILOT_PATHS = 1024
 _ORDER = 4.0  # the embedded estimate falls like the fourth power of the panel's length
 _LARGEST_GROWTH, _SMALLEST_GROWTH = 4.0, 0.2
-_LARGEST_TREND = 1.5
+_LARGEST_TREND = 1.75
 _LARGEST_WEIGHT = 20.0  # mu h: beyond it the weights e^(mu h) of a panel lose digits
 _AFTER_FAILURE = 0.3
 _MANY_SWEEPS = 25.0  # panels that take more are too long: shorter ones cost less in all
