@@ -19,11 +19,12 @@ STYLES = {
     "classical": ("classical algorithm", VERMILION, "s"),
     "ensemble": ("ensemble of finite networks", GREEN, "^"),
 }
+# Hollow, of two sizes: curves that coincide stay visible.
 _COUNTERS = {
-    "nodes": ("nodes", GREY, "D"),
-    "sweeps": ("sweeps", PURPLE, "v"),
-    "tangent_flops": ("operations on tangents", BLUE, "o"),
-    "tangent_bytes": ("bytes of tangents read", VERMILION, "s"),
+    "nodes": ("nodes", GREY, "D", 9),
+    "sweeps": ("sweeps", PURPLE, "v", 5),
+    "tangent_flops": ("operations on tangents", BLUE, "o", 9),
+    "tangent_bytes": ("bytes of tangents read", VERMILION, "s", 4),
 }
 
 _VARIED = (
@@ -58,7 +59,7 @@ def draw_race(results: Record, path: Path) -> None:
     for axes in panels[count:]:
         axes.set_axis_off()
     panels[0].legend(
-        fontsize=7, loc="lower left", title="dashed, hollow: by its law", title_fontsize=7
+        fontsize=7, loc="upper right", title="dashed, hollow: by its law", title_fontsize=7
     )
     figure.savefig(path, dpi=110)
 
@@ -96,10 +97,11 @@ def draw_growth(result: Record, path: Path) -> None:
         # Panels grow with log time, so nodes and sweeps stand on a linear axis there.
         shown = ("nodes", "sweeps") if part == "by_time" else tuple(_COUNTERS)
         for counter in shown:
-            name, colour, marker = _COUNTERS[counter]
+            name, colour, marker, size = _COUNTERS[counter]
             first = 1.0 if part == "by_time" else rows[0][counter]
             y = [row[counter] / first for row in rows]
-            place.plot(x, y, marker=marker, color=colour, linewidth=1, label=name)
+            style = {"marker": marker, "markersize": size, "fillstyle": "none", "color": colour}
+            place.plot(x, y, linewidth=1, label=name, **style)
         place.set(xscale="log", xlabel=label)
         place.set_xticks(x, [f"{value:g}" for value in x])
         place.set_xticks([], minor=True)
