@@ -18,7 +18,7 @@ import numpy as np
 
 # Of a row, in all and in one sweep: early on, few paths have moved and averages are poor.
 _LARGEST_SCALE, _LARGEST_CHANGE = 2.0, 1.15
-_ITERATIONS = 3
+_ITERATIONS = 2
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 
 from dmft.solver.workers import Workers
 
-_NEWTON_TOLERANCE = 1e-12
+_NEWTON_TOLERANCE = 1e-10
 _NEWTON_ITERATIONS = 25
 _CONTINUATION = 2.0 ** np.arange(-12.0, 1.0)
 
