@@ -81,7 +81,7 @@ def solve(
     t_max : final time, in units of the flow of 1/2 |Xw - y|^2; in discrete dynamics the number of
         steps.
     n_paths : paths of the effective process in each replicate; the sampling error falls like a
-        power of it, measured between 0.8 (late times) and 1.1 (early) on the default problem.
+        power of it, measured to be 1.2 on the default problem up to 8192 paths.
     replicates : independent replicates, at least 2 for error bars.
     rtol : relative error allowed to the time discretisation of the weights, hence of excess_risk.
         A train_mse that vanishes exponentially keeps fewer digits. Unused in discrete dynamics.
