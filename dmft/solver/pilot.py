@@ -22,7 +22,8 @@ _LARGEST_GROWTH, _SMALLEST_GROWTH = 4.0, 0.2
 _LARGEST_TREND = 1.75
 _LARGEST_WEIGHT = 20.0  # mu h: beyond it the weights e^(mu h) of a panel lose digits
 _AFTER_FAILURE = 0.3
-_MANY_SWEEPS = 25.0  # panels that take more are too long: shorter ones cost less in all
+# Panels that take more sweeps per digit of rtol are too long: shorter ones cost less in all.
+_MANY_SWEEPS = 6.5
 _ACCEPTED = 2.0
 _SHORTEST = 1e-9  # relative to the time reached
 _MOST_PANELS = 1000
@@ -65,6 +66,7 @@ class StepControl:
 
     def __init__(self, problem: Problem, march: March, rtol: float) -> None:
         self._rtol = rtol
+        self._many_sweeps = _MANY_SWEEPS * np.log10(1.0 / rtol)
         self.reason = ""
         self._last: tuple[float, float] | None = None  # step and error of the last kept panel
         # The fastest rate at the start: largest data eigenvalue times the slope of the weights.
@@ -100,7 +102,7 @@ class StepControl:
                 trend = (self.step / step) * (last_error / error) ** (1.0 / _ORDER)
                 ratio *= min(_LARGEST_TREND, max(1.0, trend))
             self._last = (self.step, error)
-        ratio = min(ratio, _MANY_SWEEPS / attempt.sweeps)
+        ratio = min(ratio, self._many_sweeps / attempt.sweeps)
         self.step *= min(_LARGEST_GROWTH, max(_SMALLEST_GROWTH, ratio))
         self.step = min(self.step, self._longest)
         return accepted
