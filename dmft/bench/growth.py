@@ -35,7 +35,7 @@ def growth(ledger: Ledger, small: bool = False) -> Record:
         return {"nodes": record["nodes"], **record["work"]}
 
     ends = (1e1, 1e2, 1e3, 1e4) if not small else (1e1, 1e2, 1e3)
-    counts = (4096, 8192, 16384, 32768) if not small else (4096, 6144, 8192)
+    counts = (4096, 8192, 16384, 32768) if not small else (4096, 8192, 12288)
     tolerances = (1e-2, 3e-3, 1e-3, 3e-4) if not small else (1e-2, 3e-3, 1e-3)
     middle = 1e2
     by_time = [{"t_max": end, **counted(end, paths, 1e-3)} for end in ends]
