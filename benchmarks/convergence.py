@@ -1,9 +1,9 @@
 """How finite networks approach the mean field as their dimension d grows.
 
 A single run fluctuates around the mean field: the root mean square over runs of the relative gap
-of each kernel (`dmft.comparison.relative_gap`) closes like d^(-1/2). The mean over runs is biased
-by an amount of order 1/d; measured is the relative difference of the curves, averaged over a few
-times spaced alike in log t. Both exponents are fitted, with their uncertainties. As small networks
+of each kernel (`dmft.results.comparison.relative_gap`) closes like d^(-1/2). The mean over runs is
+biased by an amount of order 1/d; measured is the relative difference of the curves, averaged over
+a few times spaced alike in log t. Both exponents are fitted, with their uncertainties. As small networks
 also show the next order, the gap is fitted with the correction (1 + b/d)^(1/2) to the power too.
 
     python benchmarks/convergence.py -o convergence            # half an hour
@@ -27,8 +27,8 @@ import numpy as np
 from scipy.optimize import curve_fit
 
 import dmft
-from dmft.comparison import CURVES, KERNELS, relative_gap
-from dmft.interpolation import curve_at
+from dmft.results.comparison import CURVES, KERNELS, relative_gap
+from dmft.results.interpolation import curve_at
 
 T_MAX = 30.0
 RUNS = {125: 3000, 250: 1500, 500: 600, 1000: 200, 2000: 40, 4000: 10}

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 import dmft
-from dmft.interpolation import curve_at, curve_error_at
+from dmft.results.interpolation import curve_at, curve_error_at
 from dmft.theory.linear import learning_curves
 
 HERE = Path(__file__).parent

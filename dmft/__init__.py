@@ -12,16 +12,16 @@ from dmft.errors import DmftError, InputError, Interrupted, NotConverged
 from dmft.problem import Problem
 
 if TYPE_CHECKING:
-    from dmft.comparison import compare
+    from dmft.results.comparison import compare
+    from dmft.results.solution import Solution
     from dmft.simulation import Simulation, simulate
-    from dmft.solution import Solution
     from dmft.solver import solve
     from dmft.store import load, save
 
 _LAZY = {
     "Simulation": "dmft.simulation",
-    "Solution": "dmft.solution",
-    "compare": "dmft.comparison",
+    "Solution": "dmft.results.solution",
+    "compare": "dmft.results.comparison",
     "load": "dmft.store",
     "save": "dmft.store",
     "simulate": "dmft.simulation",

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.dynamics import Dynamics, GradientDescent, GradientFlow
-from dmft.networks import Diagonal
 from dmft.problem import Problem
+from dmft.problem.dynamics import Dynamics, GradientDescent, GradientFlow
+from dmft.problem.networks import Diagonal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dmft.comparison import Comparison
+    from dmft.results.comparison import Comparison
+    from dmft.results.solution import Solution
     from dmft.simulation import Simulation
-    from dmft.solution import Solution
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555"
 PURPLE, SKY = "#CC79A7", "#56B4E9"
@@ -129,7 +129,7 @@ def plot_comparison(solution: Solution, simulation: Simulation, path: str | Path
     ------
     InputError : as `dmft.compare`.
     """
-    from dmft.comparison import compare
+    from dmft.results.comparison import compare
 
     comparison = compare(solution, simulation)
     what = f"Mean field and {_ensemble(simulation).lower()}\n{comparison.verdict}"

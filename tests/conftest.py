@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dmft.config import SimulationSettings, SolverSettings
 from dmft.problem import Problem
-from dmft.simulation.result import Simulation
-from dmft.solution import Kernels, SamplePaths, Solution
+from dmft.results.simulation import Simulation
+from dmft.results.solution import Kernels, SamplePaths, Solution
+from dmft.settings import SimulationSettings, SolverSettings
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dmft.dynamics import GradientFlow
-from dmft.networks import Diagonal
 from dmft.problem import Problem
-from dmft.teachers import Gaussian
+from dmft.problem.dynamics import GradientFlow
+from dmft.problem.networks import Diagonal
+from dmft.problem.teachers import Gaussian
 
 POINTS = 20
 

@@ -53,9 +53,9 @@ def _read_rate() -> float:
 
 def _pass(n_paths: int, panels: int) -> Record:
     """Best of a few passes over random tangents."""
+    from dmft.numerics.collocation import STAGES
+    from dmft.numerics.workers import Workers
     from dmft.solver.response import PanelResponse, Tangents, past_response
-    from dmft.solver.tableau import STAGES
-    from dmft.solver.workers import Workers
 
     rng = np.random.default_rng(0)
     tangents = Tangents(n_paths, panels, STAGES, np.float32)  # as on nonlinear networks

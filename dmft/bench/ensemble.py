@@ -22,8 +22,8 @@ from dmft.bench.cases import Case
 from dmft.bench.clock import cpu_seconds
 from dmft.bench.ledger import Ledger, Record
 from dmft.bench.outcome import CURVE, Outcome, Rung
-from dmft.networks import DEPTH_TWO
 from dmft.problem import Problem
+from dmft.problem.networks import DEPTH_TWO
 
 INTEGRATORS = {"implicit": 1e-2, "explicit": 3e-4}  # and their tolerances
 _TRIALS = 1
@@ -189,7 +189,7 @@ def run(
     sequence: np.random.SeedSequence,
 ) -> np.ndarray:
     """excess_risk of one finite network at the given times."""
-    from dmft.config import SimulationSettings
+    from dmft.settings import SimulationSettings
     from dmft.simulation.coordinates import start_of
     from dmft.simulation.data import draw_data
     from dmft.simulation.flow import integrate

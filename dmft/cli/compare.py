@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dmft.cli.files import load_simulation, load_solution, prepare_figure
     from dmft.cli.output import print_json
-    from dmft.comparison import compare
     from dmft.errors import InputError
+    from dmft.results.comparison import compare
 
     if arguments.plot is not None:
         prepare_figure(arguments.plot, arguments.overwrite)

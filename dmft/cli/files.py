@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from dmft.cli.output import command
 from dmft.errors import InputError
-from dmft.solution import Solution
+from dmft.results.solution import Solution
 from dmft.store import check_output, load, read_header
 from dmft.store.schema import RUNNING
 
 if TYPE_CHECKING:
-    from dmft.simulation.result import Simulation
+    from dmft.results.simulation import Simulation
 
 _FIGURES = (".png", ".pdf", ".svg")
 

@@ -17,7 +17,7 @@ from dmft.errors import DmftError, Interrupted
 from dmft.stopping import stop_requests
 
 if TYPE_CHECKING:
-    from dmft.solution import Solution
+    from dmft.results.solution import Solution
     from dmft.solver import Progress
 
 NOT_CONVERGED = 3

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from dmft.simulation.result import Simulation
-    from dmft.solution import Solution
+    from dmft.results.simulation import Simulation
+    from dmft.results.solution import Solution
 
 _ROWS = 10
 _CURVES = ("train_mse", "excess_risk", "mean_charge", "effective_alpha")

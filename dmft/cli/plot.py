@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dmft.cli.files import prepare_figure
     from dmft.cli.output import print_json
-    from dmft.solution import Solution
+    from dmft.results.solution import Solution
     from dmft.store import load, replacing
 
     figure = arguments.output

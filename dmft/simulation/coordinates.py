@@ -1,7 +1,7 @@
 """Weights of all coordinates as functions of the accumulated force since the last restart.
 
-The formulas are those of `dmft.networks`. `force` is G, shape (d,), and `elapsed` the time tau
-since the restart. Two numbers complete the description: the force is accumulated as
+The formulas are those of `dmft.problem.networks`. `force` is G, shape (d,), and `elapsed` the
+time tau since the restart. Two numbers complete the description: the force is accumulated as
 G' = exp(-growth tau) g - damping G.
 """
 
@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.networks import DEPTH_TWO, Network
+from dmft.problem.networks import DEPTH_TWO, Network
 
 
 class Coordinates(Protocol):

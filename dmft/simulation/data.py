@@ -13,10 +13,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtr
 
-from dmft.config import SimulationSettings
 from dmft.errors import InputError
-from dmft.population import Coordinates, Stratum, strata
 from dmft.problem import Problem
+from dmft.problem.population import Coordinates, Stratum, strata
+from dmft.settings import SimulationSettings
 
 _SPARSE_DENSITY = 0.25
 # Components of one digit image; those left out hold 3 % of its variance in rare outliers.

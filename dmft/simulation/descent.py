@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmft.dynamics import SGD, GradientDescent
-from dmft.networks import LINEAR
 from dmft.problem import Problem
+from dmft.problem.dynamics import SGD, GradientDescent
+from dmft.problem.networks import LINEAR
 from dmft.simulation.data import DataSet
 from dmft.simulation.flow import IntegrationError
 

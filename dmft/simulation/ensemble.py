@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from dmft.config import SimulationSettings, SolverSettings
-from dmft.dynamics import StochasticGradientFlow, step_count, stored_steps
 from dmft.errors import InputError
-from dmft.networks import DEPTH_TWO
-from dmft.overlaps import BlockSums
-from dmft.population import strata
 from dmft.problem import Problem
+from dmft.problem.dynamics import StochasticGradientFlow, step_count, stored_steps
+from dmft.problem.networks import DEPTH_TWO
+from dmft.problem.population import strata
+from dmft.results.overlaps import BlockSums
+from dmft.results.simulation import Simulation
+from dmft.settings import SimulationSettings, SolverSettings
 from dmft.simulation.coordinates import start_of
 from dmft.simulation.data import DataSet, draw_data, sample_count
 from dmft.simulation.descent import descend
 from dmft.simulation.flow import integrate
-from dmft.simulation.result import Simulation
 
 _MEMORY_SHARE = 0.8
 

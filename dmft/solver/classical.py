@@ -12,8 +12,9 @@ It is the textbook scheme of dynamical mean-field theory, on a uniform grid t_k 
     7. mix the averages into the guess with a damping factor, and repeat until nothing changes.
 
 The recursion is explicit, so every response is strictly lower triangular. mu = 0 for a network of
-depth 2; other networks accumulate the force with a weight (see `dmft.networks`). With the linear
-model and no weight decay the scheme is the exact mean field of gradient descent with this step.
+depth 2; other networks accumulate the force with a weight (see `dmft.problem.networks`). With the
+linear model and no weight decay the scheme is the exact mean field of gradient descent with this
+step.
 
 Sources: Sompolinsky and Zippelius, Phys. Rev. B 25, 6860 (1982) for the equations; Eissfeller and
 Opper, Phys. Rev. Lett. 68, 2094 (1992) for solving them by sampled paths; Roy, Biroli, Bunin and
@@ -28,10 +29,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dmft.errors import InputError
-from dmft.networks import DEPTH_TWO, LINEAR
-from dmft.population import Coordinates, strata
 from dmft.problem import Problem
-from dmft.solution import Kernels
+from dmft.problem.networks import DEPTH_TWO, LINEAR
+from dmft.problem.population import Coordinates, strata
+from dmft.results.solution import Kernels
 
 _ROWS = 32  # time steps whose memory of the rows before is one matrix product
 
@@ -48,7 +49,7 @@ class ClassicalSolution:
     problem : what was solved.
     time : grid t_k = k step, shape (time,), in units of the flow.
     train_mse, excess_risk : curves, shape (time,).
-    kernels : two-time kernels, see `dmft.solution.Kernels`.
+    kernels : two-time kernels, see `dmft.results.solution.Kernels`.
     iterations : sweeps over the kernels that were made.
     change : relative change of the kernels in the last sweep.
     converged : whether `change` reached the tolerance.

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from dmft.dynamics import SGD, GradientDescent
-from dmft.networks import LINEAR
+from dmft.numerics.workers import Workers
 from dmft.problem import Problem
+from dmft.problem.dynamics import SGD, GradientDescent
+from dmft.problem.networks import LINEAR
 from dmft.solver.noise import NoiseBasis
 from dmft.solver.sampling import Sample
-from dmft.solver.workers import Workers
 
 
 class Diverged(ArithmeticError):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmft.dynamics import SGD, GradientDescent, step_count, stored_steps
 from dmft.errors import InputError, NotConverged
-from dmft.networks import DEPTH_TWO
 from dmft.problem import Problem
+from dmft.problem.dynamics import SGD, GradientDescent, step_count, stored_steps
+from dmft.problem.networks import DEPTH_TWO
 from dmft.solver.descent import Descent, Diverged
 from dmft.solver.pilot import PILOT_PATHS, Plan
 from dmft.solver.replicates import (

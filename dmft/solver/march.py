@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmft.networks import LINEAR
-from dmft.solver.anderson import Anderson
+from dmft.numerics.anderson import Anderson
+from dmft.numerics.collocation import STAGES, radau
+from dmft.problem.networks import LINEAR
 from dmft.solver.calibration import NoiseRows, scale_growth
 from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
@@ -25,7 +26,6 @@ from dmft.solver.response import (
     past_response,
 )
 from dmft.solver.state import NoPath, PanelRows, Stages, State
-from dmft.solver.tableau import STAGES, radau
 
 _MOST_SWEEPS = 40
 # Relative to their start, below which precision of residual and error is absolute: both may vanish.

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from dmft.solver.gmres import gmres
+from dmft.numerics.collocation import STAGES
+from dmft.numerics.gmres import gmres
 from dmft.solver.noise import NewRows
-from dmft.solver.tableau import STAGES
 
 _TOLERANCE, _MOST_APPLICATIONS = 0.02, 20  # of the linear solve
 

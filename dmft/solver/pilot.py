@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
 from dmft.solver.march import Attempt, March
-from dmft.solver.tableau import STAGES
 
 PILOT_PATHS = 1024
 _ORDER = 4.0  # the embedded estimate falls like the fourth power of the panel's length

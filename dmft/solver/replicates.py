@@ -8,15 +8,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dmft.config import SolverSettings
-from dmft.dynamics import GradientFlow, StochasticGradientFlow
-from dmft.networks import DEPTH_TWO, LINEAR
-from dmft.overlaps import BlockSums
+from dmft.numerics.collocation import STAGES, radau
 from dmft.problem import Problem
-from dmft.solution import Kernels, SamplePaths, Solution
+from dmft.problem.dynamics import GradientFlow, StochasticGradientFlow
+from dmft.problem.networks import DEPTH_TWO, LINEAR
+from dmft.results.overlaps import BlockSums
+from dmft.results.solution import Kernels, SamplePaths, Solution
+from dmft.settings import SolverSettings
 from dmft.solver.march import March
 from dmft.solver.pilot import Plan
-from dmft.solver.tableau import STAGES, radau
 
 _SHOWN_PATHS = 16
 # Time error per rtol, measured on the linear network at delta = 0.5, 1, 2; that of other networks

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmft.solver.workers import Workers
+from dmft.numerics.workers import Workers
 
 _NEWTON_TOLERANCE = 1e-10
 _NEWTON_ITERATIONS = 25

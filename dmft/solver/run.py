@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from dmft.config import SolverSettings
-from dmft.dynamics import GradientFlow, StochasticGradientFlow
 from dmft.errors import InputError, Interrupted, NotConverged
-from dmft.networks import LINEAR
+from dmft.numerics.collocation import STAGES
+from dmft.numerics.workers import thread_pool
 from dmft.problem import Problem
-from dmft.solution import Solution
+from dmft.problem.dynamics import GradientFlow, StochasticGradientFlow
+from dmft.problem.networks import LINEAR
+from dmft.results.solution import Solution
+from dmft.settings import SolverSettings
 from dmft.solver.march import Attempt, March
 from dmft.solver.pilot import PILOT_PATHS, Plan, StepControl, adaptive_panels, make_plan
 from dmft.solver.replicates import Finished, Grid, Replicates, finished, panel_grid
 from dmft.solver.sampling import Sample
 from dmft.solver.state import PanelRows
-from dmft.solver.tableau import STAGES
-from dmft.solver.workers import thread_pool
 
 _SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
 _FIRST_CAPACITY = 32  # panels the pilot's storage starts with

@@ -16,11 +16,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from dmft.laws import Component
-from dmft.normal import normal_quantile
-from dmft.population import Coordinates, Stratum, strata
+from dmft.numerics.normal import normal_quantile
+from dmft.numerics.sobol import scrambled_points
 from dmft.problem import Problem
-from dmft.solver.sobol import scrambled_points
+from dmft.problem.laws import Component
+from dmft.problem.population import Coordinates, Stratum, strata
 
 SOBOL_DIMENSIONS = 64
 _EXACT = 1e-8  # relative size of what orthogonalisation leaves that still counts as new

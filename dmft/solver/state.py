@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmft.networks import DEEP, DEPTH_TWO, LINEAR
+from dmft.numerics.collocation import STAGES, lagrange, radau
+from dmft.numerics.workers import Workers
 from dmft.problem import Problem
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.solver.noise import NoiseBasis
 from dmft.solver.response import Tangents
 from dmft.solver.sampling import Sample
-from dmft.solver.tableau import STAGES, lagrange, radau
-from dmft.solver.workers import Workers
 
 _LONGEST_GUESS = 3.0
 _SINGLE = 1e-6  # tolerance from which on tangents are stored in single precision

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from dmft.dynamics import StochasticGradientFlow
 from dmft.errors import InputError
-from dmft.networks import DEPTH_TWO
+from dmft.numerics.collocation import STAGES, lagrange, radau
 from dmft.problem import Problem
+from dmft.problem.dynamics import StochasticGradientFlow
+from dmft.problem.networks import DEPTH_TWO
 from dmft.solver.march import Attempt, March, Swept
 from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
@@ -32,7 +33,6 @@ from dmft.solver.response import PanelResponse
 from dmft.solver.run import Run
 from dmft.solver.sampling import Sample
 from dmft.solver.state import PanelRows, Stages
-from dmft.solver.tableau import STAGES, lagrange, radau
 
 _LEAST_INTENSITY = 1e-300
 _VANISHED = 1e-4  # of its start, below which an intensity has to be known absolutely

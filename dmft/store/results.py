@@ -10,8 +10,8 @@ import numpy as np
 
 from dmft.config import Config
 from dmft.errors import InputError
-from dmft.overlaps import OverlapBlocks
-from dmft.solution import Kernels, SamplePaths, Solution
+from dmft.results.overlaps import OverlapBlocks
+from dmft.results.solution import Kernels, SamplePaths, Solution
 from dmft.store.hdf5 import read_variables, write_variable, writing
 from dmft.store.header import Header, parse_header, write_header
 from dmft.store.migrate import opened
@@ -32,7 +32,7 @@ from dmft.store.schema import (
 if TYPE_CHECKING:
     import h5py
 
-    from dmft.simulation.result import Simulation
+    from dmft.results.simulation import Simulation
 
 
 def save(
@@ -151,7 +151,7 @@ def _read_solution(file: h5py.File, header: Header) -> Solution:
 
 def _read_simulation(file: h5py.File, header: Header) -> Simulation:
     # Only now: what simulates takes long to import, and most readers do not need it.
-    from dmft.simulation.result import Simulation
+    from dmft.results.simulation import Simulation
 
     return Simulation(
         problem=header.config.problem,

@@ -192,7 +192,7 @@ def _theory(config: Config, path: Path, context: Context) -> tuple[str, str]:
 
 
 def _compare(config: Config, path: Path, context: Context) -> tuple[str, str]:
-    from dmft.comparison import compare
+    from dmft.results.comparison import compare
     from dmft.store import load
 
     solution, simulation = (load(context.inputs[name]) for name in ("solve", "simulate"))

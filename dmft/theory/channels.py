@@ -12,10 +12,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from dmft.features import EmpiricalFeatures, PowerLaw
-from dmft.networks import Diagonal, Start
 from dmft.problem import Problem
-from dmft.teachers import Empirical
+from dmft.problem.features import EmpiricalFeatures, PowerLaw
+from dmft.problem.networks import Diagonal, Start
+from dmft.problem.teachers import Empirical
 
 _TAIL = 8.5  # standard deviations; beyond lies 2e-17 of a normal law
 _MOST_ATOMS = 600

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.networks import Linear
 from dmft.problem import Problem
+from dmft.problem.networks import Linear
 from dmft.theory.channels import channels_of
 from dmft.theory.penalties import AbsolutePenalty
 from dmft.theory.prediction import Prediction, fixed_point_of, predict

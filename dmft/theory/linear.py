@@ -28,12 +28,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dmft.dynamics import GradientFlow
 from dmft.errors import InputError
-from dmft.features import Isotropic
-from dmft.networks import Linear
 from dmft.problem import Problem
-from dmft.teachers import BernoulliGauss, Discrete, Empirical, Gaussian, Rademacher, Teacher
+from dmft.problem.dynamics import GradientFlow
+from dmft.problem.features import Isotropic
+from dmft.problem.networks import Linear
+from dmft.problem.teachers import BernoulliGauss, Discrete, Empirical, Gaussian, Rademacher, Teacher
 
 # Halvings of the angle towards the lower spectral edge, and Gauss nodes between two of them.
 # The finest eigenvalue resolved is about 1e-23, so every time below 1e20 is covered.

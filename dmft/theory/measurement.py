@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.interpolation import curve_at
-from dmft.simulation.result import Simulation
-from dmft.solution import Solution
+from dmft.results.interpolation import curve_at
+from dmft.results.simulation import Simulation
+from dmft.results.solution import Solution
 
 _POINTS = 60
 

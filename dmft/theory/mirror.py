@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmft.networks import DEEP, DEPTH_TWO
 from dmft.problem import Problem
+from dmft.problem.networks import DEEP, DEPTH_TWO
 from dmft.theory.channels import Channels
 
 

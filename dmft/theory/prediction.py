@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from dmft.dynamics import require_gradient_flow
 from dmft.errors import InputError
-from dmft.networks import Diagonal
 from dmft.problem import Problem
+from dmft.problem.dynamics import require_gradient_flow
+from dmft.problem.networks import Diagonal
 from dmft.theory.averages import Penalty, SmoothPenalty, Speeds
 from dmft.theory.channels import Channels, channels_of
 from dmft.theory.fixed_point import FixedPoint, solve_fixed_point

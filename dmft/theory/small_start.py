@@ -22,10 +22,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmft.dynamics import require_gradient_flow
 from dmft.errors import InputError
-from dmft.networks import DEPTH_TWO, Diagonal
 from dmft.problem import Problem
+from dmft.problem.dynamics import require_gradient_flow
+from dmft.problem.networks import DEPTH_TWO, Diagonal
 from dmft.theory.channels import Channels, gauss_legendre
 from dmft.theory.least_norm import basis_pursuit
 from dmft.theory.prediction import checked_channels

@@ -35,10 +35,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dmft.dynamics import GradientFlow, require_gradient_flow
 from dmft.errors import InputError
-from dmft.networks import DEEP, DEPTH_TWO, Diagonal
 from dmft.problem import Problem
+from dmft.problem.dynamics import GradientFlow, require_gradient_flow
+from dmft.problem.networks import DEEP, DEPTH_TWO, Diagonal
 from dmft.theory.channels import channels_of
 from dmft.theory.least_norm import basis_pursuit, minimum_l2
 from dmft.theory.prediction import Prediction, checked_channels, predict

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dmft.dynamics import require_gradient_flow
 from dmft.errors import InputError
-from dmft.networks import Diagonal
 from dmft.problem import Problem
+from dmft.problem.dynamics import require_gradient_flow
+from dmft.problem.networks import Diagonal
 from dmft.theory.least_norm import LeastNorm, basis_pursuit, minimum_l2
 from dmft.theory.prediction import Prediction, predict
 

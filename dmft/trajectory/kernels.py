@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.overlaps import OverlapBlocks
+from dmft.results.overlaps import OverlapBlocks
 from dmft.trajectory import algebra
 from dmft.trajectory.measures import Trajectory
 
@@ -89,7 +89,7 @@ def flow_length(
     Parameters
     ----------
     kernel, time, panel, weights : kernel, nodes, panel numbers and quadrature weights, as in
-        `dmft.solution.Solution` and its `Kernels`.
+        `dmft.results.solution.Solution` and its `Kernels`.
     """
     slopes = _derivative(time, panel)
     speed = np.sqrt(np.maximum(np.einsum("ti,ij,tj->t", slopes, kernel, slopes), 0.0))

@@ -16,7 +16,7 @@ import numpy as np
 from common import COLOURS, Outcome, colours, new_figure, run_alone
 from scipy.optimize import nnls
 
-from dmft.networks import Diagonal
+from dmft.problem.networks import Diagonal
 from dmft.simulation.coordinates import start_of
 from dmft.simulation.flow import integrate
 

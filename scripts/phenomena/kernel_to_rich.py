@@ -13,7 +13,7 @@ import numpy as np
 from common import COLOURS, Outcome, new_figure, run_alone
 
 import dmft
-from dmft.config import SimulationSettings
+from dmft.settings import SimulationSettings
 from dmft.simulation.coordinates import start_of
 from dmft.simulation.data import draw_data
 from dmft.simulation.flow import integrate

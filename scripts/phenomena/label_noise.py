@@ -14,7 +14,7 @@ from common import COLOURS, Outcome, new_figure, run_alone
 from scipy.optimize import linprog
 
 import dmft
-from dmft.config import SimulationSettings
+from dmft.settings import SimulationSettings
 from dmft.simulation.data import draw_data
 from dmft.simulation.descent import descend
 

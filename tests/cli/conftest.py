@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dmft.config import SolverSettings
 from dmft.errors import Interrupted
+from dmft.settings import SolverSettings
 
 
 class FakeSolver:

@@ -14,8 +14,8 @@ import pytest
 
 from dmft.cli.main import main
 from dmft.config import Config
-from dmft.population import strata
 from dmft.problem import Problem
+from dmft.problem.population import strata
 from dmft.store import locked, save, save_checkpoint
 
 

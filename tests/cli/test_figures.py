@@ -29,7 +29,7 @@ def results(inside, make_solution, make_simulation, monkeypatch):
             "agrees": answer.agrees, "time": np.array([0.0, 1.0]), "largest": float("nan"),
         },
     )  # fmt: skip
-    comparing, plotting = ModuleType("dmft.comparison"), ModuleType("dmft.plotting")
+    comparing, plotting = ModuleType("dmft.results.comparison"), ModuleType("dmft.plotting")
     comparing.compare = lambda solution, simulation: answer  # type: ignore[attr-defined]
 
     def draw(*arguments):
@@ -38,7 +38,7 @@ def results(inside, make_solution, make_simulation, monkeypatch):
 
     for name in ("plot_solution", "plot_simulation", "plot_comparison"):
         setattr(plotting, name, draw)
-    monkeypatch.setitem(sys.modules, "dmft.comparison", comparing)
+    monkeypatch.setitem(sys.modules, "dmft.results.comparison", comparing)
     monkeypatch.setitem(sys.modules, "dmft.plotting", plotting)
     return answer
 

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from dmft.config import SimulationSettings
 from dmft.errors import InputError
 from dmft.problem import Problem
+from dmft.settings import SimulationSettings
 from dmft.simulation.data import (
     draw_data,
     random_coordinates,

@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import root
 
 from dmft import InputError, Problem
-from dmft.config import SimulationSettings
-from dmft.dynamics import SGD
+from dmft.problem.dynamics import SGD
+from dmft.settings import SimulationSettings
 from dmft.simulation import simulate
 from dmft.simulation.data import DataSet, draw_data
 from dmft.simulation.descent import _batch, _gradient, descend

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from dmft.config import SimulationSettings
 from dmft.problem import Problem
+from dmft.settings import SimulationSettings
 from dmft.simulation.coordinates import start_of
 from dmft.simulation.data import draw_data
 from dmft.simulation.flow import IntegrationError, _March, integrate

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dmft
+from dmft.numerics.collocation import radau
 from dmft.problem import Problem
 from dmft.solver.calibration import NoiseRows, scale_growth
 from dmft.solver.kernels import panel_gains, path_responses
@@ -13,7 +14,6 @@ from dmft.solver.march import March
 from dmft.solver.pilot import StepControl, adaptive_panels
 from dmft.solver.sampling import Sample
 from dmft.solver.state import Stages
-from dmft.solver.tableau import radau
 from dmft.theory import predict
 
 

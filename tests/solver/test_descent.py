@@ -7,7 +7,7 @@ import pytest
 
 import dmft
 from dmft import InputError, Interrupted, NotConverged, Problem
-from dmft.dynamics import GradientDescent, stored_steps
+from dmft.problem.dynamics import GradientDescent, stored_steps
 from dmft.solver import solve
 from dmft.solver.descent import Descent
 from dmft.solver.descent_kernels import advance
@@ -26,7 +26,7 @@ def descended(problem: Problem, steps: int, paths: int = 128) -> Descent:
 
 
 def linear_curves(
-    dynamics: GradientDescent | dmft.dynamics.SGD, ratio: float, noise: float, steps: int
+    dynamics: GradientDescent | dmft.problem.dynamics.SGD, ratio: float, noise: float, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """train_mse and excess_risk of the linear model: a Volterra equation over the spectrum.
 
@@ -73,7 +73,7 @@ def test_linear_model_is_exact(dynamics, ratio):
 
 def test_the_linear_curves_see_every_term():
     """The reference itself: N = 0 is gradient descent, and each noise term raises it."""
-    of = dmft.dynamics
+    of = dmft.problem.dynamics
     still = linear_curves(of.GradientDescent(step_size=0.1), 0.5, 0.3, 20)
     full = linear_curves(of.SGD(step_size=0.1, batch_fraction=1.0), 0.5, 0.3, 20)
     np.testing.assert_array_equal(still, full)

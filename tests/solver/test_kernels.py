@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from dmft.numerics.collocation import radau
 from dmft.solver import kernels
-from dmft.solver.tableau import radau
 
 K = 3
 

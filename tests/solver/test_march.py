@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from dmft.numerics.collocation import radau
+from dmft.numerics.workers import Workers
 from dmft.problem import Problem
 from dmft.solver.march import March
 from dmft.solver.response import diagonal_response
 from dmft.solver.sampling import Sample
-from dmft.solver.tableau import radau
-from dmft.solver.workers import Workers
 from dmft.theory.linear import learning_curves
 
 

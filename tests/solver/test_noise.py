@@ -6,9 +6,9 @@ from scipy.stats import kstest
 
 from dmft.config import parse_config
 from dmft.problem import Problem
+from dmft.problem.teachers import Gaussian
 from dmft.solver.noise import NoiseBasis
 from dmft.solver.sampling import Sample
-from dmft.teachers import Gaussian
 
 
 def smooth_errors(count, times, seed=0):

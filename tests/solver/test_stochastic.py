@@ -7,10 +7,10 @@ import pytest
 
 import dmft
 from dmft import InputError, Interrupted, Problem
+from dmft.numerics.collocation import STAGES, radau
 from dmft.solver import solve
 from dmft.solver.sampling import Sample
 from dmft.solver.stochastic import StochasticMarch
-from dmft.solver.tableau import STAGES, radau
 from dmft.theory.linear import marchenko_pastur
 
 FLOW = {"kind": "stochastic-gradient-flow", "step_size": 0.05, "batch_fraction": 0.05}

@@ -6,8 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-from dmft.config import Config, SolverSettings
+from dmft.config import Config
 from dmft.errors import DmftError, InputError
+from dmft.settings import SolverSettings
 from dmft.store import load, load_checkpoint, read_header, save, save_checkpoint
 
 STATE = {

@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from dmft.config import Config, SimulationSettings, SolverSettings
+from dmft.config import Config
 from dmft.errors import InputError
 from dmft.problem import Problem
+from dmft.settings import SimulationSettings, SolverSettings
 from dmft.store import describe, load, read_header, save
 
 
@@ -182,7 +183,7 @@ def _datasets(group):
 def test_blocks_open_in_xarray_with_the_axes_of_the_kernels(tmp_path, make_simulation):
     import xarray
 
-    from dmft.overlaps import OverlapBlocks
+    from dmft.results.overlaps import OverlapBlocks
 
     stack = np.ones((2, 9, 9))
     blocks = OverlapBlocks(weights=stack, parameters=2 * stack, sizes=np.array([2, 1]))

@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import linprog
 
 import dmft
-from dmft.config import SimulationSettings
+from dmft.settings import SimulationSettings
 from dmft.simulation.coordinates import start_of
 from dmft.simulation.data import draw_data
 from dmft.simulation.flow import integrate

@@ -7,7 +7,7 @@ import pytest
 
 import dmft
 from dmft.errors import InputError
-from dmft.overlaps import BlockSums
+from dmft.results.overlaps import BlockSums
 from dmft.store import load, save
 from dmft.theory import linear
 from dmft.trajectory import algebra

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dmft
-from dmft.interpolation import curve_at, curve_error_at
+from dmft.results.interpolation import curve_at, curve_error_at
 
 Pair = tuple[np.ndarray, np.ndarray]
 

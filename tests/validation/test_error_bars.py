@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom, t
 
 import dmft
-from dmft.interpolation import curve_at, curve_error_at
+from dmft.results.interpolation import curve_at, curve_error_at
 
 REPLICATES = 4
 QUANTILE = t.ppf(0.95, REPLICATES - 1)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import dmft
+from dmft.numerics.collocation import STAGES
 from dmft.solver.march import March
 from dmft.solver.pilot import StepControl, adaptive_panels
 from dmft.solver.sampling import Sample
-from dmft.solver.tableau import STAGES
 from dmft.theory.linear import learning_curves
 
 SETTINGS = {

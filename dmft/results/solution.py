@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dmft.config import SolverSettings
 from dmft.errors import InputError
-from dmft.overlaps import OverlapBlocks
 from dmft.problem import Problem
+from dmft.results.overlaps import OverlapBlocks
+from dmft.settings import SolverSettings
 
 if TYPE_CHECKING:
     from dmft.trajectory import Trajectory
@@ -123,7 +123,7 @@ class Solution:
         ------
         InputError : an unknown curve, one that this solution does not have, or a time outside.
         """
-        from dmft.interpolation import curve_at, curve_error_at
+        from dmft.results.interpolation import curve_at, curve_error_at
 
         curves = ["train_mse", "excess_risk", "mean_charge", "effective_alpha"]
         curves += [f"{curve}_stderr" for curve in curves]
@@ -178,7 +178,7 @@ class Solution:
             last = np.append(np.flatnonzero(np.diff(self.panel)), len(self.time) - 1)
             change = np.eye(len(self.time))[last]
         else:
-            from dmft.interpolation import interpolation_matrix
+            from dmft.results.interpolation import interpolation_matrix
 
             if self.problem.dynamics.discrete:
                 self._check_steps(times)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmft.solver.gmres import gmres
+from dmft.numerics.gmres import gmres
 
 
 @pytest.mark.parametrize("size", [1, 5, 40])

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from dmft.errors import InputError
-from dmft.laws import Component, Values, Weights, atom, check_same_length, discrete, normal
+from dmft.problem.laws import Component, Values, Weights, atom, check_same_length, discrete, normal
 from dmft.validation import Settings, default_kind, register_kinds
 
 

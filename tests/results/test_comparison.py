@@ -9,15 +9,15 @@ from functools import cache
 import numpy as np
 import pytest
 
-from dmft.comparison import SIGNIFICANCE, compare, relative_gap
-from dmft.config import SimulationSettings, SolverSettings
 from dmft.errors import InputError
+from dmft.numerics.collocation import radau
 from dmft.problem import Problem
+from dmft.results.comparison import SIGNIFICANCE, compare, relative_gap
+from dmft.results.simulation import Simulation
+from dmft.results.solution import Kernels, Solution
+from dmft.settings import SimulationSettings, SolverSettings
 from dmft.simulation import simulate
-from dmft.simulation.result import Simulation
-from dmft.solution import Kernels, Solution
 from dmft.solver import solve
-from dmft.solver.tableau import radau
 from dmft.theory import linear
 
 LINEAR = Problem(sampling_ratio=0.5, noise_std=0.3, network={"kind": "linear"})

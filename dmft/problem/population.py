@@ -13,10 +13,10 @@ from itertools import product
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.laws import Component, as_single
-from dmft.networks import DEEP
 from dmft.problem import Problem
-from dmft.teachers import Empirical, rank_of
+from dmft.problem.laws import Component, as_single
+from dmft.problem.networks import DEEP
+from dmft.problem.teachers import Empirical, rank_of
 
 _MOST_STRATA = 8
 

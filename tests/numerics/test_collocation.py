@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from dmft.solver.tableau import lagrange, radau
+from dmft.numerics.collocation import lagrange, radau
 
 
 @pytest.mark.parametrize("stages", [1, 3, 5])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from dmft.dynamics import Dynamics, GradientFlow, StochasticGradientFlow
 from dmft.errors import InputError
-from dmft.features import Features, Isotropic
-from dmft.networks import Diagonal, Network
-from dmft.teachers import BernoulliGauss, Empirical, Teacher
+from dmft.problem.dynamics import Dynamics, GradientFlow, StochasticGradientFlow
+from dmft.problem.features import Features, Isotropic
+from dmft.problem.networks import Diagonal, Network
+from dmft.problem.teachers import BernoulliGauss, Empirical, Teacher
 from dmft.validation import Settings
 
 

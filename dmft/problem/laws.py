@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from dmft.errors import InputError
-from dmft.normal import normal_quantile
+from dmft.numerics.normal import normal_quantile
 
 Array = np.ndarray
 

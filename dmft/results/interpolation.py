@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dmft.errors import InputError
-from dmft.solver.tableau import lagrange
+from dmft.numerics.collocation import lagrange
 
 _ROUNDING = 1e-12  # a time may pass the end by this much of it
 

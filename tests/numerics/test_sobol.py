@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import qmc
 
-from dmft.solver.sobol import MOST_DIMENSIONS, direction_vectors, points, scrambled_points
+from dmft.numerics.sobol import MOST_DIMENSIONS, direction_vectors, points, scrambled_points
 
 
 def test_bare_points_are_those_of_scipy():

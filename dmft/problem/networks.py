@@ -18,8 +18,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from dmft.errors import InputError
-from dmft.laws import Component, atom
-from dmft.teachers import Law
+from dmft.problem.laws import Component, atom
+from dmft.problem.teachers import Law
 from dmft.validation import Settings, default_kind, register_kinds
 
 LINEAR, DEPTH_TWO, DEEP = 0, 1, 2

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from dmft.laws import Component, atom, check_same_length, discrete
-from dmft.laws import Weights as Shares
+from dmft.problem.laws import Component, atom, check_same_length, discrete
+from dmft.problem.laws import Weights as Shares
 from dmft.validation import Settings, default_kind, register_kinds
 
 Variances = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import ndtri
 
-from dmft.normal import normal_quantile
+from dmft.numerics.normal import normal_quantile
 
 
 def test_sixteen_digits_everywhere():

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from dmft.errors import InputError
-from dmft.interpolation import (
+from dmft.numerics.collocation import radau
+from dmft.problem import Problem
+from dmft.results.interpolation import (
     curve_at,
     curve_error_at,
     interpolation_matrix,
     kernel_at,
     kernel_error_at,
 )
-from dmft.problem import Problem
-from dmft.solver.tableau import radau
 from dmft.theory.linear import (
     correlation_error,
     correlation_residual,

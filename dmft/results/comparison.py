@@ -28,9 +28,9 @@ import numpy as np
 from scipy.stats import t as student
 
 from dmft.errors import InputError
-from dmft.interpolation import curve_at, curve_error_at, kernel_at, kernel_error_at
-from dmft.simulation.result import Simulation
-from dmft.solution import Solution
+from dmft.results.interpolation import curve_at, curve_error_at, kernel_at, kernel_error_at
+from dmft.results.simulation import Simulation
+from dmft.results.solution import Solution
 
 CURVES = ("train_mse", "excess_risk")
 CHARGES = ("mean_charge", "effective_alpha")  # where both sides have them

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from dmft.config import SimulationSettings
-from dmft.overlaps import OverlapBlocks
 from dmft.problem import Problem
+from dmft.results.overlaps import OverlapBlocks
+from dmft.settings import SimulationSettings
 
 if TYPE_CHECKING:
     from dmft.trajectory import Trajectory

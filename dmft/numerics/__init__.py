@@ -1,0 +1,1 @@
+"""Numerical tools, free of the package: collocation, accelerators, sampling, threads."""

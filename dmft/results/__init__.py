@@ -1,0 +1,1 @@
+"""What solves and simulations leave behind, and what is read off it."""
