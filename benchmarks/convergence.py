@@ -4,7 +4,8 @@ A single run fluctuates around the mean field: the root mean square over runs of
 of each kernel (`dmft.results.comparison.relative_gap`) closes like d^(-1/2). The mean over runs is
 biased by an amount of order 1/d; measured is the relative difference of the curves, averaged over
 a few times spaced alike in log t. Both exponents are fitted, with their uncertainties. As small
-networks also show the next order, the gap is fitted with the correction (1 + b/d)^(1/2) to the power too.
+networks also show the next order, the gap is fitted with the correction (1 + b/d)^(1/2) to the
+power too.
 
     python benchmarks/convergence.py -o convergence            # half an hour
     python benchmarks/convergence.py --quick -o convergence    # one minute
