@@ -1,4 +1,4 @@
-"""How the weights move: gradient flow, gradient descent, mini-batch SGD and the flow it tends to.
+"""How the weights move: gradient flow, descent by steps, mini-batch SGD and the flow it tends to.
 
 The loss is 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2. In discrete dynamics time counts
 steps; that of a flow is step_size times the number of steps.
@@ -9,14 +9,21 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dmft.errors import InputError
+from dmft.problem.optimisers import (
+    Adagrad,
+    Adam,
+    AdamW,
+    Fraction,
+    Memory,
+    RMSprop,
+    Sampling,
+    StepSize,
+)
+from dmft.problem.schedules import Constant, Schedule
 from dmft.validation import Settings, default_kind, register_kinds
-
-StepSize = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Sampling = Literal["independent", "without-replacement", "with-replacement"]
 
 Curve = TypeVar("Curve", float, np.ndarray)
 
@@ -32,10 +39,30 @@ class GradientFlow(Settings):
     weight_decay: float = Field(0.0, ge=0)
 
 
-class GradientDescent(Settings):
-    """Gradient descent with a fixed step: parameters <- parameters - step_size * gradient."""
+class _Descent(Settings):
+    """What descent by steps along the gradient shares, as in torch.optim.SGD.
+
+    momentum : beta of m <- beta m + gradient, p <- p - step_size m, for every parameter p of
+        (u, v) with the decay in its gradient.
+    nesterov : p <- p - step_size (gradient + beta m) instead.
+    schedule : factor of the step size over the steps.
+    """
 
     discrete: ClassVar[bool] = True
+
+    momentum: Memory = 0.0
+    nesterov: bool = False
+    schedule: Schedule = Constant()
+
+    @model_validator(mode="after")
+    def _momentum_first(self) -> _Descent:
+        if self.nesterov and self.momentum == 0.0:
+            raise InputError("given true with momentum 0, needs momentum > 0", "nesterov")
+        return self
+
+
+class GradientDescent(_Descent):
+    """Gradient descent: parameters <- parameters - step_size * gradient."""
 
     kind: Literal["gradient-descent"] = "gradient-descent"
     step_size: StepSize = 0.1
@@ -72,10 +99,8 @@ class _MiniBatches(Settings):
         return (kept * train_mse + self.label_noise_std**2) / q
 
 
-class SGD(_MiniBatches):
-    """Mini-batch stochastic gradient descent with a fixed step."""
-
-    discrete: ClassVar[bool] = True
+class SGD(_MiniBatches, _Descent):
+    """Mini-batch stochastic gradient descent."""
 
     kind: Literal["sgd"] = "sgd"
 
@@ -93,7 +118,14 @@ class StochasticGradientFlow(_MiniBatches):
 
 
 Dynamics = Annotated[
-    GradientFlow | GradientDescent | SGD | StochasticGradientFlow,
+    GradientFlow
+    | GradientDescent
+    | SGD
+    | StochasticGradientFlow
+    | Adam
+    | AdamW
+    | RMSprop
+    | Adagrad,
     Field(discriminator="kind"),
     default_kind("gradient-flow"),
 ]

@@ -5,17 +5,27 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from dmft.errors import InputError
-from dmft.problem.dynamics import Dynamics, GradientFlow, StochasticGradientFlow
+from dmft.problem.dynamics import (
+    SGD,
+    Dynamics,
+    GradientDescent,
+    GradientFlow,
+    StochasticGradientFlow,
+)
 from dmft.problem.features import Features, Isotropic
+from dmft.problem.labels import Labels, LinearLabels, PoissonLabels
+from dmft.problem.losses import Hinge, Logistic, Loss, Poisson, Squared
 from dmft.problem.networks import Diagonal, Network
+from dmft.problem.schedules import Constant
 from dmft.problem.teachers import BernoulliGauss, Empirical, Teacher
 from dmft.validation import Settings
 
 
 class Problem(Settings):
-    """Learning y = X w* + eps by a diagonal network, in the limit n, d -> infinity.
+    """Learning labels of h* = X w* by a diagonal network, in the limit n, d -> infinity.
 
-    X has independent entries of mean 0 and variance s_j/d in column j; eps ~ N(0, noise_std^2).
+    X has independent entries of mean 0 and variance s_j/d in column j. The labels are
+    y = h* + eps with eps ~ N(0, noise_std^2) unless `labels` says otherwise.
 
     Parameters
     ----------
@@ -24,7 +34,9 @@ class Problem(Settings):
     teacher : law of w*_j.
     network : parametrisation of w and its start.
     features : law of the feature variances s_j.
-    dynamics : gradient flow, gradient descent or SGD, and the weight decay.
+    loss : l(h, y) of one sample with prediction h = (X w)_i; L = sum_i l(h_i, y_i).
+    labels : law of a label given h*.
+    dynamics : gradient flow, gradient descent, SGD or an adaptive optimiser, and the weight decay.
 
     Examples
     --------
@@ -38,6 +50,8 @@ class Problem(Settings):
     teacher: Teacher = BernoulliGauss()
     network: Network = Diagonal()
     features: Features = Isotropic()
+    loss: Loss = Squared()
+    labels: Labels = LinearLabels()
     dynamics: Dynamics = GradientFlow()
 
     @model_validator(mode="after")
@@ -57,3 +71,78 @@ class Problem(Settings):
                 "dynamics.kind",
             )
         return self
+
+    @model_validator(mode="after")
+    def _labels_of_loss(self) -> Problem:
+        """Refuse labels for which the loss has no meaning."""
+        allowed = ""
+        if isinstance(self.loss, Hinge | Logistic) and not self.labels.signs:
+            allowed = "sign, logit, random"
+        if isinstance(self.loss, Poisson) and not isinstance(self.labels, PoissonLabels):
+            allowed = "poisson"
+        if allowed:
+            raise InputError(
+                f"given '{self.labels.kind}' with loss '{self.loss.kind}', allowed: {allowed}",
+                "labels.kind",
+            )
+        fresh = getattr(self.dynamics, "label_noise_std", 0.0)
+        if fresh and (self.labels.signs or isinstance(self.loss, Poisson)):
+            raise InputError(
+                f"given {fresh:g} with labels '{self.labels.kind}' and loss '{self.loss.kind}', "
+                "noise on labels needs real ones",
+                "dynamics.label_noise_std",
+            )
+        if isinstance(self.dynamics, StochasticGradientFlow) and not self.regression:
+            raise InputError(
+                f"given '{self.dynamics.kind}' with loss '{self.loss.kind}' and labels "
+                f"'{self.labels.kind}', its noise is known for the squared loss of linear labels; "
+                "other losses have 'sgd'",
+                "dynamics.kind",
+            )
+        return self
+
+    @property
+    def regression(self) -> bool:
+        """Squared loss of linear labels, where the residual is a linear functional."""
+        return isinstance(self.loss, Squared) and isinstance(self.labels, LinearLabels)
+
+
+def require_squared(problem: Problem) -> None:
+    """Refuse what is known for the squared loss of linear labels only.
+
+    Raises
+    ------
+    InputError : another loss or other labels.
+    """
+    if not problem.regression:
+        what, given = (
+            ("labels.kind", problem.labels.kind)
+            if isinstance(problem.loss, Squared)
+            else ("loss.kind", problem.loss.kind)
+        )
+        raise InputError(
+            f"given '{given}', known here for the squared loss of linear labels", f"problem.{what}"
+        )
+
+
+def require_plain_steps(problem: Problem) -> None:
+    """Refuse optimisers with memory and schedules, where only plain steps are known.
+
+    Raises
+    ------
+    InputError : momentum, an adaptive optimiser or a schedule.
+    """
+    dynamics = problem.dynamics
+    if not dynamics.discrete:
+        return
+    if not isinstance(dynamics, GradientDescent | SGD):
+        raise InputError(
+            f"given '{dynamics.kind}', allowed: gradient-descent, sgd", "dynamics.kind"
+        )
+    if dynamics.momentum:
+        raise InputError(f"given {dynamics.momentum:g}, must be 0 here", "dynamics.momentum")
+    if dynamics.schedule != Constant():
+        raise InputError(
+            f"given '{dynamics.schedule.kind}', must be constant without warm-up here",
+            "dynamics.schedule",
+        )

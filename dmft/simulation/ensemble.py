@@ -15,6 +15,7 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import StochasticGradientFlow, step_count, stored_steps
 from dmft.problem.networks import DEPTH_TWO
 from dmft.problem.population import strata
+from dmft.problem.problem import require_plain_steps, require_squared
 from dmft.results.overlaps import BlockSums
 from dmft.results.simulation import Simulation
 from dmft.settings import SimulationSettings, SolverSettings
@@ -89,6 +90,8 @@ def simulate(
     settings = SimulationSettings(**given)
     ends: dict[str, Any] = {"t_max": t_max}
     t_max = SolverSettings(**ends).t_max
+    require_squared(problem)
+    require_plain_steps(problem)
     _check_dynamics(problem)
     if problem.dynamics.discrete:
         time = _steps(problem, settings.points, t_max, times)

@@ -19,6 +19,7 @@ from dmft.numerics.workers import thread_pool
 from dmft.problem import Problem
 from dmft.problem.dynamics import GradientFlow, StochasticGradientFlow
 from dmft.problem.networks import LINEAR
+from dmft.problem.problem import require_plain_steps, require_squared
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
 from dmft.solver.march import Attempt, March
@@ -120,6 +121,8 @@ def solve(
     )  # fmt: skip
     if threads is not None and threads < 1:
         raise InputError(f"given {threads}, must be at least 1", "threads")
+    require_squared(problem)
+    require_plain_steps(problem)
     with thread_pool(threads) as pool:
         run = _run_type(problem)
         callbacks = (progress, checkpoint, checkpoint_seconds, stop)

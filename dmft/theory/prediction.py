@@ -21,6 +21,7 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
 from dmft.problem.networks import Diagonal
+from dmft.problem.problem import require_squared
 from dmft.theory.averages import Penalty, SmoothPenalty, Speeds
 from dmft.theory.channels import Channels, channels_of
 from dmft.theory.fixed_point import FixedPoint, solve_fixed_point
@@ -89,6 +90,7 @@ def predict(problem: Problem, near: Prediction | None = None) -> Prediction:
     interpolation 0.102693 0.030089
     """
     require_gradient_flow(problem.dynamics)
+    require_squared(problem)
     channels = checked_channels(problem)
     if problem.noise_std == 0.0 and _size(problem, channels) == 0.0:
         return _nothing(problem, channels)

@@ -26,6 +26,7 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
 from dmft.problem.networks import DEPTH_TWO, Diagonal
+from dmft.problem.problem import require_squared
 from dmft.theory.channels import Channels, gauss_legendre
 from dmft.theory.least_norm import basis_pursuit
 from dmft.theory.prediction import checked_channels
@@ -41,6 +42,7 @@ def small_start_rate(problem: Problem) -> float:
         power of alpha.
     """
     require_gradient_flow(problem.dynamics)
+    require_squared(problem)
     channels = checked_channels(problem)
     product = channels.a0 * channels.b0
     if not isinstance(problem.network, Diagonal) or problem.network.code != DEPTH_TWO:

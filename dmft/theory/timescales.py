@@ -39,6 +39,7 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import GradientFlow, require_gradient_flow
 from dmft.problem.networks import DEEP, DEPTH_TWO, Diagonal
+from dmft.problem.problem import require_squared
 from dmft.theory.channels import channels_of
 from dmft.theory.least_norm import basis_pursuit, minimum_l2
 from dmft.theory.prediction import Prediction, checked_channels, predict
@@ -62,6 +63,7 @@ def learning_time(problem: Problem) -> float:
     InputError : random starts, or |init_u| = |init_v|, or a teacher that is zero.
     """
     require_gradient_flow(problem.dynamics)
+    require_squared(problem)
     law = checked_channels(problem)
     if np.ptp(law.a0) > 0 or np.ptp(law.b0) > 0:
         raise InputError(
@@ -141,6 +143,7 @@ def drifting_risk(problem: Problem, time: ArrayLike) -> np.ndarray:
     InputError : no weight decay, delta >= 1, or a network without init_scale.
     """
     require_gradient_flow(problem.dynamics)
+    require_squared(problem)
     times = np.asarray(time, dtype=float)
     _check_drifts(problem)
     found: list[Prediction] = []
@@ -189,6 +192,7 @@ def grokking(problem: Problem) -> Grokking:
     InputError : as `drifting_risk`; a depth other than 2; a start too small for a delay.
     """
     require_gradient_flow(problem.dynamics)
+    require_squared(problem)
     from scipy.optimize import brentq
 
     _check_drifts(problem)

@@ -11,6 +11,7 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
 from dmft.problem.networks import Diagonal
+from dmft.problem.problem import require_squared
 from dmft.theory.least_norm import LeastNorm, basis_pursuit, minimum_l2
 from dmft.theory.prediction import Prediction, predict
 
@@ -47,6 +48,7 @@ def trade_off(problem: Problem, init_scale: ArrayLike | None = None) -> TradeOff
     InputError : delta >= 1 or weight decay (no family of interpolators), or a linear network.
     """
     require_gradient_flow(problem.dynamics)
+    require_squared(problem)
     if not isinstance(problem.network, Diagonal):
         raise InputError("given a linear network, whose limit does not depend on its start",
                          "problem.network")  # fmt: skip
