@@ -123,7 +123,7 @@ def _exchanges(
             slot = Slot(name, _axis_first(own, region), part)
             terms.append(Term(slot, float(sign * exchange.first[3])))
             text += f" {'+' if terms[-1].weight > 0 else '-'} sum of {slot} along all other axes"
-            means &= any(s.axes == {own} and s.places is None for s in shifts[name])
+            means &= any(s.places is None for s in shifts[name])
         first, second = exchange.first[0], exchange.second[0]
         rows = (shapes[first][exchange.first[1]],)
         certainty = CROSS_ENTROPY if exact.get(first) or exact.get(second) else ANY_LOSS

@@ -192,12 +192,13 @@ def _view(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
                 if masked and len(before) > 1:
                     fits = False
             elif inside:
-                # Merged from several axes: constant along a part of them cannot be told.
                 real = [a for a in new if x.shape[a] != 1]
                 if [after[a] for a in own] == [x.shape[a] for a in real]:
                     axes |= {r for o, r in zip(own, real, strict=True) if o in shift.axes}
-                else:
+                elif masked:
                     fits = False
+                else:  # merged: what is constant along all of the axes is so along some
+                    axes |= set(real)
             if masked:
                 masks.append((own, [a for a in new if x.shape[a] != 1]))
         if not fits:

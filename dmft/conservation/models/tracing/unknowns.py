@@ -15,6 +15,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+_LARGEST_BLOCK = 64
+
 Part = tuple[Fraction, np.ndarray]  # coefficient, ids
 
 
@@ -232,6 +234,8 @@ class _Reduced:
         known: dict[tuple, list[list[int]]] = {}  # type: ignore[type-arg]
         for equations in blocks.values():
             own = sorted({i for line, _ in equations for i in line})
+            if len(own) > _LARGEST_BLOCK:  # taken for zero: laws may be lost, none is wrong
+                continue
             place = {i: n for n, i in enumerate(own)}
             form = tuple((tuple(place[i] for i in line), w) for line, w in equations)
             if (len(own), form) not in known:
