@@ -152,7 +152,12 @@ def law_of(family: Family, shapes: dict[str, tuple[int, ...]], certainty: str) -
         )  # fmt: skip
     count = len(first.places)
     alone = all(p.axes == () for p in family.pieces) or count == 1
-    kind = "scale" if alone else "norms" if len(family.pieces) == 1 else "channels"
+    several = list(dict.fromkeys(_place(p.name) for p in family.pieces))
+    kind = "scale" if alone else "norms" if len(several) == 1 else "channels"
+    if kind == "channels" and len(several) == 2:
+        kind, between = "neurons", "-".join(several)
+    elif kind == "channels":
+        between = several[0]
     return ModelLaw(
         f"{kind} {between}", _formula(family, shapes), "squares", terms, (count,), count, certainty
     )

@@ -20,7 +20,7 @@ _OUTPUTS_LEFT_OUT = (
     "past_key_values", "hidden_states", "attentions", "decoder_hidden_states",
     "decoder_attentions", "cross_attentions", "encoder_hidden_states", "encoder_attentions",
 )  # fmt: skip
-_NO_MUTATION = ("batch_norm",)  # running statistics only
+_NO_MUTATION = ("batch_norm", "rrelu_with_noise")  # running statistics and noise only
 
 
 class NotTraced(Exception):
@@ -187,6 +187,8 @@ class _Recorder:
         if op == "arbitrary" or not all(_covers(one, target) for one in aliases):
             every = [target, *[one for one in aliases if one is not target]]
             inputs = [*arguments, [self.values[id(one)] for one in every]]
+            known = {id(one) for one in every}
+            every += [one for one in _tensors(out) if id(one) not in known]
             outputs = [self.enter(one, "dependent") for one in every]
             self.trace.nodes.append(Node("arbitrary", inputs, outputs))
             return True

@@ -67,7 +67,17 @@ def zeros(node: Node) -> list[Scale]:
     return [Scale(value.shape) for value in node.outputs]
 
 
-@rule("add", "sub", "rsub", "maximum", "minimum", "hypot", "logaddexp_")
+@rule("maximum", "minimum")
+def _larger(walk: Walk, node: Node) -> Scale:
+    for x in node.inputs:
+        scales.separate(walk.unknowns, walk.of(x))
+    if any(not isinstance(x, Value) for x in node.arguments[:2]):
+        fix(walk, node.inputs)
+        return Scale(_out(node))
+    return _sum(walk, node)
+
+
+@rule("add", "sub", "rsub")
 def _sum(walk: Walk, node: Node) -> Scale:
     first, second = (walk.of(x).broadcast(_out(node)) for x in node.arguments[:2])
     numbers = [x for x in node.arguments[:2] if not isinstance(x, Value)]
@@ -80,6 +90,8 @@ def _sum(walk: Walk, node: Node) -> Scale:
 @rule("where")
 def _where(walk: Walk, node: Node) -> Scale:
     fix(walk, node.arguments[:1])
+    for x in node.inputs:
+        scales.separate(walk.unknowns, walk.of(x))
     first, second = (walk.of(x).broadcast(_out(node)) for x in node.arguments[1:3])
     scales.require_equal(walk.unknowns, first, second)
     return first
@@ -89,6 +101,8 @@ def _where(walk: Walk, node: Node) -> Scale:
 def _lerp(walk: Walk, node: Node) -> Scale:
     weight = walk.of(node.arguments[2]).broadcast(_out(node))
     scales.require_none(walk.unknowns, weight)
+    for x in node.inputs:
+        scales.separate(walk.unknowns, walk.of(x))
     return _sum(walk, node)
 
 
@@ -115,6 +129,7 @@ def _quotient(walk: Walk, node: Node) -> Scale:
     if len(node.arguments) > 2 and node.arguments[2] is not None:  # rounded
         fix(walk, [a, b])
         return Scale(_out(node))
+    scales.separate(walk.unknowns, walk.of(b))
     return _factor(walk, a, b, _out(node)).plus(_factor(walk, b, a, _out(node)).times(-1))
 
 
@@ -124,6 +139,8 @@ def _add_product(walk: Walk, node: Node) -> Scale:
     sign = 1 if node.op == "addcmul" else -1
     second = _factor(walk, b, c, _out(node)).plus(_factor(walk, c, b, _out(node)).times(sign))
     first = walk.of(a).broadcast(_out(node))
+    for x in node.inputs:
+        scales.separate(walk.unknowns, walk.of(x))
     scales.require_equal(walk.unknowns, first, second)
     return first
 
@@ -188,6 +205,7 @@ def _comparison(walk: Walk, node: Node) -> Scale:
     if isinstance(node.arguments[1], Value) or node.arguments[1] != 0:
         scales.require_equal(walk.unknowns, a, b)
     scales.separate(walk.unknowns, a)
+    scales.separate(walk.unknowns, b)
     return Scale(_out(node))
 
 
@@ -321,7 +339,7 @@ def _addmm(walk: Walk, node: Node) -> Scale:
     return product
 
 
-@rule("mv", "dot", "addmv")
+@rule("mv", "dot", "vdot", "addmv")
 def _mv(walk: Walk, node: Node) -> Scale | None:
     if node.op == "addmv":
         return None
@@ -478,6 +496,19 @@ def batch_settings(node: Node) -> tuple[bool, float]:
     flags = [x for x in rest if isinstance(x, bool)]
     numbers = [x for x in rest if isinstance(x, float)]
     return (flags[0] if flags else False), (numbers[-1] if numbers else 1.0)
+
+
+@rule("_weight_norm_interface")
+def _weight_norm(walk: Walk, node: Node) -> list[Scale]:
+    """The gain times the direction, which has lost the scale of its rows."""
+    v, gain, axis = node.arguments[:3]
+    scale = walk.of(v)
+    scales.separate(walk.unknowns, scale)
+    over = [a for a in range(len(v.shape)) if a != axis % len(v.shape)]
+    length = walk.contract(scale, over)
+    out = scale.plus(length.broadcast(v.shape).times(-1)).plus(walk.of(gain).broadcast(v.shape))
+    return [out] + [Scale(x.shape, length.terms) if x.shape == length.shape else Scale(x.shape)
+                    for x in node.outputs[1:]]  # fmt: skip
 
 
 # --- what is known to leave no scale free
