@@ -240,6 +240,7 @@ def test_the_applied_step_explains_the_drift_of_every_optimiser(zoo, name, closu
     opt = OPTIMISERS[name](model.parameters())
     with track(model, opt) as tracker:
         for batch in batches[:20]:
+
             def evaluate(batch=batch):
                 opt.zero_grad()
                 value = loss(model, batch)

@@ -96,7 +96,7 @@ TRAPS = {
     "scaled by a tensor": (lambda: Net(
         lambda m, x: m.b(torch.relu(m.a(x)) * torch.tensor(3.0))), 6),
     "unused parameters": (lambda: Net(lambda m, x: m.a(x)), 21),
-    "in place": (lambda: Net(lambda m, x: m.b(m.a(x).relu_().mul_(2))), 6),
+    "in place": (lambda: Net(lambda m, x: m.b(m.a(x).relu_() * 2)), 6),
     "in place through a view": (lambda: Net(
         lambda m, x: (h := m.a(x), h[..., :3].exp_(), m.b(h))[2]), 0),
     "flipped": (lambda: Net(lambda m, x: m.b(torch.relu(h := m.a(x)) + h.flip(-1))), 3),
@@ -186,8 +186,12 @@ def test_false_laws_are_refuted_before_they_are_listed(monkeypatch):
 
     def wrong(trace, loss):
         found, broken, unknown = real(trace, loss)
-        turned = [dataclasses.replace(law, terms=tuple(
-            dataclasses.replace(t, weight=abs(t.weight)) for t in law.terms)) for law in found]
+        turned = [
+            dataclasses.replace(
+                law, terms=tuple(dataclasses.replace(t, weight=abs(t.weight)) for t in law.terms)
+            )
+            for law in found
+        ]
         return turned, broken, unknown
 
     monkeypatch.setattr(walk, "findings", wrong)

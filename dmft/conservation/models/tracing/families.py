@@ -143,9 +143,7 @@ def law_of(family: Family, shapes: dict[str, tuple[int, ...]], certainty: str) -
     between = "-".join(dict.fromkeys(places)) or "model"
     if family.mixed:
         sets, members, _ = first.places.shape
-        columns = sum(
-            p.places.shape[2] * _rest(shapes[p.name], p.axes) for p in family.pieces
-        )
+        columns = sum(p.places.shape[2] * _rest(shapes[p.name], p.axes) for p in family.pieces)
         return ModelLaw(
             f"balance {between}", _formula(family, shapes), "gram", terms, (sets, members),
             gram_count(sets, members, columns), certainty,

@@ -109,9 +109,7 @@ class Follow:
             if self._is_function_of(term, group, axes):
                 self._spent.add(own[0])
                 ordered = (term, *scale.terms[:n], *scale.terms[n + 1 :])
-                return scales.contract(
-                    self.unknowns, Scale(scale.shape, ordered), axes, free=True
-                )
+                return scales.contract(self.unknowns, Scale(scale.shape, ordered), axes, free=True)
         return scales.contract(self.unknowns, scale, axes)
 
     def _is_function_of(self, term: Term, group: scales.Group, axes: Sequence[int]) -> bool:

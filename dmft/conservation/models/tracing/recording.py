@@ -139,8 +139,11 @@ class _Recorder:
             kind, moves = "data", False
         if op in ("_local_scalar_dense", "nonzero", "unique_dim", "_unique2", "is_nonzero") and (
             any(value.moves for value in inputs)
-            or (op == "_local_scalar_dense" and any(v.kind == "data" for v in inputs)
-                and _floating(args))
+            or (
+                op == "_local_scalar_dense"
+                and any(v.kind == "data" for v in inputs)
+                and _floating(args)
+            )
         ):
             raise NotTraced("the forward pass depends on values of tensors (control flow)")
         mutated = [

@@ -430,9 +430,7 @@ def _affine(walk: Walk, scale: Scale, weight: Any, bias: Any, axes: Sequence[int
         scales.separate(walk.unknowns, gain)
         scale = scale.plus(gain)
     if isinstance(bias, Value):
-        scales.require_equal(
-            walk.unknowns, scale, walk.of(bias).relabel(shape, lambda a: axes[a])
-        )
+        scales.require_equal(walk.unknowns, scale, walk.of(bias).relabel(shape, lambda a: axes[a]))
     return scale
 
 

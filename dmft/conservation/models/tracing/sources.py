@@ -93,13 +93,23 @@ def _through(
         return _embedded(node, readers)
     if op == "convolution" and isinstance(node.arguments[2], Value):
         name = node.arguments[2].name
-        return [Source(name, 0, 1)] if name in readers.others and readers.others[name] is None else []
+        return (
+            [Source(name, 0, 1)] if name in readers.others and readers.others[name] is None else []
+        )
     if op == "addmm":
         bias = node.arguments[0]
-        return [Source(bias.name, 0, len(out) - 1)] if bias.name in readers.others and readers.others[bias.name] is None else []
+        return (
+            [Source(bias.name, 0, len(out) - 1)]
+            if bias.name in readers.others and readers.others[bias.name] is None
+            else []
+        )
     if op == "native_layer_norm" and isinstance(node.arguments[3], Value):
         name = node.arguments[3].name
-        return [Source(name, 0, len(out) - 1)] if name in readers.others and readers.others[name] is None else []
+        return (
+            [Source(name, 0, len(out) - 1)]
+            if name in readers.others and readers.others[name] is None
+            else []
+        )
     if op == "cat":
         return _side_by_side(node, given)
     if op in ("add", "sub") and len(given) == 2:
