@@ -17,7 +17,7 @@ SCHEMA = "dmft-model-laws"
 CURVES = {
     "drift": "mean change since the start, over the mean size of what the law subtracts",
     "relative_drift": "mean of |h(t) - h(0)| / |h(0)|",
-    "explained": "mean of the sum of 2 B(theta, u) + h(u) over the applied changes u, over that size",
+    "explained": "mean sum of 2 B(theta, u) + h(u) over the applied changes u, over that size",
     "unexplained": "largest change minus what is explained since the start, over the same size",
     "adjusted_drift": "the drift after division by the weight decay so far",
     "baseline_drift": "the drift of equally shaped quantities that are not conserved",

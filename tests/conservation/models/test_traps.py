@@ -1,4 +1,4 @@
-"""Models whose laws are easily claimed or missed: every law is tried, by gradients, from outside."""
+"""Models whose laws are easily claimed or missed; gradients try every law from outside."""
 
 from __future__ import annotations
 
@@ -80,6 +80,8 @@ TRAPS = {
         lambda n: n[0].weight.register_hook(lambda g: g.clamp(-1, 1))), None),
     "control flow": (lambda: Net(
         lambda m, x: m.b(torch.relu(m.a(x))) if m.a(x).sum() > 0 else m.b(m.a(x))), None),
+    "control flow of the data": (lambda: Net(
+        lambda m, x: m.b(torch.relu(m.a(x))) if x.sum() > 0 else m.b(m.a(x))), None),
     "backward pass of its own": (lambda: Net(
         lambda m, x: m.b(Straight.apply(m.a(x)))), None),
     "stop of gradients": (lambda: Net(lambda m, x: m.b(torch.relu(m.a(x)).detach())), 30),
@@ -119,7 +121,8 @@ TRAPS = {
     "used twice": (lambda: Net(
         lambda m, x: m.b(torch.relu(m.d(torch.relu(m.d(torch.relu(m.a(x))))))),
         d=nn.Linear(6, 6)), 6),
-    "layer of nothing": (lambda: nn.Sequential(nn.Linear(4, 6), nn.Identity(), nn.Linear(6, 3)), 21),
+    "layer of nothing": (
+        lambda: nn.Sequential(nn.Linear(4, 6), nn.Identity(), nn.Linear(6, 3)), 21),
     "batch norm": (lambda: nn.Sequential(
         nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)), None),
 }  # fmt: skip

@@ -12,8 +12,8 @@ from dmft.conservation.models.survey import ANY_LOSS, CROSS_ENTROPY, Broken
 from dmft.conservation.models.tracing.families import families, law_of
 from dmft.conservation.models.tracing.follow import Follow
 from dmft.conservation.models.tracing.recording import Trace
-from dmft.conservation.models.tracing.sources import Readers, exchanges
 from dmft.conservation.models.tracing.shifts import Shift, Uses, both, unseen
+from dmft.conservation.models.tracing.sources import Readers, exchanges
 
 _KINDS = {
     "cross-entropy": "output sums", "softmax": "softmax sums", "norm": "stream mean",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
-_SIZES = (8, 16, 32, 64, 224)
+_SIZES = (4, 8, 16, 28, 32, 64, 224)
 _MAX_REQUIRED = 3
 
 
@@ -64,7 +64,7 @@ def _plain(model: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
         if kind == "Embedding":
             yield [torch.randint(n, (2, 5))]
         elif "Conv" in kind and dims:
-            for size in _SIZES[: 3 if dims == 3 else 5]:
+            for size in _SIZES[: 3 if dims == 3 else 7]:
                 yield [draw(2, n, *[size] * dims)]
         elif "Norm" in kind and dims:
             yield [draw(2, n, *[4] * (dims if dims > 1 else d)) for d in (0, 1)]
@@ -76,7 +76,10 @@ def _transformers(model: Any) -> Iterator[Inputs]:
     import torch
 
     config = model.config
-    names = inspect.signature(model.forward).parameters
+    names = {  # a subclass may hide them behind *args and **kwargs
+        name for kind in type(model).__mro__ if "forward" in vars(kind)
+        for name in inspect.signature(vars(kind)["forward"]).parameters
+    }  # fmt: skip
     settings: dict[str, Any] = {}
     if "use_cache" in names:
         settings["use_cache"] = False

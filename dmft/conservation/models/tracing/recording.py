@@ -31,7 +31,8 @@ class NotTraced(Exception):
 class Value:
     """A tensor at one point of the forward pass.
 
-    kind : 'parameter', 'dependent' on parameters, 'data' (of the inputs) or 'constant'.
+    kind : 'parameter', 'dependent' on parameters, 'data' or 'tokens' (of inputs that are real
+        or whole numbers) or 'constant'.
     numbers : the entries of integers and truth values, where they are known.
     """
 
@@ -81,7 +82,8 @@ def _values(something: Any) -> Iterator[Value]:
 class _Recorder:
     """Keeps every tensor alive, so that identity tells them apart."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, *, fake: bool) -> None:
+        self.fake = fake
         self.values: dict[int, Value] = {}
         self.alive: list[Any] = []
         self.storages: dict[int, list[Any]] = {}
@@ -98,7 +100,7 @@ class _Recorder:
 
         numbers = None
         whole = not (tensor.is_floating_point() or tensor.is_complex())
-        if whole and type(tensor) is torch.Tensor and not tensor.is_meta:
+        if whole and not self.fake and type(tensor) is torch.Tensor and not tensor.is_meta:
             numbers = tensor.detach().clone().numpy() if tensor.device.type == "cpu" else None
         value = Value(self.count, tuple(tensor.shape), kind, name, numbers)
         self.count += 1
@@ -133,17 +135,15 @@ class _Recorder:
         ]
         inputs = list(_values(arguments))
         moves = any(value.moves for value in inputs)
-        fixed = all(value.kind != "data" for value in inputs)
-        kind = "dependent" if moves else "constant" if fixed else "data"
+        kinds = {value.kind for value in inputs}
+        kind = "dependent" if moves else next((k for k in ("data", "tokens") if k in kinds),
+                                              "constant")  # fmt: skip
         if moves and (op in ("detach", "lift_fresh") or not torch.is_grad_enabled()):
             kind, moves = "data", False
-        if op in ("_local_scalar_dense", "nonzero", "unique_dim", "_unique2", "is_nonzero") and (
-            any(value.moves for value in inputs)
-            or (
-                op == "_local_scalar_dense"
-                and any(v.kind == "data" for v in inputs)
-                and _floating(args)
-            )
+        chosen = op in ("nonzero", "unique_dim", "_unique2") and any(v.moves for v in inputs)
+        if chosen or (
+            op in ("_local_scalar_dense", "is_nonzero", "equal", "allclose")
+            and any(value.moves or value.kind == "data" for value in inputs)
         ):
             raise NotTraced("the forward pass depends on values of tensors (control flow)")
         mutated = [
@@ -203,10 +203,6 @@ class _Recorder:
         return True
 
 
-def _floating(args: Sequence[Any]) -> bool:
-    return any(one.is_floating_point() for one in _tensors(args))
-
-
 def _tensors(something: Any) -> Iterator[Any]:
     import torch
 
@@ -232,10 +228,9 @@ def record(
     ------
     NotTraced : the forward pass does not tell the gradient field.
     """
-    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    recorder = _Recorder(model)
+    recorder = _Recorder(model, fake=fake)
 
     class Mode(TorchDispatchMode):
         def __torch_dispatch__(
@@ -251,7 +246,7 @@ def record(
 
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         for one in _tensors([*args, *kwargs.values()]):
-            recorder.enter(one, "data")
+            recorder.enter(one, "data" if one.is_floating_point() else "tokens")
         stack.enter_context(Mode())
         out = model(*args, **kwargs)
     for label, tensor in _outputs(out):

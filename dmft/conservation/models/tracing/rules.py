@@ -291,7 +291,7 @@ def _with_places(walk: Walk, node: Node) -> list[Scale] | None:
 @rule("argmax", "argmin", "argsort", "bucketize")
 def _places(walk: Walk, node: Node) -> list[Scale]:
     x = node.arguments[0]
-    axis = node.arguments[1] if node.op != "argsort" else node.arguments[1]
+    axis = node.arguments[1]
     _reduced(walk, node, wrapped(axis if isinstance(axis, int) else None, len(x.shape)), True, True)
     return zeros(node)
 

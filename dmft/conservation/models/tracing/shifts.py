@@ -259,7 +259,7 @@ def _softmax(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]
 
 
 def _layer_norm(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
-    x, shape, weight, bias = node.arguments[:4]
+    x, shape, _, bias = node.arguments[:4]
     axes = frozenset(range(len(x.shape) - len(shape), len(x.shape)))
     found: list[tuple[Any, list[Shift]]] = [(x, [Shift(axes, "norm")])]
     if isinstance(bias, Value):
@@ -282,7 +282,7 @@ def _batch_norm(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shif
 
 
 def _convolution(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
-    x, weight, bias = node.arguments[:3]
+    _, weight, bias = node.arguments[:3]
     found: list[tuple[Any, list[Shift]]] = []
     if isinstance(bias, Value):
         own = [Shift(frozenset({0}) if 1 in s.axes else frozenset(), s.why)

@@ -7,7 +7,6 @@ one gains the other may lose.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -179,7 +178,7 @@ def _added(
     sides[1] = [replace(s, sign=s.sign * sign) for s in sides[1]]
     for a in sides[0]:
         for b in sides[1]:
-            if a.axis != b.axis or a.axis != len(out) - 1 and a.region != b.region:
+            if a.axis != b.axis or (a.axis != len(out) - 1 and a.region != b.region):
                 continue
             one, two = _ranges(a, b, out, trace), _ranges(b, a, out, trace)
             if one is not None and two is not None:

@@ -231,7 +231,7 @@ class _Reduced:
             weight = tuple(weights.tolist())
             for line in ids.tolist():
                 blocks.setdefault(int(component[line[0]]), []).append((tuple(line), weight))
-        known: dict[tuple, list[list[int]]] = {}  # type: ignore[type-arg]
+        known: dict[tuple, list[list[int]]] = {}
         for equations in blocks.values():
             own = sorted({i for line, _ in equations for i in line})
             if len(own) > _LARGEST_BLOCK:  # taken for zero: laws may be lost, none is wrong
