@@ -15,7 +15,7 @@ from dmft.conservation.models.tracing.rules import FIXING, RULES, fix, zeros
 from dmft.conservation.models.tracing.scales import Scale, Term
 from dmft.conservation.models.tracing.unknowns import Solution, Unknowns
 
-assert moving.MOVING
+_RULES = {**RULES, **moving.RULES}  # both modules register theirs in one table
 _ONE = Fraction(1)
 
 
@@ -78,7 +78,7 @@ class Follow:
         return Scale(shape, tuple(terms))
 
     def _visit(self, node: Node) -> None:
-        apply = RULES.get(node.op)
+        apply = _RULES.get(node.op)
         found: Any = None
         if apply is not None:
             try:

@@ -305,16 +305,21 @@ def _cumulative(walk: Walk, node: Node) -> Scale:
 # --- matrix products and convolutions
 
 
+def _tell_apart(walk: Walk, scale: Scale, axis: int) -> None:
+    """Each place on an axis has a matrix of its own."""
+    for term in scale.terms:
+        if axis in term.axes:
+            places = scales.coordinates(term.axes, (axis,), term.ids.shape)
+            walk.unknowns.mark(term.ids, places)
+
+
 def _matrix(walk: Walk, a: Any, b: Any, batch: bool) -> Scale:
     """(b,) i k times (b,) k j."""
     first, second = walk.of(a), walk.of(b)
     n = int(batch)
     if batch:
         for scale in (first, second):
-            for term in scale.terms:
-                if 0 in term.axes:
-                    places = scales._coordinates(term.axes, (0,), term.ids.shape)
-                    walk.unknowns.mark(term.ids, places)
+            _tell_apart(walk, scale, 0)
     shape = (*a.shape[: n + 2], b.shape[-1])
     left = first.relabel(shape, lambda axis: axis)
     right = second.relabel(shape, lambda axis: axis if axis < n else axis + 1)
@@ -375,6 +380,9 @@ def _convolution(walk: Walk, node: Node) -> Scale:
         outputs = rows
         axes = {0: 1, 1: 3, 2: 2}
     shape = (x.shape[0], count, channels, outputs)
+    if count > 1:
+        _tell_apart(walk, inner, 1)
+        _tell_apart(walk, kernel, 0)
     total = inner.relabel(shape, lambda a: a).plus(kernel.relabel(shape, axes.get))
     total = walk.contract(total, [2]).relabel(
         (x.shape[0], count, outputs), lambda a: a if a < 2 else 2 if a == 3 else None
