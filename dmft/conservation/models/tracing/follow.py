@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from dmft.conservation.models.tracing import moving, scales
+from dmft.conservation.models.tracing import layers, moving, scales
 from dmft.conservation.models.tracing.recording import Node, Trace, Value
 from dmft.conservation.models.tracing.rules import FIXING, RULES, fix, zeros
 from dmft.conservation.models.tracing.scales import Scale, Term
 from dmft.conservation.models.tracing.unknowns import Solution, Unknowns
 
-_RULES = {**RULES, **moving.RULES}  # both modules register theirs in one table
+_RULES = {**RULES, **layers.RULES, **moving.RULES}  # all register theirs in one table
 _ONE = Fraction(1)
 
 

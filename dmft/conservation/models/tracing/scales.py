@@ -149,9 +149,9 @@ def contract(
             continue
         sizes = tuple(scale.shape[a] for a in group.axes)
         if rest and told_apart:
-            coordinates = coordinates(group.axes, rest, sizes)
+            places = coordinates(group.axes, rest, sizes)
             for _, ids in group.parts:
-                unknowns.mark(ids, coordinates)
+                unknowns.mark(ids, places)
         if free:
             unknowns.require(group.parts)
             free = False

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from dmft.conservation.models.tracing import moving, scales
+from dmft.conservation.models.tracing.layers import batch_settings
 from dmft.conservation.models.tracing.recording import Node, Trace, Value
-from dmft.conservation.models.tracing.rules import batch_settings, wrapped
+from dmft.conservation.models.tracing.rules import wrapped
 
 Places = tuple[tuple[int, ...], bytes, tuple[int, ...]]  # axes, mask, its shape
 
