@@ -41,7 +41,7 @@ def _matrix(walk: Walk, a: Any, b: Any, batch: bool) -> Scale:
 
 @rule("mm", "bmm")
 def _mm(walk: Walk, node: Node) -> Scale:
-    return _matrix(walk, *node.arguments[:2], node.op == "bmm")
+    return _matrix(walk, node.arguments[0], node.arguments[1], node.op == "bmm")
 
 
 @rule("addmm", "baddbmm")

@@ -56,6 +56,7 @@ def wrapped(axes: Any, rank: int) -> list[int]:
 
 
 def shape_of(node: Node) -> tuple[int, ...]:
+    """Of the first output."""
     return node.outputs[0].shape
 
 
