@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from dmft.errors import InputError, NotConverged
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent, step_count, stored_steps
 from dmft.problem.networks import DEPTH_TWO
+from dmft.results.observables import UserObservable
 from dmft.solver.descent import Descent, Diverged
 from dmft.solver.pilot import PILOT_PATHS, Plan
 from dmft.solver.replicates import (
     Finished,
     Grid,
     Replicates,
-    effective_alpha,
+    curves_of,
     sample_paths,
+    weights_of,
 )
 from dmft.solver.run import Run, Saved, State, memory_excess
 from dmft.solver.sampling import Sample
@@ -53,7 +57,8 @@ class DescentRun(Run):
         self._done.add_work(march.work)
         if reached < steps:
             return reached
-        self._done.add(_finished(self._problem, march, self._stored(steps)))
+        threshold, user = self._settings.active_threshold, self._observables
+        self._done.add(_finished(self._problem, march, self._stored(steps), threshold, user))
         return None
 
     def _other_plan(self, plan: Plan, panel: int) -> Plan:
@@ -130,18 +135,23 @@ def _noise_rotation(march: Descent, nodes: int) -> np.ndarray:
     return np.linalg.svd(scaled, full_matrices=True)[2]
 
 
-def _finished(problem: Problem, march: Descent, stored: np.ndarray) -> Finished:
+def _finished(
+    problem: Problem,
+    march: Descent,
+    stored: np.ndarray,
+    threshold: float,
+    user: Mapping[str, UserObservable] | None,
+) -> Finished:
     """What a march leaves behind, on the stored steps."""
-    curves = {"train_mse": march.train_mse[stored], "excess_risk": march.risk[stored]}
-    parameters = None
+    charges = parameters = None
     if march.factors is not None and problem.network.code == DEPTH_TWO:
         a, b = march.factors[:, :, stored]
         probability = march.probability
-        curves["mean_charge"] = probability @ (2.0 * a * b)
-        curves["effective_alpha"] = effective_alpha(probability, 2.0 * a * b)
+        charges = 2.0 * a * b
         parameters = (probability[:, None] * a).T @ a + (probability[:, None] * b).T @ b
+    weights = weights_of(problem, march, march.weights[:, stored], charges, threshold)
     return Finished(
-        curves,
+        curves_of(weights, march.train_mse[stored], march.risk[stored], user),
         _kernels(march, stored),
         parameters,
         sample_paths(

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from dmft.numerics.collocation import STAGES, radau
 from dmft.problem import Problem
-from dmft.problem.dynamics import GradientFlow, StochasticGradientFlow
+from dmft.problem.dynamics import StochasticGradientFlow
 from dmft.problem.networks import DEPTH_TWO, LINEAR
+from dmft.problem.population import Coordinates
+from dmft.results.curves import Curve, curve_of
+from dmft.results.observables import (
+    UserObservable,
+    Weights,
+    derived_curves,
+    weight_curves,
+)
 from dmft.results.overlaps import BlockSums
 from dmft.results.solution import Kernels, SamplePaths, Solution
 from dmft.settings import SolverSettings
@@ -19,6 +27,7 @@ from dmft.solver.march import March
 from dmft.solver.pilot import Plan
 
 _SHOWN_PATHS = 16
+_EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # they have no error of the time steps
 # Time error per rtol, measured on the linear network at delta = 0.5, 1, 2; that of other networks
 # with the wider control of the residual that they have (march.py).
 _LINEAR_TIME_ERROR = {"excess_risk": 0.2, "train_mse": 0.8}
@@ -37,7 +46,7 @@ _MOMENTS = ("correlation_error", "correlation_residual", "overlap")
 class Finished:
     """What a replicate leaves behind when its march is over.
 
-    curves : train_mse, excess_risk and, where they are known, mean_charge and effective_alpha.
+    curves : every observable of the problem, in the order of their table.
     kernels : the correlations and responses of `Kernels`, shape (time, time).
     parameters : E[u(t) u(s) + v(t) v(s)], None but at depth 2.
     """
@@ -142,38 +151,25 @@ class Replicates:
 
     def solution(self, settings: SolverSettings, grid: Grid, status: str, reason: str) -> Solution:
         """Means and standard errors over the replicates."""
-        charge, charge_stderr = self._charge("mean_charge")
-        alpha, alpha_stderr = self._charge("effective_alpha")
-        several = self.count > 1
         return Solution(
             problem=self._problem,
             settings=settings,
             time=grid.time,
             panel=grid.panel,
-            train_mse=np.mean(self.curves["train_mse"], axis=0),
-            excess_risk=np.mean(self.curves["excess_risk"], axis=0),
-            train_mse_stderr=self._stderr("train_mse", settings.rtol) if several else None,
-            excess_risk_stderr=self._stderr("excess_risk", settings.rtol) if several else None,
-            mean_charge=charge,
-            mean_charge_stderr=charge_stderr,
+            curves={name: self._curve(name, settings.rtol) for name in self.curves},
             kernels=self._mean_kernels(grid.weights),
-            replicate_train_mse=np.array(self.curves["train_mse"]),
-            replicate_excess_risk=np.array(self.curves["excess_risk"]),
             paths=self._paths,
             blocks=self._blocks.blocks(),
             status=status,
             reason=reason,
             work=dict(self.work),
-            effective_alpha=alpha,
-            effective_alpha_stderr=alpha_stderr,
         )
 
-    def _charge(self, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Mean and standard error of a curve that only some dynamics have."""
-        if name not in self.curves:
-            return None, None
-        rows = np.array(self.curves[name])
-        return rows.mean(axis=0), _stderr(rows) if len(rows) > 1 else None
+    def _curve(self, name: str, rtol: float) -> Curve:
+        curve = curve_of(np.array(self.curves[name]))
+        if self.count > 1 and name not in _EXACT_IN_TIME:
+            return replace(curve, stderr=self._stderr(name, rtol))
+        return curve
 
     def _stderr(self, name: str, rtol: float) -> np.ndarray:
         """Standard error of a mean curve and, in quadrature, what the time discretisation may add.
@@ -189,8 +185,9 @@ class Replicates:
         if isinstance(self._problem.dynamics, StochasticGradientFlow):
             time_errors = _NOISY_TIME_ERROR
         mean = rows.mean(axis=0)
-        systematic = time_errors[name] * rtol * mean
-        if name == "train_mse" and not linear:
+        kind = "train_mse" if name.startswith("train") else "excess_risk"
+        systematic = time_errors[kind] * rtol * np.abs(mean)
+        if kind == "train_mse" and not linear:
             systematic = np.hypot(systematic, _RESIDUAL_ERROR * rtol * np.sqrt(mean * mean[0]))
         systematic[0] = 0.0
         return np.hypot(_stderr(rows), systematic)
@@ -220,30 +217,50 @@ def panel_grid(plan: Plan) -> Grid:
     return Grid(np.concatenate(time), np.concatenate(panel), np.concatenate(weight))
 
 
-def finished(problem: Problem, march: March) -> Finished:
-    """What a march over panels leaves behind."""
-    curves = {"train_mse": march.train_mse, "excess_risk": march.risk}
-    depth_two = problem.network.code == DEPTH_TWO
+def finished(
+    problem: Problem,
+    march: March,
+    threshold: float,
+    user: Mapping[str, UserObservable] | None,
+) -> Finished:
+    """What a march over panels leaves behind.
+
+    threshold : |w| of active weights. user : observables of the user, by name.
+    """
     charges = None
-    if depth_two:
+    if problem.network.code == DEPTH_TWO:
         coordinates = march.coordinates
         charges = (2.0 * coordinates.a0 * coordinates.b0)[:, None] * march.charge_decay()
-        if problem.dynamics != GradientFlow():
-            curves["mean_charge"] = march.probability @ charges
-        if problem.dynamics.kind != "gradient-flow":
-            curves["effective_alpha"] = effective_alpha(march.probability, charges)
+    weights = weights_of(problem, march, march.all_weights(), charges, threshold)
     return Finished(
-        curves,
+        curves_of(weights, march.train_mse, march.risk, user),
         _kernels(march),
         None if charges is None else _factor_overlap(march, charges),
         sample_paths(march, march.all_weights(), march.all_forces()),
     )
 
 
-def effective_alpha(probability: np.ndarray, charges: np.ndarray) -> np.ndarray:
-    """exp(E[log|C|] / 2) / sqrt(2) of charges C = 2ab of shape (paths, nodes)."""
-    with np.errstate(divide="ignore"):
-        return np.exp(0.5 * probability @ np.log(np.abs(charges))) / np.sqrt(2.0)
+def weights_of(
+    problem: Problem,
+    march: Paths,
+    values: np.ndarray,
+    charges: np.ndarray | None,
+    threshold: float,
+) -> Weights:
+    """The weights of a march's paths, (paths, nodes), as the table of observables wants them."""
+    variance, probability = march.coordinates.variance, march.probability
+    return Weights(problem, values, march.teacher, variance, probability, charges, threshold)
+
+
+def curves_of(
+    weights: Weights,
+    train_mse: np.ndarray,
+    risk: np.ndarray,
+    user: Mapping[str, UserObservable] | None,
+) -> dict[str, np.ndarray]:
+    """All observables of the squared loss, whose residuals are known without their paths."""
+    known = {"train_mse": train_mse, "excess_risk": risk, "train_loss": 0.5 * train_mse}
+    return derived_curves({**weight_curves(weights, user), **known})
 
 
 def _stderr(rows: np.ndarray) -> np.ndarray:
@@ -279,6 +296,9 @@ def _factor_overlap(march: March, charges: np.ndarray) -> np.ndarray:
 
 class Paths(Protocol):
     """What `sample_paths` asks of a march."""
+
+    @property
+    def coordinates(self) -> Coordinates: ...
 
     @property
     def strata(self) -> list[slice]: ...

@@ -20,6 +20,7 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import GradientFlow, StochasticGradientFlow
 from dmft.problem.networks import LINEAR
 from dmft.problem.problem import require_plain_steps, require_squared
+from dmft.results.observables import UserObservable, check_user_observables
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
 from dmft.solver.march import Attempt, March
@@ -64,6 +65,8 @@ def solve(
     seed: int = 0,
     target_error: float | None = None,
     max_replicates: int = 64,
+    active_threshold: float = 0.1,
+    observables: Mapping[str, UserObservable] | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Callable[[State], None] | None = None,
@@ -91,6 +94,9 @@ def solve(
     seed : every random number derives from it.
     target_error : if given, replicates are added until the relative standard error of excess_risk
         is below it at all times, at most `max_replicates`.
+    active_threshold : |w| above which a weight counts as active.
+    observables : functions by name that map weights (path, time) and teacher (path, 1) to values
+        of the shape of the weights; their means become curves with error bars.
     threads : worker threads; all processors by default.
     progress : called after each panel.
     checkpoint : called with the state of the solve about every `checkpoint_seconds` and before
@@ -118,14 +124,16 @@ def solve(
     settings = SolverSettings(
         t_max=t_max, n_paths=n_paths, replicates=replicates, rtol=rtol, seed=seed,
         target_error=target_error, max_replicates=max_replicates,
+        active_threshold=active_threshold,
     )  # fmt: skip
     if threads is not None and threads < 1:
         raise InputError(f"given {threads}, must be at least 1", "threads")
     require_squared(problem)
     require_plain_steps(problem)
+    check_user_observables(observables)
     with thread_pool(threads) as pool:
         run = _run_type(problem)
-        callbacks = (progress, checkpoint, checkpoint_seconds, stop)
+        callbacks = (progress, checkpoint, checkpoint_seconds, stop, observables)
         return run(problem, settings, pool, *callbacks).finish(resume)
 
 
@@ -158,8 +166,10 @@ class Run:
         checkpoint: Callable[[State], None] | None,
         checkpoint_seconds: float,
         stop: Callable[[], bool] | None,
+        observables: Mapping[str, UserObservable] | None = None,
     ) -> None:
         self._problem = problem
+        self._observables = observables
         self._settings = settings
         self._pool = pool
         self._progress = progress
@@ -193,7 +203,8 @@ class Run:
         return self._done.solution(self._settings, self._grid(plan), *self._verdict(plan.reason))
 
     def _finished(self, march: March) -> Finished:
-        return finished(self._problem, march)
+        threshold = self._settings.active_threshold
+        return finished(self._problem, march, threshold, self._observables)
 
     def _grid(self, plan: Plan) -> Grid:
         return panel_grid(plan)
