@@ -235,6 +235,7 @@ _TABLE = (
     ),
 )
 OBSERVABLES = {row.name: row for row in _TABLE}
+CHARGES = ("mean_charge", "effective_alpha")  # of depth 2, where they move
 PRINCIPAL = ("train_mse", "excess_risk")  # of every problem, with the error of the time steps
 
 
@@ -260,7 +261,7 @@ def weight_curves(
     problem, found = weights.problem, {}
     for name in observables_of(problem):
         function = OBSERVABLES[name].of_weights
-        if function is not None and not ("charge" in name and weights.charges is None):
+        if function is not None and (weights.charges is not None or name not in CHARGES):
             found[name] = np.asarray(function(weights), dtype=float)
     for name, of_user in (user or {}).items():
         values = np.asarray(of_user(weights.values, weights.teacher[:, None]))
