@@ -18,6 +18,8 @@ from dmft.problem.population import Coordinates, strata
 from dmft.problem.problem import require_plain_steps, require_squared
 from dmft.results.curves import curve_of
 from dmft.results.observables import (
+    CHARGES,
+    OBSERVABLES,
     UserObservable,
     Weights,
     check_user_observables,
@@ -158,16 +160,22 @@ def _curves(
 ) -> dict[str, np.ndarray]:
     """All observables of a run."""
     drawn, count = run.coordinates, run.weights.shape[1]
-    charges = None
+    known = {}
     if run.factors is not None:
         a, b = np.split(run.factors, 2, axis=1)
-        charges = 2.0 * (a * b).T
+        with np.errstate(divide="ignore"):
+            typical = np.mean(np.log(np.abs(a)) + np.log(np.abs(b)), axis=1)
+        charges = {
+            "mean_charge": 2.0 * np.mean(a * b, axis=1),
+            "effective_alpha": np.exp(0.5 * typical),
+        }
+        known = {name: charges[name] for name in CHARGES if OBSERVABLES[name].exists(problem)}
     even = np.full(count, 1.0 / count)
     weights = Weights(
-        problem, run.weights.T, drawn.teacher, drawn.variance, even, charges, threshold
+        problem, run.weights.T, drawn.teacher, drawn.variance, even, threshold=threshold
     )
     train_mse = np.mean(run.residuals**2, axis=1)
-    known = {
+    known |= {
         "train_mse": train_mse,
         "excess_risk": np.mean(run.errors**2, axis=1),
         "train_loss": 0.5 * train_mse,
