@@ -11,6 +11,7 @@ from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
 from dmft.problem.dynamics import StochasticGradientFlow
 from dmft.problem.networks import LINEAR
+from dmft.results.observables import CHARGES, weight_curves
 from dmft.solver.flow import panel_memory, time_error
 from dmft.solver.outcome import finished, panel_grid
 from dmft.solver.pilot import StepControl
@@ -59,8 +60,11 @@ class NoisyFlow:
     def finish(self, march: StochasticMarch) -> Finished:
         """Only the ends of panels: see `StochasticMarch._on_stages`."""
         whole, ends = finished(self._problem, march), slice(None, None, STAGES)
+        weights = whole.weights
+        curves = weight_curves(weights) | whole.curves
         return Finished(
-            {name: curve[ends] for name, curve in whole.curves.items()},
+            replace(weights, values=weights.values[:, ends], charges=None),
+            {name: curves[name][ends] for name in (*whole.curves, *CHARGES) if name in curves},
             {name: kernel[ends, ends] for name, kernel in whole.kernels.items()},
             None if whole.parameters is None else whole.parameters[ends, ends],
             replace(

@@ -8,8 +8,9 @@ import numpy as np
 
 from dmft.numerics.collocation import STAGES, radau
 from dmft.problem import Problem
-from dmft.problem.dynamics import GradientFlow
 from dmft.problem.networks import DEPTH_TWO
+from dmft.problem.population import Coordinates
+from dmft.results.observables import Weights
 from dmft.results.solution import SamplePaths
 from dmft.solver.march import March
 from dmft.solver.plan import Plan
@@ -31,28 +32,30 @@ def panel_grid(plan: Plan) -> Grid:
 
 def finished(problem: Problem, march: March) -> Finished:
     """What a march over panels leaves behind."""
-    curves = {"train_mse": march.train_mse, "excess_risk": march.risk}
-    depth_two = problem.network.code == DEPTH_TWO
     charges = None
-    if depth_two:
+    if problem.network.code == DEPTH_TWO:
         coordinates = march.coordinates
         charges = (2.0 * coordinates.a0 * coordinates.b0)[:, None] * march.charge_decay()
-        if problem.dynamics != GradientFlow():
-            curves["mean_charge"] = march.probability @ charges
-        if problem.dynamics.kind != "gradient-flow":
-            curves["effective_alpha"] = effective_alpha(march.probability, charges)
     return Finished(
-        curves,
+        weights_of(problem, march, march.all_weights(), charges),
+        curves_of_squared_loss(march.train_mse, march.risk),
         _kernels(march),
         None if charges is None else _factor_overlap(march, charges),
         sample_paths(march, march.all_weights(), march.all_forces()),
     )
 
 
-def effective_alpha(probability: np.ndarray, charges: np.ndarray) -> np.ndarray:
-    """exp(E[log|C|] / 2) / sqrt(2) of charges C = 2ab of shape (paths, nodes)."""
-    with np.errstate(divide="ignore"):
-        return np.exp(0.5 * probability @ np.log(np.abs(charges))) / np.sqrt(2.0)
+def weights_of(
+    problem: Problem, march: Paths, values: np.ndarray, charges: np.ndarray | None
+) -> Weights:
+    """The weights of a march's paths, (paths, nodes), as the table of observables wants them."""
+    variance = march.coordinates.variance
+    return Weights(problem, values, march.teacher, variance, march.probability, charges)
+
+
+def curves_of_squared_loss(train_mse: np.ndarray, risk: np.ndarray) -> dict[str, np.ndarray]:
+    """What a march knows without the table: the residual of a sample needs no paths."""
+    return {"train_mse": train_mse, "excess_risk": risk, "train_loss": 0.5 * train_mse}
 
 
 def _kernels(march: March) -> dict[str, np.ndarray]:
@@ -84,6 +87,9 @@ def _factor_overlap(march: March, charges: np.ndarray) -> np.ndarray:
 
 class Paths(Protocol):
     """What `sample_paths` asks of a march."""
+
+    @property
+    def coordinates(self) -> Coordinates: ...
 
     @property
     def strata(self) -> list[slice]: ...

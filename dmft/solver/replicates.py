@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dmft.problem import Problem
+from dmft.results.curves import Curve, curve_of
+from dmft.results.observables import UserObservable
 from dmft.results.overlaps import BlockSums
 from dmft.results.solution import Kernels, SamplePaths, Solution
 from dmft.settings import SolverSettings
@@ -41,9 +44,14 @@ class Replicates:
         for name, value in work.items():
             self.work[name] = self.work.get(name, 0.0) + value
 
-    def add(self, finished: Finished) -> None:
-        """Take in a finished replicate."""
-        for name, curve in finished.curves.items():
+    def add(
+        self,
+        finished: Finished,
+        threshold: float,
+        user: Mapping[str, UserObservable] | None = None,
+    ) -> None:
+        """Take in a finished replicate; see `Finished.observed` for the rest."""
+        for name, curve in finished.observed(threshold, user).items():
             self.curves.setdefault(name, []).append(curve)
         for name, kernel in finished.kernels.items():
             self._add(name, kernel)
@@ -112,38 +120,25 @@ class Replicates:
         reason: str,
     ) -> Solution:
         """Means and standard errors over the replicates; `time_error` is that of the scheme."""
-        charge, charge_stderr = self._charge("mean_charge")
-        alpha, alpha_stderr = self._charge("effective_alpha")
-        several = self.count > 1
         return Solution(
             problem=self._problem,
             settings=settings,
             time=grid.time,
             panel=grid.panel,
-            train_mse=np.mean(self.curves["train_mse"], axis=0),
-            excess_risk=np.mean(self.curves["excess_risk"], axis=0),
-            train_mse_stderr=self._stderr("train_mse", time_error) if several else None,
-            excess_risk_stderr=self._stderr("excess_risk", time_error) if several else None,
-            mean_charge=charge,
-            mean_charge_stderr=charge_stderr,
+            curves={name: self._curve(name, time_error) for name in self.curves},
             kernels=self._mean_kernels(grid.weights),
-            replicate_train_mse=np.array(self.curves["train_mse"]),
-            replicate_excess_risk=np.array(self.curves["excess_risk"]),
             paths=self._paths,
             blocks=self._blocks.blocks(),
             status=status,
             reason=reason,
             work=dict(self.work),
-            effective_alpha=alpha,
-            effective_alpha_stderr=alpha_stderr,
         )
 
-    def _charge(self, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Mean and standard error of a curve that only some dynamics have."""
-        if name not in self.curves:
-            return None, None
-        rows = np.array(self.curves[name])
-        return rows.mean(axis=0), _stderr(rows) if len(rows) > 1 else None
+    def _curve(self, name: str, time_error: TimeError) -> Curve:
+        curve = curve_of(np.array(self.curves[name]))
+        if self.count > 1:
+            return replace(curve, stderr=self._stderr(name, time_error))
+        return curve
 
     def _stderr(self, name: str, time_error: TimeError) -> np.ndarray:
         """Standard error of a mean curve and, in quadrature, what the time discretisation may add.

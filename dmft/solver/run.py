@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dmft.errors import InputError, Interrupted
 from dmft.problem import Problem
+from dmft.results.observables import UserObservable
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
 from dmft.solver.plan import Plan
@@ -44,6 +45,7 @@ class Run:
         checkpoint: Callable[[Tree], None] | None = None,
         checkpoint_seconds: float = 60.0,
         stop: Callable[[], bool] | None = None,
+        observables: Mapping[str, UserObservable] | None = None,
     ) -> None:
         self._problem = problem
         self._settings = settings
@@ -52,6 +54,7 @@ class Run:
         self._checkpoint = checkpoint
         self._interval = checkpoint_seconds
         self._stop = stop
+        self._observables = observables
         self._saved_at = time.monotonic()
         self._clock = (time.monotonic(), 0.0)  # start of the replicates, fraction done then
         self._plan: Plan | None = None
@@ -117,7 +120,8 @@ class Run:
             self._plan = self._scheme.other_plan(plan, failure.panel, self._failures)
             self._failures += 1
             return kept
-        self._done.add(replicate.finish())
+        threshold = self._settings.active_threshold
+        self._done.add(replicate.finish(), threshold, self._observables)
         return None
 
     def _follow(self, march: Underway, t_max: float) -> None:

@@ -28,11 +28,19 @@ Rules that keep a solve reproducible:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from dmft.results.observables import (
+    Samples,
+    UserObservable,
+    Weights,
+    derived_curves,
+    sample_curves,
+    weight_curves,
+)
 from dmft.results.solution import SamplePaths
 from dmft.settings import SolverSettings
 from dmft.solver.plan import Plan
@@ -69,15 +77,29 @@ class PanelFailed(ArithmeticError):
 class Finished:
     """What a replicate leaves behind when its march is over.
 
-    curves : train_mse, excess_risk and, where they are known, mean_charge and effective_alpha.
+    weights : of all paths on the nodes, from which the table of observables makes curves.
+    curves : observables that are known otherwise, by name: train_mse and train_loss of the squared
+        loss, and what is more exact than the table's average. They win over the table.
+    samples : fields of the sampled data rows, where there are any.
     kernels : the correlations and responses of `Kernels`, shape (time, time).
     parameters : E[u(t) u(s) + v(t) v(s)], None but at depth 2.
     """
 
+    weights: Weights
     curves: dict[str, np.ndarray]
     kernels: dict[str, np.ndarray]
     parameters: np.ndarray | None
     paths: SamplePaths
+    samples: Samples | None = None
+
+    def observed(
+        self, threshold: float, user: Mapping[str, UserObservable] | None
+    ) -> dict[str, np.ndarray]:
+        """All curves, in the order of the table of observables."""
+        found = weight_curves(replace(self.weights, threshold=threshold), user)
+        if self.samples is not None:
+            found |= sample_curves(self.samples)
+        return derived_curves(found | self.curves)
 
 
 @dataclass(frozen=True)

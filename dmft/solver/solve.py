@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dmft.errors import InputError
 from dmft.numerics.workers import thread_pool
 from dmft.problem import Problem
+from dmft.results.observables import UserObservable, check_user_observables
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
 from dmft.solver.run import Progress, Run
@@ -24,6 +25,8 @@ def solve(
     seed: int = 0,
     target_error: float | None = None,
     max_replicates: int = 64,
+    active_threshold: float = 0.1,
+    observables: Mapping[str, UserObservable] | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Callable[[Tree], None] | None = None,
@@ -51,6 +54,9 @@ def solve(
     seed : every random number derives from it.
     target_error : if given, replicates are added until the relative standard error of excess_risk
         is below it at all times, at most `max_replicates`.
+    active_threshold : |w| above which a weight counts as active.
+    observables : functions by name that map weights (path, time) and teacher (path, 1) to values
+        of the shape of the weights; their means become curves with error bars.
     threads : worker threads; all processors by default.
     progress : called after each panel.
     checkpoint : called with the state of the solve about every `checkpoint_seconds` and before
@@ -78,10 +84,12 @@ def solve(
     settings = SolverSettings(
         t_max=t_max, n_paths=n_paths, replicates=replicates, rtol=rtol, seed=seed,
         target_error=target_error, max_replicates=max_replicates,
+        active_threshold=active_threshold,
     )  # fmt: skip
     if threads is not None and threads < 1:
         raise InputError(f"given {threads}, must be at least 1", "threads")
+    check_user_observables(observables)
     with thread_pool(threads) as pool:
         scheme = scheme_of(problem, settings, pool)
-        run = Run(problem, settings, scheme, progress, checkpoint, checkpoint_seconds, stop)
-        return run.finish(resume)
+        callbacks = (progress, checkpoint, checkpoint_seconds, stop, observables)
+        return Run(problem, settings, scheme, *callbacks).finish(resume)

@@ -14,7 +14,7 @@ from dmft.problem.networks import DEPTH_TWO
 from dmft.settings import SolverSettings
 from dmft.solver.descent import Descent, Diverged
 from dmft.solver.memory import memory_excess
-from dmft.solver.outcome import effective_alpha, sample_paths
+from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import Sample
@@ -198,16 +198,15 @@ def _noise_rotation(march: Descent, nodes: int) -> np.ndarray:
 
 def _finished(problem: Problem, march: Descent, stored: np.ndarray) -> Finished:
     """What a march leaves behind, on the stored steps."""
-    curves = {"train_mse": march.train_mse[stored], "excess_risk": march.risk[stored]}
-    parameters = None
+    charges = parameters = None
     if march.factors is not None and problem.network.code == DEPTH_TWO:
         a, b = march.factors[:, :, stored]
         probability = march.probability
-        curves["mean_charge"] = probability @ (2.0 * a * b)
-        curves["effective_alpha"] = effective_alpha(probability, 2.0 * a * b)
+        charges = 2.0 * a * b
         parameters = (probability[:, None] * a).T @ a + (probability[:, None] * b).T @ b
     return Finished(
-        curves,
+        weights_of(problem, march, march.weights[:, stored], charges),
+        curves_of_squared_loss(march.train_mse[stored], march.risk[stored]),
         _kernels(march, stored),
         parameters,
         sample_paths(

@@ -139,8 +139,9 @@ def of_solution(solution: Any) -> dict[str, np.ndarray]:
 
 def of_simulation(simulation: Any) -> dict[str, np.ndarray]:
     names = ("correlation_error", "correlation_residual", "overlap")
-    whole = {f"kernels.{name}": getattr(simulation, name) for name in names}
-    whole |= {f"kernels.{name}_stderr": getattr(simulation, f"{name}_stderr") for name in names}
+    whole = {f"kernels.{name}": getattr(simulation.kernels, name) for name in names}
+    errors = {f"{name}_stderr" for name in names}
+    whole |= {f"kernels.{name}": getattr(simulation.kernels, name) for name in sorted(errors)}
     return _kept(whole | _of_curves(simulation, "seed_train_mse", "seed_excess_risk"))
 
 
