@@ -1,4 +1,4 @@
-"""Descent by steps on one finite-dimensional data set: full batches or mini-batches, any optimiser."""
+"""Descent by steps on one finite-dimensional data set: any batches, any optimiser."""
 
 from __future__ import annotations
 
@@ -96,9 +96,7 @@ def _force(
     return features[chosen].T @ loss_slopes(loss, fields, labels) / fraction
 
 
-def _batch(
-    dynamics: Batched, n: int, rng: np.random.Generator
-) -> tuple[np.ndarray | slice, float]:
+def _batch(dynamics: Batched, n: int, rng: np.random.Generator) -> tuple[np.ndarray | slice, float]:
     """Which samples a step sees, each as often as it is named, and their expected share of all."""
     fraction = dynamics.batch_fraction
     if dynamics.sampling == "independent":

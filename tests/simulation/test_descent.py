@@ -84,7 +84,9 @@ def test_label_noise_is_fresh_and_of_the_right_size():
     data = data_of(problem, 40)
     fitted = DataSet(data.features, data.features @ data.coordinates.teacher, data.coordinates)
     rng = np.random.default_rng(6)
-    gradients = [_force(dynamics, problem.loss, fitted, data.coordinates.teacher, rng) for _ in range(4000)]
+    gradients = [
+        _force(dynamics, problem.loss, fitted, data.coordinates.teacher, rng) for _ in range(4000)
+    ]
     expected = dynamics.noise_variance(0.0) * np.sum(data.features**2, axis=0)
     np.testing.assert_allclose(np.var(gradients, axis=0).sum(), expected.sum(), rtol=0.03)
     assert np.abs(np.mean(gradients, axis=0)).max() < 0.5
