@@ -91,12 +91,7 @@ def integrate(
     InputError : the hinge loss, whose slope jumps.
     IntegrationError : the step size vanished or the weights overflowed.
     """
-    if isinstance(loss, Hinge):
-        raise InputError(
-            "given 'hinge', whose slope jumps: a flow needs squared, logistic, huber or poisson; "
-            "'gradient-descent' takes any loss",
-            "problem.loss.kind",
-        )
+    require_slopes(loss)
     march = _March(features, labels, start, teacher, variance, rtol, loss)
     recorded = np.empty((len(times), features.shape[1]))
     done = int(np.searchsorted(times, 0.0, side="right"))
@@ -111,6 +106,21 @@ def integrate(
     if not np.isfinite(recorded).all():
         raise IntegrationError("the gradient flow overflowed: its weights are not finite")
     return Trajectory(recorded, march.steps, march.refused)
+
+
+def require_slopes(loss: Loss) -> None:
+    """Refuse a loss along which no flow can be followed.
+
+    Raises
+    ------
+    InputError : the hinge loss, whose slope jumps.
+    """
+    if isinstance(loss, Hinge):
+        raise InputError(
+            "given 'hinge', whose slope jumps: a flow needs squared, logistic, huber or poisson; "
+            "'gradient-descent' takes any loss",
+            "problem.loss.kind",
+        )
 
 
 class _March:

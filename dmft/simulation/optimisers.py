@@ -5,7 +5,7 @@ Formulas and defaults are those of torch.optim, with which the tests compare the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -66,9 +66,9 @@ class MovingAverages:
             gradient = gradient + of.weight_decay * parameters
         self.mean = of.beta1 * self.mean + (1.0 - of.beta1) * gradient
         self.square = of.beta2 * self.square + (1.0 - of.beta2) * gradient**2
-        mean = self.mean / (1.0 - of.beta1**self.done)
-        square = self.square / (1.0 - of.beta2**self.done)
-        return np.asarray(parameters - step * _scaled(mean, square, of.epsilon))
+        mean = np.asarray(self.mean) / (1.0 - of.beta1**self.done)
+        square = np.asarray(self.square) / (1.0 - of.beta2**self.done)
+        return parameters - step * _scaled(mean, square, of.epsilon)
 
 
 @dataclass
@@ -79,7 +79,7 @@ class SquaredGradients:
     steps: np.ndarray
     done: int = 0
     square: np.ndarray | float = 0.0
-    memory: np.ndarray | float = field(default=0.0)
+    memory: np.ndarray | float = 0.0
 
     def step(self, parameters: np.ndarray, slopes: np.ndarray, force: np.ndarray) -> np.ndarray:
         of, step = self.dynamics, float(self.steps[self.done])
@@ -91,8 +91,8 @@ class SquaredGradients:
             self.square = of.beta2 * self.square + (1.0 - of.beta2) * gradient**2
         else:
             self.square = self.square + gradient**2
-        self.memory = beta * self.memory + _scaled(gradient, self.square, of.epsilon)
-        return np.asarray(parameters - step * self.memory)
+        self.memory = beta * self.memory + _scaled(gradient, np.asarray(self.square), of.epsilon)
+        return parameters - step * self.memory
 
 
 def update_of(dynamics: Optimised, steps: int) -> Update:

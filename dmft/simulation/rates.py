@@ -16,7 +16,7 @@ symmetric, but with B = sqrt(D) X sqrt(S) and k_0 = 1 + c damping
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 import scipy.linalg
@@ -72,7 +72,7 @@ class Rate(Protocol):
 class SquaredRate:
     """The squared loss, of which at most d combinations of the samples matter."""
 
-    floor: ClassVar[float] = 1e-6
+    floor: float = 1e-6
 
     def __init__(self, features: np.ndarray, labels: np.ndarray) -> None:
         self.features, self.labels, self.unreachable = _compressed(features, labels)
@@ -115,7 +115,7 @@ class LossRate:
     """Any other loss that has a slope everywhere."""
 
     # Residuals of separable data vanish like 1/t, and stay resolved until t is about 1e9.
-    floor: ClassVar[float] = 1e-9
+    floor: float = 1e-9
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, loss: Loss) -> None:
         self.features, self.labels, self.loss = np.ascontiguousarray(features), labels, loss
