@@ -1,0 +1,119 @@
+"""The tangent-free march of one replicate in discrete dynamics, of any optimiser.
+
+A coordinate knows its parameters and what its optimiser remembers; a step moves them by the force
+that the data answer to the present weights (residuals.py). Memory and cost of a step do not grow
+with the number of steps made, but for what is kept at the stored ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dmft.problem import Problem
+from dmft.problem.schedules import step_factors
+from dmft.solver.normals import Normals
+from dmft.solver.optimisers import MEMORY, advance, depth_of, rule_of, weights
+from dmft.solver.residuals import LinearResiduals, Residuals
+from dmft.solver.sampling import Sample
+
+
+class Diverged(ArithmeticError):
+    """The residuals have grown beyond what is allowed, or are no numbers."""
+
+
+class Stepwise:
+    """State of one replicate after `count` steps.
+
+    Attributes
+    ----------
+    count : steps made.
+    first, second : parameters of every path, see optimisers.py; `second` unused if linear.
+    residuals : the sample side. moment : E[r^2] after every step, shape (steps + 1,).
+    kept_weights : w on the stored steps, a list of shape (paths,) each; kept_parameters likewise
+        of shape (2, paths), kept_force of the force on w.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        count: int,
+        seed: np.random.SeedSequence,
+        rotation: np.ndarray | None,
+        steps: int,
+        stored: np.ndarray,
+        largest: float,
+    ) -> None:
+        dynamics = problem.dynamics
+        fresh = batch_noise(dynamics)
+        self.sample = Sample(problem, count, seed, rotation, wide=not fresh)
+        coordinates = self.sample.coordinates
+        self.depth = depth_of(problem)
+        self._code, self._settings = rule_of(dynamics)
+        slots = MEMORY[self._code]
+        self._memory = np.zeros((2, count, slots))
+        self._steps = dynamics.step_size * step_factors(dynamics.schedule, steps)
+        self.first, self.second = start(self.depth, coordinates.a0, coordinates.b0)
+        self._root_variance = np.sqrt(coordinates.variance)
+        self._stored = set(int(node) for node in stored)
+        self._largest = largest
+        self.count = 0
+        self.moment = np.zeros(steps + 1)
+        self.kept_weights: list[np.ndarray] = []
+        self.kept_parameters: list[np.ndarray] = []
+        self.kept_force: list[np.ndarray] = []
+        w = self._weights()
+        learnt = [coordinates.teacher, self._root_variance, self._root_variance * w]
+        for function in learnt:
+            self.sample.learn(function)
+        normals = Normals(self.sample, seed, np.array(learnt))
+        self.residuals: Residuals = LinearResiduals(problem, self.sample, normals)
+        self._observe(w)
+
+    def step(self) -> None:
+        """One step of all paths, and the answer of the data to where it leads.
+
+        Raises
+        ------
+        Diverged : the residuals of the new weights are beyond what is allowed.
+        """
+        advance(
+            self._code, self.depth, self.count, self._steps[self.count], self._settings,
+            self._force, self.first, self.second, self._memory[0], self._memory[1],
+        )  # fmt: skip
+        self.count += 1
+        self._observe(self._weights())
+
+    def _weights(self) -> np.ndarray:
+        w = np.empty(len(self.first))
+        weights(self.depth, self.first, self.second, w)
+        return w
+
+    def _observe(self, w: np.ndarray) -> None:
+        self._force = self._root_variance * self.residuals.force(w)
+        moment = self.residuals.moment
+        if not moment <= self._largest * (self.moment[0] if self.count else np.inf):
+            raise Diverged
+        self.moment[self.count] = moment
+        if self.count in self._stored:
+            self.kept_weights.append(w)
+            self.kept_parameters.append(np.array([self.first, self.second]))
+            self.kept_force.append(self._force)
+            self.residuals.keep()
+
+
+def batch_noise(dynamics: Any) -> bool:
+    from dmft.solver.residuals import Batches
+
+    return Batches.of(dynamics).noisy
+
+
+def start(depth: int, a0: np.ndarray, b0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The parameters at the start: 0, (u, v) or (a, b)."""
+    if depth == 1:
+        return np.zeros(len(a0)), np.zeros(len(a0))
+    if depth == 2:
+        return (a0 + b0) / 2**0.5, (a0 - b0) / 2**0.5
+    return a0.copy(), b0.copy()
