@@ -16,7 +16,8 @@ from dmft.problem import Problem
 from dmft.problem.schedules import step_factors
 from dmft.solver.normals import Normals
 from dmft.solver.optimisers import MEMORY, advance, depth_of, rule_of, weights
-from dmft.solver.residuals import LinearResiduals, Residuals
+from dmft.solver.path_residuals import PathResiduals
+from dmft.solver.residuals import Batches, LinearResiduals, Residuals
 from dmft.solver.sampling import Sample
 
 
@@ -47,8 +48,8 @@ class Stepwise:
         largest: float,
     ) -> None:
         dynamics = problem.dynamics
-        fresh = batch_noise(dynamics)
-        self.sample = Sample(problem, count, seed, rotation, wide=not fresh)
+        wide = not Batches.of(dynamics).noisy
+        self.sample = Sample(problem, count, seed, rotation, wide)
         coordinates = self.sample.coordinates
         self.depth = depth_of(problem)
         self._code, self._settings = rule_of(dynamics)
@@ -69,7 +70,11 @@ class Stepwise:
         for function in learnt:
             self.sample.learn(function)
         normals = Normals(self.sample, seed, np.array(learnt))
-        self.residuals: Residuals = LinearResiduals(problem, self.sample, normals)
+        self.residuals: Residuals
+        if problem.regression:
+            self.residuals = LinearResiduals(problem, self.sample, normals)
+        else:
+            self.residuals = PathResiduals(problem, self.sample, normals, seed)
         self._observe(w)
 
     def step(self) -> None:
@@ -102,12 +107,6 @@ class Stepwise:
             self.kept_parameters.append(np.array([self.first, self.second]))
             self.kept_force.append(self._force)
             self.residuals.keep()
-
-
-def batch_noise(dynamics: Any) -> bool:
-    from dmft.solver.residuals import Batches
-
-    return Batches.of(dynamics).noisy
 
 
 def start(depth: int, a0: np.ndarray, b0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
