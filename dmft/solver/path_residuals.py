@@ -56,6 +56,8 @@ class PathResiduals:
             self._weights.add(teacher, self.rows.field)
         self._step = 0
         self.moment = 0.0
+        self.traced, self._folded = False, False
+        self.echoes: list[np.ndarray] = []
         self._present: tuple[np.ndarray, np.ndarray] | None = None
         self.kept_fields: list[np.ndarray] = []
         self.kept_slopes: list[np.ndarray] = []
@@ -77,10 +79,17 @@ class PathResiduals:
         back = self._echo(of_slope, self._slope_table, self._weights.count)
         self._of_weights.add(loading, back)
         self._of_slopes.add(echo, of_slope)
+        if self.traced and not self._folded:
+            self.echoes.append(echo)
         noise = of_slope @ self._slopes.normals[: len(of_slope)]
         answer = (back @ self._weights.functions[: len(back)]) / self._root
         self._step += 1
         return math.sqrt(self._ratio) * noise + self._ratio * answer
+
+    @property
+    def rank(self) -> int:
+        """Directions in use, of both sides."""
+        return self._weights.count + self._slopes.count
 
     def _echo(self, coefficients: np.ndarray, table: np.ndarray, count: int) -> np.ndarray:
         return np.asarray(coefficients @ table[: len(coefficients), :count])
@@ -182,6 +191,15 @@ class PathResiduals:
             self._weight_table = fold_columns(change, self._weight_table)
             self._of_slopes.change(change)
             self._normals.forget()
+            self._folded = True
+
+    def kept_losses(self) -> tuple[np.ndarray, np.ndarray]:
+        """Fields and losses of the kept rows of weights, shape (rows, kept) each."""
+        fields = np.array(self.kept_fields).T.copy()
+        value, slope, curvature = np.empty((3, *fields.shape))
+        loss = self._loss
+        losses(loss.code, loss.parameter, fields, self.rows.labels, value, slope, curvature)
+        return fields, value
 
     def keep(self) -> None:
         """See `Residuals`."""
@@ -209,6 +227,8 @@ class PathResiduals:
             "normals": self._normals.state(),
             "row_normals": self._row_normals.state(),
             "step": self._step,
+            "folded": int(self._folded),
+            "echoes": {str(i): row for i, row in enumerate(self.echoes)},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -224,6 +244,9 @@ class PathResiduals:
         self._normals.restore(state["normals"])
         self._row_normals.restore(state["row_normals"])
         self._step = int(state["step"])
+        self._folded = bool(state["folded"])
+        rows = state.get("echoes", {})
+        self.echoes = [np.array(rows[str(i)]) for i in range(len(rows))]
 
 
 def _fold_rows(change: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -61,6 +61,9 @@ class Residuals(Protocol):
     """The answer of the data to one row of weights after another."""
 
     moment: float  # E[r^2] of the last row
+    rank: int  # directions in use
+    traced: bool  # whether to keep `echoes`
+    echoes: list[np.ndarray]  # E[sqrt(s) w z] of every row, as long as no direction was folded
 
     def force(self, weights: np.ndarray) -> np.ndarray:
         """The force on sqrt(s) w (paths,) that the present weights (paths,) call up."""
@@ -129,6 +132,8 @@ class LinearResiduals:
         self._kept = np.zeros((0, CAPACITY))
         self._correlation: list[np.ndarray] = []
         self.moment = 0.0
+        self.traced, self._folded = False, False
+        self.echoes: list[np.ndarray] = []
 
     def force(self, weights: np.ndarray) -> np.ndarray:
         """See `Residuals`."""
@@ -145,6 +150,8 @@ class LinearResiduals:
         echo = (loading @ table[: len(loading), :count]) / math.sqrt(self._ratio)
         residual = loading + echo
         self._recent.add(loading, echo)
+        if self.traced and not self._folded:
+            self.echoes.append(echo)
         self._present = residual
         self.moment = float(residual @ residual)
         if self._batches.noisy:
@@ -155,6 +162,11 @@ class LinearResiduals:
         answer = residual @ directions.functions[:count, :-1]
         noise = residual @ directions.normals[:count]
         return math.sqrt(self._ratio) * noise + self._ratio * answer / self._root
+
+    @property
+    def rank(self) -> int:
+        """Directions in use."""
+        return self._directions.count
 
     def _extend(self, news: np.ndarray) -> None:
         directions = self._directions
@@ -174,6 +186,7 @@ class LinearResiduals:
         self._recent.change(change)
         self._kept = fold_columns(change, self._kept)
         self._normals.forget()
+        self._folded = True
 
     def keep(self) -> None:
         """See `Residuals`."""
@@ -198,6 +211,8 @@ class LinearResiduals:
             "kept": self._kept.copy(),
             "correlation": {str(i): row for i, row in enumerate(self._correlation)},
             "normals": self._normals.state(),
+            "folded": int(self._folded),
+            "echoes": {str(i): row for i, row in enumerate(self.echoes)},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -206,6 +221,9 @@ class LinearResiduals:
         self._table = np.array(state["table"])
         self._recent.rows = np.array(state["recent"])
         self._kept = np.array(state["kept"])
-        rows = state["correlation"]
+        rows = state.get("correlation", {})
         self._correlation = [np.array(rows[str(i)]) for i in range(len(rows))]
         self._normals.restore(state["normals"])
+        self._folded = bool(state["folded"])
+        rows = state.get("echoes", {})
+        self.echoes = [np.array(rows[str(i)]) for i in range(len(rows))]

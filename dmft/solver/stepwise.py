@@ -7,12 +7,14 @@ with the number of steps made, but for what is kept at the stored ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from dmft.errors import InputError
 from dmft.problem import Problem
+from dmft.problem.population import Coordinates
 from dmft.problem.schedules import step_factors
 from dmft.solver.normals import Normals
 from dmft.solver.optimisers import MEMORY, advance, depth_of, rule_of, weights
@@ -61,7 +63,8 @@ class Stepwise:
         self._stored = set(int(node) for node in stored)
         self._largest = largest
         self.count = 0
-        self.moment = np.zeros(steps + 1)
+        self.moment, self.risk = np.zeros((2, steps + 1))
+        self.work = {"steps": 0.0, "direction_flops": 0.0}
         self.kept_weights: list[np.ndarray] = []
         self.kept_parameters: list[np.ndarray] = []
         self.kept_force: list[np.ndarray] = []
@@ -84,12 +87,73 @@ class Stepwise:
         ------
         Diverged : the residuals of the new weights are beyond what is allowed.
         """
+        self.work["steps"] += 1.0
         advance(
             self._code, self.depth, self.count, self._steps[self.count], self._settings,
             self._force, self.first, self.second, self._memory[0], self._memory[1],
         )  # fmt: skip
         self.count += 1
-        self._observe(self._weights())
+        try:
+            self._observe(self._weights())
+        except Diverged:
+            self.count -= 1
+            raise
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """Those of every path."""
+        return self.sample.coordinates
+
+    @property
+    def strata(self) -> list[slice]:
+        """The paths of each stratum."""
+        return self.sample.strata
+
+    @property
+    def teacher(self) -> np.ndarray:
+        """w* of every path."""
+        return self.sample.coordinates.teacher
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Weight of every path."""
+        return self.sample.probability
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to continue, as a tree of arrays and numbers."""
+        return {
+            "count": self.count,
+            "parameters": np.array([self.first, self.second]),
+            "memory": self._memory.copy(),
+            "force": self._force.copy(),
+            "curves": np.array([self.moment, self.risk]),
+            "weights": np.array(self.kept_weights),
+            "kept_parameters": np.array(self.kept_parameters),
+            "kept_force": np.array(self.kept_force),
+            "residuals": self.residuals.state(),
+            "work": dict(self.work),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`, of a march at its start.
+
+        Raises
+        ------
+        InputError : a state of another version.
+        """
+        try:
+            self.count = int(state["count"])
+            self.first, self.second = np.array(state["parameters"])
+            self._memory = np.array(state["memory"])
+            self._force = np.array(state["force"])
+            self.moment, self.risk = np.array(state["curves"])
+            self.kept_weights = list(state["weights"])
+            self.kept_parameters = list(state["kept_parameters"])
+            self.kept_force = list(state["kept_force"])
+            self.residuals.restore(state["residuals"])
+            self.work = dict(state["work"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"given a march of another version: {error}", "resume") from None
 
     def _weights(self) -> np.ndarray:
         w = np.empty(len(self.first))
@@ -102,6 +166,9 @@ class Stepwise:
         if not moment <= self._largest * (self.moment[0] if self.count else np.inf):
             raise Diverged
         self.moment[self.count] = moment
+        error = self._root_variance * (w - self.teacher)
+        self.risk[self.count] = self.probability @ error**2
+        self.work["direction_flops"] += 12.0 * len(w) * self.residuals.rank
         if self.count in self._stored:
             self.kept_weights.append(w)
             self.kept_parameters.append(np.array([self.first, self.second]))
