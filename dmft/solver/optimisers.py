@@ -14,7 +14,6 @@ depth 2, (a, b) with w = (a^L - b^L)/L at depth L >= 3. Their gradients for a fo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -164,26 +163,6 @@ def advance(code, depth, k, step, settings, force, first, second, memory_first, 
         first[m] = moved(code, k, step, settings, first[m], of_first, memory_first[m])
         if depth > 1:
             second[m] = moved(code, k, step, settings, second[m], of_second, memory_second[m])
-
-
-def advance_by(rule: Callable[..., float]) -> Callable[..., None]:
-    """`advance` for a rule of one's own, a function that Numba can compile.
-
-    The result takes the arguments of `advance` but for the code.
-    """
-    import numba
-
-    own = numba.njit(nogil=True, error_model="numpy")(rule)
-
-    @numba.njit(nogil=True, error_model="numpy")
-    def advance_own(depth, k, step, settings, force, first, second, memory_first, memory_second):
-        for m in range(len(first)):
-            of_first, of_second = gradients(depth, first[m], second[m], force[m])
-            first[m] = own(k, step, settings, first[m], of_first, memory_first[m])
-            if depth > 1:
-                second[m] = own(k, step, settings, second[m], of_second, memory_second[m])
-
-    return advance_own  # type: ignore[no-any-return]
 
 
 def depth_of(problem: Problem) -> int:
