@@ -155,7 +155,7 @@ class Replicates:
 
     def _mean_kernels(self, weights: np.ndarray) -> Kernels:
         n = self.count
-        means = {name: self._sums[name] / n for name in (*_MEANS, *_MOMENTS)}
+        means = {name: self._sums[name] / n for name in (*_MEANS, *_MOMENTS) if name in self._sums}
         errors: dict[str, np.ndarray] = {}
         if n > 1:
             for name in _MOMENTS:
