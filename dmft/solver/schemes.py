@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from dmft.errors import InputError
 from dmft.problem import Problem
-from dmft.problem.dynamics import StochasticGradientFlow
+from dmft.problem.dynamics import GradientFlow, StochasticGradientFlow
 from dmft.settings import SolverSettings
 from dmft.solver.scheme import Scheme
 
@@ -21,6 +22,12 @@ def scheme_of(
     """
     from dmft.problem.problem import require_plain_steps, require_squared
 
+    if isinstance(problem.dynamics, GradientFlow) and not problem.regression:
+        from dmft.solver.panels import PanelScheme
+        from dmft.solver.two_sided_flow import TwoSidedFlow
+
+        _require_smooth(problem)
+        return PanelScheme(settings, TwoSidedFlow(problem, settings.n_paths, pool))
     require_squared(problem)
     require_plain_steps(problem)
     if problem.dynamics.discrete:
@@ -36,3 +43,13 @@ def scheme_of(
     from dmft.solver.panels import PanelScheme
 
     return PanelScheme(settings, PlainFlow(problem, pool))
+
+
+def _require_smooth(problem: Problem) -> None:
+    """Refuse a loss whose flow rests on a kink, where no panel can follow it."""
+    if problem.loss.kind == "hinge":
+        raise InputError(
+            "given 'hinge' with dynamics 'gradient-flow', allowed: squared, logistic, huber, "
+            "poisson; or take steps, dynamics.kind = 'gradient-descent'",
+            "problem.loss.kind",
+        )

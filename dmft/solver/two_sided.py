@@ -8,6 +8,7 @@ The equations are in docs/losses.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from dmft.numerics.collocation import STAGES, lagrange, radau
 from dmft.problem import Problem
 from dmft.solver.data_rows import DataRows
 from dmft.solver.drive import Drive, DriveRows
+from dmft.solver.march import Attempt
 from dmft.solver.noise import NewRows
 from dmft.solver.response import NoCausalResponse
 from dmft.solver.sampling import Sample
@@ -25,6 +27,7 @@ from dmft.solver.sides import CoordinatePaths, DataPaths, Stages
 from dmft.solver.state import NoPath
 
 _MOST_SWEEPS = 40
+_SWEEP_TOLERANCE = 0.1  # of rtol
 _LEAST_NEWS = 0.1  # times the tolerance: what a node must add to get a direction
 _PLAIN_ITERATIONS, _NEWTON_ITERATIONS, _NEWTON_TOLERANCE = 12, 30, 1e-6  # of R_d
 _SLOPE_SHARE = 0.1  # how much of the time error of r counts
@@ -37,6 +40,17 @@ class PanelDrives:
     step: float
     fields: DriveRows
     forces: DriveRows
+
+    def __post_init__(self) -> None:
+        for name in ("fields", "forces"):  # a checkpoint keeps them as trees
+            part = getattr(self, name)
+            if isinstance(part, Mapping):
+                object.__setattr__(self, name, DriveRows(**part))
+
+    @property
+    def active(self) -> np.ndarray:
+        """Stages that give the fields a direction of noise."""
+        return self.fields.active
 
 
 @dataclass(frozen=True)
@@ -51,23 +65,13 @@ class Panel:
     force_noise: np.ndarray
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """Outcome of solving a panel: its rows, sweeps used, estimated relative time error."""
-
-    rows: PanelDrives
-    sweeps: int
-    time_error: float
-    converged: bool
-
-
 class TwoSidedMarch:
     """State of one replicate after the panels committed so far.
 
     Attributes
     ----------
     time : the end of the last committed panel. times : all nodes, starting at 0.
-    coordinates, data : the paths of both sides.
+    paths, data : the paths of both sides. coordinates, teacher, probability, strata : as drawn.
     weights : sqrt(s) w on all nodes, (paths, nodes). fields, slopes : h and r, (rows, nodes).
     forces : the force on sqrt(s) w on all nodes.
     rows : the unknowns of every committed panel; committing them again repeats the march.
@@ -79,35 +83,34 @@ class TwoSidedMarch:
         sample: Sample,
         rows: DataRows,
         pool: ThreadPoolExecutor | None,
-        tolerance: float,
+        rtol: float,
     ) -> None:
         self.ratio = problem.sampling_ratio
-        self.tolerance = tolerance
-        self.coordinates = CoordinatePaths(problem, sample, pool)
+        self.tolerance = _SWEEP_TOLERANCE * rtol
+        self.paths = CoordinatePaths(problem, sample, pool)
+        self.coordinates, self.strata = sample.coordinates, sample.strata
+        self.teacher, self.probability = sample.coordinates.teacher, sample.probability
         self.data = DataPaths(problem, rows, pool)
-        self.root_variance, self.first_slope = (
-            self.coordinates.root_variance,
-            self.coordinates.first_slope,
-        )
-        least = _LEAST_NEWS * tolerance
+        self.root_variance, self.first_slope = self.paths.root_variance, self.paths.first_slope
+        least = _LEAST_NEWS * self.tolerance
         self._of_rows = Drive(rows, 1.0, least)
         self._of_weights = Drive(sample, math.sqrt(self.ratio), least)
         self.time = 0.0
         self.times = np.zeros(1)
         self.rows: list[PanelDrives] = []
         self.work = {"panels": 0.0, "sweeps": 0.0, "path_iterations": 0.0}
-        for known in (self.coordinates.teacher, self.root_variance, self.coordinates.start):
+        for known in (self.teacher, self.root_variance, self.paths.start):
             sample.learn(known)
         self._start(rows.field)
 
     def _start(self, field: np.ndarray) -> None:
         """Node t = 0, whose weights are known: the first directions and the first force."""
         weights, rows = self._of_weights, self._of_rows
-        teacher = weights.rows((self.root_variance * self.coordinates.teacher)[:, None])
+        teacher = weights.rows((self.root_variance * self.teacher)[:, None])
         weights.extend(teacher, np.zeros(0, dtype=bool))
         if teacher.active[0]:
             rows.learn(field[:, None])
-        self.weights = (self.root_variance * self.coordinates.start)[:, None]
+        self.weights = (self.root_variance * self.paths.start)[:, None]
         of_weights = weights.rows(self.weights)
         self.fields = rows.noise @ of_weights.known.T + rows.fresh_noise(1) @ of_weights.fresh
         stages, _ = self.data.at(self.fields)
@@ -119,6 +122,10 @@ class TwoSidedMarch:
         noise = weights.noise @ of_rows.fresh[:, of_rows.active].T
         self.forces = math.sqrt(self.ratio) * noise + self.ratio * weights.directions @ moments
         self._response, self._last_step = np.zeros((STAGES, STAGES)), 1.0
+
+    def all_weights(self) -> np.ndarray:
+        """w of every path on all nodes, t = 0 first."""
+        return self.weights / self.root_variance[:, None]
 
     # ------------------------------------------------------------------ one panel
 
@@ -156,7 +163,7 @@ class TwoSidedMarch:
             response = self._better_response(panel, weights.slope, fields.response, mean, square)
             better = self._drive_of(self._of_weights, of_weights, of_rows.known, response)
             change = max(
-                _relative(weights.output - last_weights, weights.output, self.coordinates),
+                _relative(weights.output - last_weights, weights.output, self.paths),
                 _relative(data.output - last_slopes, data.output, self.data),
             )
             converged = change < self.tolerance
@@ -176,7 +183,7 @@ class TwoSidedMarch:
         of_rows = self._of_rows.rows(data.output, rows.forces.active)
         self._of_rows.extend(of_rows, of_weights.active)
         self._of_weights.extend(of_weights, of_rows.active)
-        self.coordinates.restart(weights.unknown[:, -1], rows.step)
+        self.paths.restart(weights.unknown[:, -1], rows.step)
         self.weights = np.hstack([self.weights, weights.output])
         self.fields = np.hstack([self.fields, data.unknown])
         self.slopes = np.hstack([self.slopes, data.output])
@@ -188,7 +195,7 @@ class TwoSidedMarch:
         self.rows.append(rows)
 
     def _panel(self, step: float) -> Panel:
-        tableau = radau(self.coordinates.growth * step)
+        tableau = radau(self.paths.growth * step)
         return Panel(
             step, step * tableau.nodes, step * tableau.integration,
             self._of_rows.fresh_noise(), self._of_weights.fresh_noise(),
@@ -205,7 +212,7 @@ class TwoSidedMarch:
             force = self.forces[:, -2:] @ values.T
             change = self.fields[:, -2:] @ values.T - self.fields[:, -1:]
         accumulated = (self.root_variance[:, None] * force) @ panel.integration.T
-        weights = self.coordinates.guess(accumulated, panel.elapsed)
+        weights = self.paths.guess(accumulated, panel.elapsed)
         return weights, self.data.guess(self.fields[:, -1], change)
 
     def _solve_data(self, panel: Panel, data: Stages, rows: DriveRows) -> None:
@@ -217,7 +224,7 @@ class TwoSidedMarch:
         drive = self._of_weights.values(rows, panel.force_noise)
         coupling = self.ratio * panel.integration @ rows.response
         moved = drive @ panel.integration.T
-        iterations = self.coordinates.solve(weights, panel.elapsed, coupling, moved)
+        iterations = self.paths.solve(weights, panel.elapsed, coupling, moved)
         self.work["path_iterations"] += iterations
         return drive + self.ratio * weights.output @ rows.response.T
 
@@ -229,7 +236,9 @@ class TwoSidedMarch:
 
         known : rows of L of the driven side, on whose directions the panel's answer is left out.
         """
-        return DriveRows(found.known, found.fresh, other.moments(found) - response @ known, response)
+        return DriveRows(
+            found.known, found.fresh, other.moments(found) - response @ known, response
+        )
 
     # ------------------------------------------------------------------ responses in the panel
 
@@ -241,8 +250,11 @@ class TwoSidedMarch:
         for iteration in range(_NEWTON_ITERATIONS):
             mean, square = self.data.responses(field_slope, response)
             plain = iteration < _PLAIN_ITERATIONS
-            last, response = response, self._better_response(
-                panel, weight_slope, response, mean, None if plain else square
+            last, response = (
+                response,
+                self._better_response(
+                    panel, weight_slope, response, mean, None if plain else square
+                ),
             )
             if np.abs(response - last).max() <= _NEWTON_TOLERANCE * np.abs(response).max():
                 return response
@@ -256,9 +268,9 @@ class TwoSidedMarch:
         mean: np.ndarray,
         square: np.ndarray | None,
     ) -> np.ndarray:
-        """Newton's next R_d = E[H(R_d')] A with R_d' = E[N(R_d)]; the plain one without `square`."""
+        """Newton's next R_d = E[H] A with H of E[N(R_d)]; the plain iteration without `square`."""
         coupling = self.ratio * panel.integration @ mean
-        of_weights, squares = self.coordinates.responses(weight_slope, coupling)
+        of_weights, squares = self.paths.responses(weight_slope, coupling)
         new = of_weights @ panel.integration
         if square is None:
             return new
@@ -278,9 +290,7 @@ class TwoSidedMarch:
         widths = [part.shape[1] for part in (fields.known, fields.fresh, fields.echo)]
         return np.diag(np.tile(np.concatenate([scale, np.ones(sum(widths))]), STAGES))
 
-    def _time_error(
-        self, panel: Panel, weights: Stages, data: Stages, force: np.ndarray
-    ) -> float:
+    def _time_error(self, panel: Panel, weights: Stages, data: Stages, force: np.ndarray) -> float:
         """Embedded estimate of the time error, relative to the weights and to the slopes.
 
         The difference of the two quadrature rules, filtered by (1 - h gamma dg/dG)^(-1) for stiff
@@ -292,7 +302,7 @@ class TwoSidedMarch:
         inner = float(self.data.responses(data.slope, np.zeros((STAGES, STAGES)))[0][-1, -1])
         stiffness = 1.0 - panel.step * tableau.start_weight * self.ratio * inner * slope
         moved = slope * panel.step * difference / stiffness
-        probability = self.coordinates.probability
+        probability = self.probability
         displacement = math.sqrt(probability @ moved**2)
         size = math.sqrt(probability @ weights.output[:, -1] ** 2)
         chosen = self.data.probability
