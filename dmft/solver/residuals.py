@@ -1,6 +1,7 @@
 """The sample side of steps: what the data answer to the weights, without any tangent.
 
-With directions q_i of the rows of the weights, normals z_i on the other side and w_k = sum L_ki q_i,
+With directions q_i of the rows of the weights, normals z_i on the other side and
+w_k = sum L_ki q_i,
 Stein's identity gives every echo as an average over paths (docs/optimisers.md): E[w_k z_d] =
 sum_i L_ki <q_i, z_d>. A direction knows nothing of the normals that are drawn after it, so that
 <q_i, z_d> is 0 for them, exactly: only causal entries are averaged. `LinearResiduals` needs no
