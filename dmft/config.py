@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -13,8 +14,13 @@ from pydantic import model_validator
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import step_count
+from dmft.resolution import Aliases, Source, resolve
 from dmft.settings import SimulationSettings, SolverSettings
-from dmft.validation import Settings, nearest_key
+from dmft.shapes import dotted_names
+from dmft.validation import Settings, echo
+
+# TOML keeps [dynamics] beside [problem]; the object keeps it inside.
+_ALIASES: Aliases = {("dynamics",): ("problem", "dynamics")}
 
 
 class Config(Settings):
@@ -23,16 +29,6 @@ class Config(Settings):
     problem: Problem = Problem()
     solver: SolverSettings = SolverSettings()
     simulation: SimulationSettings = SimulationSettings()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _join_dynamics(cls, given: Any) -> Any:
-        """TOML keeps [dynamics] beside [problem]; the object keeps it inside."""
-        if not isinstance(given, dict) or "dynamics" not in given:
-            return given
-        joined = {key: value for key, value in given.items() if key != "dynamics"}
-        joined["problem"] = {**joined.get("problem", {}), "dynamics": given["dynamics"]}
-        return joined
 
     @model_validator(mode="after")
     def _whole_steps(self) -> Config:
@@ -53,28 +49,29 @@ class Config(Settings):
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a TOML file (or the defaults), then apply `section.key=value` overrides.
+    """Read a TOML file (or the defaults), then `section.key=value` overrides; see `resolve`.
 
     Raises
     ------
     InputError : missing or unreadable file, invalid TOML, unknown key, bad value.
     """
-    table: dict[str, Any] = {} if path is None else read_toml(Path(path))
-    for override in overrides:
-        apply_override(table, override)
-    return parse_config(table)
+    return config_of(*sources_of(Config, path, overrides, _ALIASES))
 
 
-def parse_config(table: dict[str, Any]) -> Config:
+def parse_config(table: Mapping[str, Any], where: str = "") -> Config:
     """Validate a table of sections."""
-    sections = ["problem", "dynamics", "solver", "simulation"]
-    for name, section in table.items():
-        if name not in sections:
-            raise InputError(nearest_key(name, sections), name)
-        if not isinstance(section, dict):
-            raise InputError(f"given {section!r}, must be a section of keys", name)
+    return config_of(Source(table, where))
+
+
+def config_of(*sources: Source) -> Config:
+    """The configuration that sources give together, the last one winning.
+
+    Raises
+    ------
+    InputError : a key that is unknown to the final kind of its table, a bad value.
+    """
     try:
-        return Config(**table)
+        return Config(**resolve(Config, sources, _ALIASES))
     except InputError as error:
         # The object keeps the dynamics inside the problem, the file beside it.
         where = error.location.replace("problem.dynamics", "dynamics", 1)
@@ -132,38 +129,54 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"is not valid TOML: {error}", str(path)) from None
 
 
-def assign(table: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key of nested tables; a new `kind` clears the keys of the former one.
+def sources_of(
+    model: type[Settings],
+    path: str | Path | None,
+    overrides: Sequence[str],
+    aliases: Aliases | None = None,
+) -> list[Source]:
+    """A file and overrides of a command, as sources in order of precedence.
 
     Raises
     ------
-    InputError : a part of the key is a value, not a table.
+    InputError : missing or unreadable file, invalid TOML, an override that is no
+        `section.key=value`.
     """
-    *sections, last = key.split(".")
-    for part in sections:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise InputError(f"'{part}' is no section", key)
-    if last == "kind" and table.get("kind") != value:
-        table.clear()  # the keys of another kind do not carry over
-    table[last] = value
+    sources = [] if path is None else [Source(read_toml(Path(path)), f"in {path}")]
+    return sources + [read_override(model, text, aliases) for text in overrides]
 
 
-def apply_override(table: dict[str, Any], override: str) -> None:
-    """Change one setting of nested tables, given as `section.key=value` with the value in TOML.
+def read_override(model: type[Settings], override: str, aliases: Aliases | None = None) -> Source:
+    """One setting, given as `section.key=value` with the value in TOML.
 
     Raises
     ------
-    InputError : another form, or a part of the key is a value.
+    InputError : another form; says which setting was meant, if it can be known.
     """
     key, separator, text = override.partition("=")
-    key = key.strip()
-    if not separator or "." not in key or not all(key.split(".")):
-        raise InputError(f"given {override!r}, must be section.key=value", "--set")
-    try:
-        assign(table, key, _value(text))
-    except InputError as error:
-        raise InputError(f"given {override!r}, but {error.message}", "--set") from None
+    key, value = key.strip(), _value(text)
+    sections = [*model.model_fields, *(alias[0] for alias in aliases or {})]
+    table = isinstance(value, dict | str | list) and key in sections
+    if not separator or not ("." in key or table) or not all(key.split(".")):
+        full = dict.fromkeys(shown_names(model, aliases))
+        meant = [name for name in full if name.endswith(f".{key}")] if key else []
+        hint = f", did you mean {' or '.join(meant[:3])}?" if meant else ""
+        raise InputError(f"given {override!r}, must be section.key=value{hint}", "--set")
+    return Source({key: value}, f"by --set {key}={text.strip()}")
+
+
+def shown_names(model: type[Settings], aliases: Aliases | None = None) -> Iterator[str]:
+    """Dotted names of all settings as files and messages have them."""
+    for name, _ in dotted_names(model):
+        path = tuple(name.split("."))
+        for alias, meant in (aliases or {}).items():
+            if path[: len(meant)] == meant:
+                path = alias + path[len(meant) :]
+        yield ".".join(path)
+
+
+# As people write numbers and TOML does not: .3 and 3.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def _value(text: str) -> Any:
@@ -171,6 +184,10 @@ def _value(text: str) -> Any:
     text = text.strip()
     try:
         table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
+    except tomllib.TOMLDecodeError as error:
+        if text[:1] in ("[", "{", '"', "'"):
+            raise InputError(
+                f"given {echo(text)}, which is not valid TOML: {error}", "--set"
+            ) from None
+        return float(text) if _NUMBER.fullmatch(text) else text
     return table["value"] if len(table) == 1 else text  # text with a line break holds more

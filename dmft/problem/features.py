@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from dmft.problem.laws import Component, atom, check_same_length, discrete
+from dmft.problem.laws import Component, as_list, atom, check_same_length, discrete
 from dmft.problem.laws import Weights as Shares
 from dmft.validation import Settings, default_kind, register_kinds
 
-Variances = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+Variances = Annotated[
+    tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(as_list)
+]
 
 
 class Isotropic(Settings):
@@ -76,6 +78,6 @@ class EmpiricalFeatures(Settings):
 Features = Annotated[
     Isotropic | DiscreteFeatures | PowerLaw | EmpiricalFeatures,
     Field(discriminator="kind"),
-    default_kind("isotropic"),
+    default_kind("isotropic", array="empirical"),
 ]
 register_kinds("isotropic", "discrete", "power-law", "empirical")

@@ -20,18 +20,13 @@ from pydantic import BeforeValidator, Field, model_validator
 from dmft.errors import InputError
 from dmft.problem.laws import Component, atom
 from dmft.problem.teachers import Law
-from dmft.validation import Settings, default_kind, register_kinds
+from dmft.validation import Settings, Shorthand, default_kind, register_kinds
 
 LINEAR, DEPTH_TWO, DEEP = 0, 1, 2
 
 
-def _constant(given: object) -> object:
-    """A number stands for the law that always takes this value."""
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    return {"kind": "discrete", "values": (given,)} if is_number else given
-
-
-Start = Annotated[Law, BeforeValidator(_constant)]
+# A number stands for the law that always takes this value.
+Start = Annotated[Law, BeforeValidator(Shorthand(number="discrete", array="empirical"))]
 
 
 class Diagonal(Settings):

@@ -103,5 +103,5 @@ def rank_of(u: np.ndarray, count: int) -> np.ndarray:
 Law = Annotated[
     BernoulliGauss | Gaussian | Rademacher | Discrete | Empirical, Field(discriminator="kind")
 ]
-Teacher = Annotated[Law, default_kind("bernoulli-gauss")]
+Teacher = Annotated[Law, default_kind("bernoulli-gauss", array="empirical")]
 register_kinds("bernoulli-gauss", "gaussian", "rademacher", "discrete", "empirical")
