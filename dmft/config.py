@@ -7,24 +7,32 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import model_validator
 
 from dmft.errors import InputError
+from dmft.explanation import commented_toml
 from dmft.problem import Problem
 from dmft.problem.dynamics import step_count
-from dmft.resolution import Aliases, Source, resolve
+from dmft.resolution import Source, resolve
 from dmft.settings import SimulationSettings, SolverSettings
-from dmft.shapes import dotted_names
+from dmft.shapes import setting_names
 from dmft.validation import Settings, echo
-
-# TOML keeps [dynamics] beside [problem]; the object keeps it inside.
-_ALIASES: Aliases = {("dynamics",): ("problem", "dynamics")}
 
 
 class Config(Settings):
-    """Everything a run needs; `problem` includes the dynamics."""
+    """Everything a run needs; `problem` includes the dynamics.
+
+    problem : what is solved.
+    solver : how accurately the mean-field equations are solved, and up to what time.
+    simulation : the finite networks that the mean field is compared with.
+    """
+
+    # TOML keeps [dynamics] beside [problem]; the object keeps it inside.
+    aliases: ClassVar[dict[tuple[str, ...], tuple[str, ...]]] = {
+        ("dynamics",): ("problem", "dynamics")
+    }
 
     problem: Problem = Problem()
     solver: SolverSettings = SolverSettings()
@@ -47,6 +55,10 @@ class Config(Settings):
             "simulation": table["simulation"],
         }
 
+    def to_toml(self) -> str:
+        """A complete file of these settings with comments, which `load_config` reads back."""
+        return commented_toml(self)
+
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a TOML file (or the defaults), then `section.key=value` overrides; see `resolve`.
@@ -55,7 +67,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     ------
     InputError : missing or unreadable file, invalid TOML, unknown key, bad value.
     """
-    return config_of(*sources_of(Config, path, overrides, _ALIASES))
+    return config_of(*sources_of(Config, path, overrides))
 
 
 def parse_config(table: Mapping[str, Any], where: str = "") -> Config:
@@ -71,7 +83,7 @@ def config_of(*sources: Source) -> Config:
     InputError : a key that is unknown to the final kind of its table, a bad value.
     """
     try:
-        return Config(**resolve(Config, sources, _ALIASES))
+        return Config(**resolve(Config, sources))
     except InputError as error:
         # The object keeps the dynamics inside the problem, the file beside it.
         where = error.location.replace("problem.dynamics", "dynamics", 1)
@@ -133,7 +145,6 @@ def sources_of(
     model: type[Settings],
     path: str | Path | None,
     overrides: Sequence[str],
-    aliases: Aliases | None = None,
 ) -> list[Source]:
     """A file and overrides of a command, as sources in order of precedence.
 
@@ -143,10 +154,10 @@ def sources_of(
         `section.key=value`.
     """
     sources = [] if path is None else [Source(read_toml(Path(path)), f"in {path}")]
-    return sources + [read_override(model, text, aliases) for text in overrides]
+    return sources + [read_override(model, text) for text in overrides]
 
 
-def read_override(model: type[Settings], override: str, aliases: Aliases | None = None) -> Source:
+def read_override(model: type[Settings], override: str) -> Source:
     """One setting, given as `section.key=value` with the value in TOML.
 
     Raises
@@ -155,24 +166,13 @@ def read_override(model: type[Settings], override: str, aliases: Aliases | None 
     """
     key, separator, text = override.partition("=")
     key, value = key.strip(), _value(text)
-    sections = [*model.model_fields, *(alias[0] for alias in aliases or {})]
+    sections = [*model.model_fields, *(alias[0] for alias in model.aliases)]
     table = isinstance(value, dict | str | list) and key in sections
     if not separator or not ("." in key or table) or not all(key.split(".")):
-        full = dict.fromkeys(shown_names(model, aliases))
-        meant = [name for name in full if name.endswith(f".{key}")] if key else []
+        meant = [name for name in setting_names(model) if name.endswith(f".{key}")] if key else []
         hint = f", did you mean {' or '.join(meant[:3])}?" if meant else ""
         raise InputError(f"given {override!r}, must be section.key=value{hint}", "--set")
     return Source({key: value}, f"by --set {key}={text.strip()}")
-
-
-def shown_names(model: type[Settings], aliases: Aliases | None = None) -> Iterator[str]:
-    """Dotted names of all settings as files and messages have them."""
-    for name, _ in dotted_names(model):
-        path = tuple(name.split("."))
-        for alias, meant in (aliases or {}).items():
-            if path[: len(meant)] == meant:
-                path = alias + path[len(meant) :]
-        yield ".".join(path)
 
 
 # As people write numbers and TOML does not: .3 and 3.

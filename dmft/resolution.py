@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dmft.errors import InputError
-from dmft.shapes import KIND, Table, dotted_names, kind_of, tables
+from dmft.shapes import KIND, Table, kind_of, setting_names, shown_name, tables
 from dmft.validation import Settings, echo, nearest_key
 
 Path = tuple[str, ...]
-Aliases = Mapping[Path, Path]
 
 
 @dataclass(frozen=True)
@@ -65,28 +64,25 @@ class _Node:
             child.forget(order)
 
 
-def resolve(
-    model: type[Settings], sources: Sequence[Source], aliases: Aliases | None = None
-) -> dict[str, Any]:
+def resolve(model: type[Settings], sources: Sequence[Source]) -> dict[str, Any]:
     """The settings that sources give together, as nested tables, to make a `model` of.
 
     Parameters
     ----------
     model : says which settings and kinds there are.
     sources : in order of precedence, the last one wins.
-    aliases : other names of tables, and what they stand for.
 
     Raises
     ------
     InputError : a key that the final kind of its table does not have, or that one source gives
         twice. Values are not looked at.
     """
-    return _Resolution(model, sources, aliases or {}).table()
+    return _Resolution(model, sources).table()
 
 
 class _Resolution:
-    def __init__(self, model: type[Settings], sources: Sequence[Source], aliases: Aliases) -> None:
-        self.model, self.sources, self.aliases = model, sources, aliases
+    def __init__(self, model: type[Settings], sources: Sequence[Source]) -> None:
+        self.model, self.sources = model, sources
         self.root = _Node()
         for order, source in enumerate(sources):
             for path, value in _flat(source.settings):
@@ -98,7 +94,7 @@ class _Resolution:
     # ------------------------------------------------------------- collecting
 
     def _canonical(self, path: Path) -> Path:
-        for alias, meant in self.aliases.items():
+        for alias, meant in self.model.aliases.items():
             if path[: len(alias)] == alias:
                 return meant + path[len(alias) :]
         return path
@@ -194,11 +190,10 @@ class _Resolution:
         name, where = path[-1], self._where(order)
         allowed = [key for key in model.model_fields if key != KIND or kind_of(model)]
         if not path[:-1]:
-            allowed = [*allowed, *(alias[0] for alias in self.aliases)]
+            allowed = [*allowed, *(alias[0] for alias in self.model.aliases)]
         others = self._kinds_with(path)
         if not kind_of(model) or not others:
-            same = [full for full, _ in dotted_names(self.model) if full.endswith(f".{name}")]
-            same = [self._name(tuple(full.split("."))) for full in dict.fromkeys(same)]
+            same = [full for full in setting_names(self.model) if full.endswith(f".{name}")]
             hint = f"did you mean '{same[0]}'? " if same and not _close(name, allowed) else ""
             message = nearest_key(name, allowed)
             if hint:
@@ -209,8 +204,8 @@ class _Resolution:
         by = "by default" if kind is None else self._where(kind.order)
         rest = sorted(key for key in allowed if key != KIND)
         return InputError(
-            f"unknown key of kind '{kind_of(model)}' ({by}), but {where}: {self.sources[order].remedy}, or "
-            f"choose a kind that has it ({', '.join(others)}); "
+            f"unknown key of kind '{kind_of(model)}' ({by}), but {where}: "
+            f"{self.sources[order].remedy}, or choose a kind that has it ({', '.join(others)}); "
             f"'{kind_of(model)}' has {', '.join(rest) or 'no keys'}",
             self._name(path),
         )
@@ -233,10 +228,7 @@ class _Resolution:
 
     def _name(self, path: Path) -> str:
         """The dotted name, by the alias of its table if it has one."""
-        for alias, meant in self.aliases.items():
-            if path[: len(meant)] == meant:
-                path = alias + path[len(meant) :]
-        return ".".join(path)
+        return shown_name(self.model, path)
 
 
 def _close(name: str, allowed: list[str]) -> bool:

@@ -45,16 +45,26 @@ def tables(model: type[Settings]) -> dict[str, Table]:
     return {name: table for name, table in found.items() if table is not None}
 
 
-def dotted_names(model: type[Settings], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted name of every setting, and the last kind it belongs to ("" where there are none)."""
-    own = kind_of(model)
+def setting_names(model: type[Settings]) -> list[str]:
+    """Dotted names, as files have them, of all settings of all kinds."""
+    return list(dict.fromkeys(shown_name(model, path) for path in _paths(model)))
+
+
+def _paths(model: type[Settings]) -> Iterator[tuple[str, ...]]:
     for name in model.model_fields:
-        table = tables(model).get(name)
-        if table is None:
-            yield prefix + name, own
+        if name not in tables(model):
+            yield (name,)
             continue
-        for member in table.members.values():
-            yield from dotted_names(member, f"{prefix}{name}.")
+        for member in tables(model)[name].members.values():
+            yield from ((name, *path) for path in _paths(member))
+
+
+def shown_name(model: type[Settings], path: tuple[str, ...]) -> str:
+    """The dotted name that files and messages have for a setting."""
+    for alias, meant in model.aliases.items():
+        if path[: len(meant)] == meant:
+            path = alias + path[len(meant) :]
+    return ".".join(path)
 
 
 def kind_of(model: type[Settings]) -> str:
@@ -79,15 +89,15 @@ def _table(field: FieldInfo) -> Table | None:
         {kind_of(member): member for member in members},
         kind_of(type(usual)) if isinstance(usual, Settings) else "",
         next(iter(shorthands), Shorthand()),
-        tuple in found_origins(field.annotation),
+        tuple in _origins(field.annotation),
     )
 
 
-def found_origins(annotation: Any) -> set[Any]:
+def _origins(annotation: Any) -> set[Any]:
     """Generic types that an annotation is made of."""
     parts = {get_origin(annotation)}
     for part in get_args(annotation):
-        parts |= found_origins(part)
+        parts |= _origins(part)
     return parts
 
 

@@ -83,6 +83,8 @@ class Settings(BaseModel):
     )
     # Settings that are words of a command line say True.
     numbers_from_text: ClassVar[bool] = False
+    # Other names that files have for tables, and the paths that they stand for.
+    aliases: ClassVar[Mapping[tuple[str, ...], tuple[str, ...]]] = {}
 
     def __init__(self, /, **values: Any) -> None:
         try:

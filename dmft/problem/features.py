@@ -26,7 +26,11 @@ class Isotropic(Settings):
 
 
 class DiscreteFeatures(Settings):
-    """A few variances with probabilities proportional to `weights`."""
+    """A few variances with probabilities proportional to `weights`.
+
+    values : the variances.
+    weights : relative probability of each; equal if not given.
+    """
 
     kind: Literal["discrete"] = "discrete"
     values: Variances
@@ -46,6 +50,9 @@ class PowerLaw(Settings):
 
     The cutoff bounds the largest variance; without it s_j ~ j^(-exponent) has no limit law
     with finite moments.
+
+    exponent : how fast the variances fall with their rank.
+    cutoff : relative rank below which they hardly grow.
     """
 
     kind: Literal["power-law"] = "power-law"
@@ -60,7 +67,10 @@ class PowerLaw(Settings):
 
 
 class EmpiricalFeatures(Settings):
-    """The empirical law of a list of variances, independent of the teacher."""
+    """The empirical law of a list of variances, independent of the teacher.
+
+    values : variances, in Python an array or a list.
+    """
 
     kind: Literal["empirical"] = "empirical"
     values: Variances

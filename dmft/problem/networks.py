@@ -35,6 +35,11 @@ class Diagonal(Settings):
     With a = (u+v)/sqrt2 and b = (u-v)/sqrt2 the standard start is a = b = init_scale, that is
     u = sqrt2 init_scale and v = 0, so w(0) = 0. `init_u` and `init_v` replace it by any pair of
     independent laws (a number means that constant).
+
+    depth : L, the number of factors of a weight.
+    init_scale : alpha, the start a = b = alpha, in units of the L-th root of a weight.
+    init_u : law of u(0), given together with init_v.
+    init_v : law of v(0), given together with init_u.
     """
 
     kind: Literal["diagonal"] = "diagonal"

@@ -39,7 +39,7 @@ class Problem(Settings):
     features : law of the feature variances s_j.
     loss : l(h, y) of one sample with prediction h = (X w)_i; L = sum_i l(h_i, y_i).
     labels : law of a label given h*.
-    dynamics : gradient flow, gradient descent, SGD or an adaptive optimiser, and the weight decay.
+    dynamics : how the weights move: gradient flow, descent by steps, SGD or an adaptive optimiser.
 
     Examples
     --------

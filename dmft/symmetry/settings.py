@@ -24,7 +24,10 @@ Names = tuple[str, ...]
 
 
 class Scaling(Settings):
-    """The loss does not see the common length of some tensors, as before a normalisation."""
+    """The loss does not see the common length of some tensors, as before a normalisation.
+
+    tensors : their names.
+    """
 
     kind: Literal["scaling"]
     tensors: Annotated[Names, Field(min_length=1)]
@@ -34,7 +37,10 @@ class Scaling(Settings):
 
 
 class Rescaling(Settings):
-    """The tensors `up` grow by the factor by which those `down` shrink."""
+    """The tensors `up` grow by the factor by which those `down` shrink.
+
+    up, down : names of tensors.
+    """
 
     kind: Literal["rescaling"]
     up: Annotated[Names, Field(min_length=1)]
@@ -45,7 +51,10 @@ class Rescaling(Settings):
 
 
 class UnitRescaling(Settings):
-    """The same for every hidden unit: rows of `up` against columns of `down`."""
+    """The same for every hidden unit: rows of `up` against columns of `down`.
+
+    up, down : names of tensors.
+    """
 
     kind: Literal["unit-rescaling"]
     up: Annotated[Names, Field(min_length=1)]
