@@ -156,8 +156,14 @@ class _Resolution:
         chosen = kind.last() if kind.leaves else None
         name = table.kind if chosen is None else chosen.value
         member = table.members.get(name if table.has_kinds else "") if _is_text(name) else None
+        if member is None and chosen is None and not node.empty:
+            raise InputError(
+                f"{self._where(node.newest().order)} without '{KIND}', must have one: "
+                f"{', '.join(table.members)}",
+                self._name(path),
+            )
         if member is None:
-            return _plain(node)  # for the model to refuse: no kind, or none that there is
+            return _plain(node)  # for the model to refuse: a kind that there is not
         return self._keys(node, member, path, chosen)
 
     def _whole(self, node: _Node, table: Table, path: Path) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 from dmft.config import config_of, flat, parse_config, read_toml
 from dmft.errors import InputError
 from dmft.resolution import Source
-from dmft.shapes import KIND
 from dmft.sweep.tasks import TASKS, Item, make_items, ordered_tasks
 from dmft.validation import nearest_key
 
@@ -23,6 +22,7 @@ _KEYS = ["tasks", "base", "axes", "zip"]
 RESERVED = {
     "time", "node", "status", "file", "train_mse", "excess_risk", "mean_charge", "effective_alpha",
 }  # fmt: skip
+_BASE = "in [base]"
 _DIGITS = 12  # of generated values, so that 0.1 is the 0.1 that a reader selects
 
 
@@ -106,9 +106,9 @@ class Grid:
             for axis, name in zip(dimension.axes, dimension.names, strict=True):
                 settings[axis.key] = values[name] = axis.values[number]
         try:
-            config = config_of(Source(self.base, "in [base]"), Source(settings, "in [axes]"))
+            config = config_of(Source(self.base, _BASE), Source(settings, "in [axes]"))
         except InputError as error:
-            raise _at_point(error, settings) from None
+            raise _at_point(error, settings, self.base) from None
         return Point(index, position, values, make_items(self.tasks, config))
 
     def _check_distinct(self, points: Sequence[Point]) -> None:
@@ -148,17 +148,7 @@ def parse_grid(table: Mapping[str, Any]) -> Grid:
     if not isinstance(base, dict):
         raise InputError(f"given {base!r}, must be a table of sections", "base")
     axes = _read_axes(table.get("axes", {}))
-    if not any(_changes_keys(axis) for axis in axes.values()):
-        try:
-            parse_config(base, "in [base]")
-        except InputError as error:
-            raise InputError(error.message, f"base.{error.location}") from None
     return Grid(_read_tasks(table.get("tasks", ["solve"])), base, _dimensions(axes, table))
-
-
-def _changes_keys(axis: Axis) -> bool:
-    """Whether the base may have keys that only some values of an axis make known."""
-    return axis.key.endswith(KIND) or any(isinstance(v, dict | str) for v in axis.values)
 
 
 def axis_label(value: Any) -> Any:
@@ -286,11 +276,18 @@ def _short_names(keys: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _at_point(error: InputError, settings: Mapping[str, Any]) -> InputError:
-    """Say whether an axis or the base is to blame; several axes may be only together."""
+def _at_point(
+    error: InputError, settings: Mapping[str, Any], base: Mapping[str, Any]
+) -> InputError:
+    """Say whether an axis or the base is to blame; both may be only together."""
     where = error.location
     if any(where == key or where.startswith(f"{key}.") for key in settings):
         return InputError(error.message, f"axes.{where}")
+    try:
+        parse_config(base, _BASE)
+    except InputError as alone:
+        if (alone.message, alone.location) == (error.message, where):
+            return InputError(error.message, f"base.{where}")
     point = ", ".join(f"{key}={value}" for key, value in settings.items())
     return InputError(f"{error.message} (at the point {point})", where)
 

@@ -7,7 +7,6 @@ import tomllib
 
 import pytest
 
-from dmft import config
 from dmft.errors import InputError
 from dmft.sweep import grid as module
 from dmft.sweep.grid import parse_grid
@@ -122,13 +121,12 @@ def test_a_result_depends_on_the_settings_of_its_task_only():
 
 def test_work_grows_like_the_number_of_points(monkeypatch):
     calls = []
-    original = config.config_of
+    original = module.config_of
     counted = lambda *sources: calls.append(1) or original(*sources)  # noqa: E731
-    monkeypatch.setattr(config, "config_of", counted)
     monkeypatch.setattr(module, "config_of", counted)
     grid = parsed("[axes]\nproblem.noise_std = { linspace = [0, 1, 40] }\nsolver.seed = [0, 1, 2]")
     assert len(grid.points) == len(grid.items) == 120
-    assert len(calls) == 1 + 120
+    assert len(calls) == 120
 
 
 @pytest.mark.parametrize(
