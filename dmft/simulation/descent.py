@@ -33,7 +33,7 @@ def descend(
     data: DataSet,
     times: np.ndarray,
     rng: np.random.Generator,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float, float], None] | None = None,
 ) -> Steps:
     """Run gradient descent or SGD on 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2.
 
@@ -61,7 +61,7 @@ def descend(
             recorded[:, done] = w, a, b
             done += 1
             if progress is not None:
-                progress(done / len(times))
+                progress(k / max(1, int(times[-1])), float(k))
         if k == int(times[-1]):
             break
         g = _gradient(dynamics, data, w, rng)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from dmft.problem.dynamics import StochasticGradientFlow, step_count, stored_ste
 from dmft.problem.networks import DEPTH_TWO
 from dmft.problem.population import strata
 from dmft.problem.problem import require_plain_steps, require_squared
+from dmft.progress import Progress, shown
 from dmft.results.overlaps import BlockSums
 from dmft.results.simulation import Simulation
 from dmft.settings import SimulationSettings, SolverSettings
@@ -39,7 +41,7 @@ def simulate(
     stratified: bool = True,
     rtol: float = 1e-4,
     points: int = 40,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
 ) -> Simulation:
     """Run the dynamics of a problem on an ensemble of finite-dimensional data sets.
 
@@ -60,7 +62,7 @@ def simulate(
     stratified : coordinates at the population's quantiles, exact noise variance; otherwise
         everything is drawn independently.
     rtol : relative error allowed to each step of the integrator.
-    progress : called with the fraction done and a line of text.
+    progress : called with a `dmft.progress.Progress` at every recorded time; True shows a bar.
 
     Raises
     ------
@@ -102,23 +104,24 @@ def simulate(
     charged = problem.dynamics.discrete and problem.network.code == DEPTH_TWO
     kernels = [_Mean((len(time), len(time))) for _ in range(3)]
     blocks = BlockSums()
-    for i, sequence in enumerate(np.random.SeedSequence(settings.seed).spawn(settings.seeds)):
-        # The order of BLAS sums, and so the last digits, would depend on the number of threads;
-        # and on a busy machine its spinning threads take a hundred times longer than one.
-        with threadpool_limits(1, user_api="blas"):
-            run = _run(problem, settings, sequence, time, i, progress)
-            errors, residuals, weights = run.errors, run.residuals, run.weights
-            products = [rows @ rows.T / rows.shape[1] for rows in (errors, residuals, weights)]
-            factors = (
-                None if run.factors is None else run.factors @ run.factors.T / weights.shape[1]
-            )
-        blocks.add(weights=products[2], parameters=factors)
-        train_mse[i] = np.mean(residuals**2, axis=1)
-        excess_risk[i] = np.mean(errors**2, axis=1)
-        if charged and run.factors is not None:
-            mean_charge[i], alpha[i] = _charges(run.factors)
-        for kernel, product in zip(kernels, products, strict=True):
-            kernel.add(product)
+    with shown(progress, "simulate") as report:
+        for i, sequence in enumerate(np.random.SeedSequence(settings.seed).spawn(settings.seeds)):
+            # The order of BLAS sums, and so the last digits, would depend on the number of threads;
+            # and on a busy machine its spinning threads take a hundred times longer than one.
+            with threadpool_limits(1, user_api="blas"):
+                run = _run(problem, settings, sequence, time, i, report)
+                errors, residuals, weights = run.errors, run.residuals, run.weights
+                products = [rows @ rows.T / rows.shape[1] for rows in (errors, residuals, weights)]
+                factors = (
+                    None if run.factors is None else run.factors @ run.factors.T / weights.shape[1]
+                )
+            blocks.add(weights=products[2], parameters=factors)
+            train_mse[i] = np.mean(residuals**2, axis=1)
+            excess_risk[i] = np.mean(errors**2, axis=1)
+            if charged and run.factors is not None:
+                mean_charge[i], alpha[i] = _charges(run.factors)
+            for kernel, product in zip(kernels, products, strict=True):
+                kernel.add(product)
     return Simulation(
         problem=problem,
         settings=settings,
@@ -184,18 +187,13 @@ def _run(
     sequence: np.random.SeedSequence,
     time: np.ndarray,
     index: int,
-    progress: Callable[[float, str], None] | None,
+    progress: Callable[[Progress], None] | None,
 ) -> _Run:
     data = draw_data(problem, settings, sequence)
     drawn = data.coordinates
     if problem.dynamics.discrete:
         return _discrete_run(problem, settings, data, sequence, time, index, progress)
     start = start_of(problem.network, problem.dynamics.weight_decay, drawn.a0, drawn.b0)
-
-    def report(fraction: float) -> None:
-        if progress is not None:
-            text = f"simulation {index + 1} of {settings.seeds}"
-            progress((index + fraction) / settings.seeds, text)
 
     weights = integrate(
         data.features,
@@ -205,7 +203,7 @@ def _run(
         teacher=drawn.teacher,
         variance=drawn.variance,
         rtol=settings.rtol,
-        progress=report,
+        progress=_reporter(progress, settings.seeds, index, float(time[-1])),
     ).weights
     return _Run(
         errors=np.sqrt(drawn.variance) * (weights - drawn.teacher),
@@ -215,6 +213,27 @@ def _run(
     )
 
 
+def _reporter(
+    progress: Callable[[Progress], None] | None, runs: int, index: int, t_max: float
+) -> Callable[[float, float], None] | None:
+    """What a run is followed by: told the fraction of it that is done and the time reached."""
+    if progress is None:
+        return None
+    began = monotonic()  # all runs cost the same
+
+    def report(fraction: float, reached: float) -> None:
+        elapsed = monotonic() - began
+        left = elapsed / fraction * (runs - index - fraction) if fraction > 0 else None
+        stage = f"simulation {index + 1}/{runs}"
+        progress(
+            Progress(
+                (index + fraction) / runs, left, stage, index, runs, min(reached, t_max), t_max
+            )
+        )
+
+    return report
+
+
 def _discrete_run(
     problem: Problem,
     settings: SimulationSettings,
@@ -222,15 +241,16 @@ def _discrete_run(
     sequence: np.random.SeedSequence,
     time: np.ndarray,
     index: int,
-    progress: Callable[[float, str], None] | None,
+    progress: Callable[[Progress], None] | None,
 ) -> _Run:
-    def report(fraction: float) -> None:
-        if progress is not None:
-            text = f"simulation {index + 1} of {settings.seeds}"
-            progress((index + fraction) / settings.seeds, text)
-
     rng = np.random.default_rng(sequence.spawn(1)[0])  # after the streams of the data
-    steps = descend(problem, data, time, rng, progress=report)
+    steps = descend(
+        problem,
+        data,
+        time,
+        rng,
+        progress=_reporter(progress, settings.seeds, index, float(time[-1])),
+    )
     drawn, weights = data.coordinates, steps.weights
     depth_two = problem.network.code == DEPTH_TWO
     return _Run(

@@ -70,7 +70,7 @@ def integrate(
     teacher: np.ndarray,
     variance: np.ndarray,
     rtol: float,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float, float], None] | None = None,
 ) -> Trajectory:
     """Integrate the flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2.
 
@@ -82,7 +82,7 @@ def integrate(
     teacher, variance : w* and s, shape (d,), the scales of the error.
     rtol : bound on the error of one step in w relative to |sqrt(s)(w - w*)|, in Xw relative to
         the residual (until it is 1e-6 of |y|), and in each a, b relative to its size.
-    progress : called with the fraction of recorded times that are done.
+    progress : called with the fraction of recorded times that are done, and the time.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def integrate(
             recorded[done] = march.weights_at(times[done])
             done += 1
         if progress is not None:
-            progress(done / len(times))
+            progress(done / len(times), float(march.time))
     if not np.isfinite(recorded).all():
         raise IntegrationError("the gradient flow overflowed: its weights are not finite")
     return Trajectory(recorded, march.steps, march.refused)

@@ -10,6 +10,7 @@ from dmft.problem.dynamics import SGD, GradientDescent, step_count, stored_steps
 from dmft.problem.networks import DEPTH_TWO
 from dmft.solver.descent import Descent, Diverged
 from dmft.solver.pilot import PILOT_PATHS, Plan
+from dmft.solver.progress import STEP_COSTS
 from dmft.solver.replicates import (
     Finished,
     Grid,
@@ -28,6 +29,8 @@ _VANISHED_RISK = 1e-8  # relative to the start: a smaller excess risk decides no
 
 class DescentRun(Run):
     """One solve of gradient descent or SGD; a plan has one panel per step."""
+
+    costs = STEP_COSTS
 
     def _run_pilot(self, pending: Saved | None) -> Plan:
         steps = step_count(self._settings.t_max)
@@ -94,7 +97,7 @@ class DescentRun(Run):
                     march.step()
                 except Diverged:
                     return done
-                self._after(done + 1, steps)
+                self._after(done + 1, done + 1, steps)
         return steps
 
     def _stored(self, steps: int) -> np.ndarray:

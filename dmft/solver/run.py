@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,12 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import GradientFlow, StochasticGradientFlow
 from dmft.problem.networks import LINEAR
 from dmft.problem.problem import require_plain_steps, require_squared
+from dmft.progress import Progress, shown
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
 from dmft.solver.march import Attempt, March
 from dmft.solver.pilot import PILOT_PATHS, Plan, StepControl, adaptive_panels, make_plan
+from dmft.solver.progress import FLOW_COSTS, Costs, WorkMeter
 from dmft.solver.replicates import Finished, Grid, Replicates, finished, panel_grid
 from dmft.solver.sampling import Sample
 from dmft.solver.state import PanelRows
@@ -37,23 +39,6 @@ State = dict[str, Any]
 Saved = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a solve has come.
-
-    replicate counts from 0; time and t_max in units of the flow; error is the estimated relative
-    time error of the last panel, sweeps the sweeps it took.
-    """
-
-    replicate: int
-    replicates: int
-    time: float
-    t_max: float
-    error: float
-    sweeps: int
-    seconds_left: float | None
-
-
 def solve(
     problem: Problem,
     *,
@@ -65,7 +50,7 @@ def solve(
     target_error: float | None = None,
     max_replicates: int = 64,
     threads: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
     checkpoint: Callable[[State], None] | None = None,
     checkpoint_seconds: float = 60.0,
     resume: Saved | None = None,
@@ -92,7 +77,7 @@ def solve(
     target_error : if given, replicates are added until the relative standard error of excess_risk
         is below it at all times, at most `max_replicates`.
     threads : worker threads; all processors by default.
-    progress : called after each panel.
+    progress : called with a `dmft.progress.Progress` after each panel; True shows a bar.
     checkpoint : called with the state of the solve about every `checkpoint_seconds` and before
         an interruption; the state is a tree of arrays, numbers and text.
     resume : such a state; the solve continues to the identical result.
@@ -123,9 +108,9 @@ def solve(
         raise InputError(f"given {threads}, must be at least 1", "threads")
     require_squared(problem)
     require_plain_steps(problem)
-    with thread_pool(threads) as pool:
+    with thread_pool(threads) as pool, shown(progress, "solve") as report:
         run = _run_type(problem)
-        callbacks = (progress, checkpoint, checkpoint_seconds, stop)
+        callbacks = (report, checkpoint, checkpoint_seconds, stop)
         return run(problem, settings, pool, *callbacks).finish(resume)
 
 
@@ -147,6 +132,7 @@ class Run:
 
     march_type: type[March] = March
     rows_type: type[PanelRows] = PanelRows
+    costs: Costs = FLOW_COSTS
     wide = True  # importance sampling of the noise, see Sample
 
     def __init__(
@@ -167,7 +153,7 @@ class Run:
         self._interval = checkpoint_seconds
         self._stop = stop
         self._saved_at = time.monotonic()
-        self._clock = (time.monotonic(), 0.0)  # start of the replicates, fraction done then
+        self._meter = WorkMeter(self.costs, PILOT_PATHS, settings.n_paths)
         self._plan: Plan | None = None
         self._splits = 0
         self._done = Replicates(problem)
@@ -182,7 +168,6 @@ class Run:
             self._plan = self._run_pilot(pending)
             pending = None
         plan = self._plan
-        self._clock = (time.monotonic(), self._fraction(0.0))
         while self._done.count < self._wanted():
             failed = self._run_replicate(plan, pending)
             pending = None
@@ -314,18 +299,20 @@ class Run:
 
     def _after_panel(self, attempt: Attempt, t_max: float) -> None:
         assert self._march is not None
-        self._after(self._march.time, t_max, attempt.time_error, attempt.sweeps)
+        march = self._march
+        self._after(len(march.rows), march.time, t_max, attempt.time_error, attempt.sweeps)
 
-    def _after(self, reached: float, t_max: float, error: float = 0.0, sweeps: int = 0) -> None:
+    def _after(
+        self, panels: int, reached: float, t_max: float, error: float = 0.0, sweeps: int = 0
+    ) -> None:
         """Report how far the march under way is, save a checkpoint when it is time, stop."""
-        now = time.monotonic()
-        if self._progress is not None and self._plan is not None:
-            done = self._fraction(reached / t_max)
-            started, before = self._clock
-            rate = (done - before) / (now - started) if now > started else 0.0
-            left = (1.0 - done) / rate if rate > 0 else None
+        if self._progress is not None:
             count, wanted = self._done.count, self._wanted()
-            self._progress(Progress(count, wanted, reached, t_max, error, sweeps, left))
+            fraction, left, stage = self._work_done(panels, reached, t_max)
+            self._progress(
+                Progress(fraction, left, stage, count, wanted, reached, t_max, error, sweeps)
+            )
+        now = time.monotonic()
         stopping = self._stop is not None and self._stop()
         if self._checkpoint is not None and (stopping or now - self._saved_at >= self._interval):
             self._checkpoint(self._state())
@@ -333,8 +320,17 @@ class Run:
         if stopping:
             raise Interrupted("stopped on request")
 
-    def _fraction(self, of_replicate: float) -> float:
-        return (self._done.count + of_replicate) / max(1, self._wanted())
+    def _work_done(
+        self, panels: int, reached: float, t_max: float
+    ) -> tuple[float, float | None, str]:
+        """Fraction of the work, seconds left and the stage in words."""
+        count, wanted = self._done.count, self._wanted()
+        if self._plan is None:
+            known = int(t_max) if self._problem.dynamics.discrete else None
+            return *self._meter.pilot_panel(panels, reached, t_max, wanted, known), "pilot"
+        planned = len(self._plan.edges) - 1
+        told = self._meter.replicate_panel(panels, planned, count, wanted)
+        return *told, f"replicate {count + 1}/{wanted}"
 
     def _state(self) -> State:
         """Everything needed to continue to the identical result."""
