@@ -56,6 +56,11 @@ def march(
             except (Interrupted, KeyboardInterrupt):
                 raise _interrupted(arguments, path, checkpoints) from None
     report(arguments, path, solution)
+    return status_of(solution)
+
+
+def status_of(solution: Solution) -> int:
+    """The exit status that tells how a solve ended."""
     return NOT_CONVERGED if solution.status == "not-converged" else 0
 
 

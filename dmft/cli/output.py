@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from dmft.results.solution import Solution
 
 _ROWS = 10
-_CURVES = ("train_mse", "excess_risk", "mean_charge", "effective_alpha")
+# Columns of the table, those that a problem has; --json and the file have all curves.
+_REGRESSION = ("train_mse", "excess_risk", "mean_charge", "effective_alpha")
+_CLASSIFICATION = ("train_loss", "train_error", "test_error", "overlap", "squared_norm")
+_OTHER_LOSS = ("train_loss", "train_mse", "excess_risk", "mean_charge")
 
 
 def print_json(table: Mapping[str, Any]) -> None:
@@ -25,17 +28,19 @@ def print_json(table: Mapping[str, Any]) -> None:
 
 
 def curves(result: Solution | Simulation) -> dict[str, Any]:
-    """Times, curves and standard errors as lists; a curve that does not exist is null."""
+    """Times, all curves and their standard errors; a curve of the table that is absent is null."""
+    from dmft.results.observables import OBSERVABLES
+
     table: dict[str, Any] = {"time": result.time}
-    for name in _CURVES:
-        table[name] = getattr(result, name, None)
-        table[f"{name}_stderr"] = getattr(result, f"{name}_stderr", None)
+    for name in dict.fromkeys((*OBSERVABLES, *result.curves)):
+        table[name] = getattr(result, name)
+        table[f"{name}_stderr"] = getattr(result, f"{name}_stderr")
     return table
 
 
 def curve_table(result: Solution | Simulation) -> str:
     """The curves at about ten times, spaced logarithmically, with their standard errors."""
-    names = [name for name in _CURVES if getattr(result, name, None) is not None]
+    names = [name for name in _columns(result) if name in result.curves]
     unit = "step" if result.problem.dynamics.discrete else "time"
     lines = [f"{unit:>10}" + "".join(f"  {name.replace('_', ' '):<22}" for name in names)]
     for index in _spread(result.time):
@@ -48,6 +53,13 @@ def curve_table(result: Solution | Simulation) -> str:
             line += f"  {text:<22}"
         lines.append(line)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _columns(result: Solution | Simulation) -> tuple[str, ...]:
+    problem = result.problem
+    if problem.labels.signs:
+        return _CLASSIFICATION
+    return _REGRESSION if problem.regression else _OTHER_LOSS
 
 
 def command(*words: str | Path) -> str:

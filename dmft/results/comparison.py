@@ -368,15 +368,15 @@ def _kernel(
     time, panel, at = solution.time, solution.panel, simulation.time[chosen]
     square = np.ix_(chosen, chosen)
     mean_field = kernel_at(time, panel, getattr(solution.kernels, name), at)
-    values = getattr(simulation, name)[square]
+    values = getattr(simulation.kernels, name)[square]
     ours = getattr(solution.kernels, f"{name}_stderr")
     ours = None if ours is None else kernel_error_at(time, ours, at)
-    theirs = getattr(simulation, f"{name}_stderr")
+    theirs = getattr(simulation.kernels, f"{name}_stderr")
     theirs = None if theirs is None else theirs[square]
     size = np.sqrt(np.maximum(np.abs(np.diag(mean_field)), np.abs(np.diag(values))))
     scale = np.outer(size, size)
     # Relative to its start, which for the overlap is zero: to the largest entry then.
-    start = max(abs(getattr(simulation, name)[0, 0]), scale.max(initial=0.0))
+    start = max(abs(getattr(simulation.kernels, name)[0, 0]), scale.max(initial=0.0))
     least = np.minimum(np.abs(np.diag(mean_field)), np.abs(np.diag(values)))
     gone = least <= _VANISHED * start
     vanished = gone[:, None] | gone[None, :]
@@ -388,7 +388,7 @@ def _kernel(
 
 def _counts(solution: Solution, simulation: Simulation) -> tuple[int, int]:
     """Replicates and seeds that the errors come from."""
-    return len(solution.replicate_train_mse), len(simulation.seed)
+    return solution.replicates, len(simulation.seed)
 
 
 def _freedom(

@@ -22,6 +22,7 @@ from dmft.solver.noise import NoiseBasis
 from dmft.solver.response import Tangents
 from dmft.solver.sampling import Sample
 
+_SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
 _LONGEST_GUESS = 3.0
 _SINGLE = 1e-6  # tolerance from which on tangents are stored in single precision
 # Calibrated responses (calibration.py) take only their shape from tangents: fewer paths need them.
@@ -109,7 +110,7 @@ class State:
         sample: Sample,
         pool: ThreadPoolExecutor | None,
         panels: int,
-        tolerance: float,
+        rtol: float,
     ) -> None:
         network = problem.network
         self._decay = problem.dynamics.weight_decay
@@ -128,7 +129,8 @@ class State:
         self.root_variance = np.sqrt(coordinates.variance)
         self._traced_root_variance = self.root_variance[self.traced]
         self._p, self._q = _initial_state(*self._law[:2], coordinates.a0, coordinates.b0)
-        self._tolerance = tolerance
+        self._rtol = rtol
+        self._tolerance = _SWEEP_TOLERANCE * rtol
         self._start(problem.noise_std, panels)
 
     def _start(self, noise_std: float, panels: int) -> None:
