@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.store.kinds import kind_of_text
 from dmft.store.output import one_line, replacing
 from dmft.store.schema import SCALES, Variable
 
@@ -35,7 +36,9 @@ def reading(path: Path) -> Iterator[h5py.File]:
     try:
         if not h5py.is_hdf5(path):
             path.open("rb").close()  # says so if the true reason is a missing permission
-            raise InputError("is not an HDF5 file", str(path))
+            kind = kind_of_text(path)
+            known = f"is {kind}, which is JSON, and " if kind else "is "
+            raise InputError(f"{known}not an HDF5 file", str(path))
         with h5py.File(path, "r") as file:
             yield file
     except InputError as error:
