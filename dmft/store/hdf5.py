@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,9 @@ from dmft.store.schema import SCALES, Variable
 
 if TYPE_CHECKING:
     import h5py
+
+
+_MEMORY_BLOCK = 2**20  # bytes by which a file grows in memory
 
 
 @contextmanager
@@ -58,11 +60,13 @@ def writing(path: Path) -> Iterator[h5py.File]:
     """
     import h5py
 
-    image = io.BytesIO()
-    with h5py.File(image, "w") as file:
+    # By the library's own memory: a Python file under it is not safe from garbage collection.
+    with h5py.File.in_memory(block_size=_MEMORY_BLOCK) as file:
         yield file
+        file.flush()
+        image = file.id.get_file_image()
     with replacing(path) as temporary:
-        temporary.write_bytes(image.getbuffer())
+        temporary.write_bytes(image)
 
 
 def write_variable(file: h5py.File, variable: Variable, values: np.ndarray) -> None:

@@ -102,6 +102,10 @@ def save(
 def load(path: str | Path) -> Solution | Simulation:
     """Read a result; files of older schema versions are migrated in memory.
 
+    Parameters
+    ----------
+    path : a file written by `dmft.save` or by a command.
+
     Raises
     ------
     InputError : missing, damaged or foreign file, a newer schema, or an unfinished solve.
