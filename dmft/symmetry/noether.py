@@ -70,7 +70,7 @@ def scaled_charge(
 
     Raises
     ------
-    InputError : parameters of another number than the symmetry has.
+    ValueError : parameters of another number than the symmetry has.
     """
     return symmetry.charge(theta / np.sqrt(step_sizes))
 
