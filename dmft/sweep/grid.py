@@ -127,6 +127,10 @@ class Grid:
 def load_grid(path: str | Path) -> Grid:
     """Read a grid file.
 
+    Parameters
+    ----------
+    path : a TOML file, see docs/sweeps.md.
+
     Raises
     ------
     InputError : missing or unreadable file, invalid TOML, unknown key, empty or conflicting axes.
