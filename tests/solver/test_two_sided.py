@@ -51,19 +51,25 @@ def test_fields_solve_their_equations(loss, response):
     assert np.abs(defect / scale).max() < 1e-8 * (1.0 + np.abs(field).max())
 
 
+SLOW = pytest.mark.slow
 EQUAL = [
-    {},
-    {"sampling_ratio": 2.0, "noise_std": 0.5},
-    {"teacher": {"kind": "gaussian"}, "network": {"kind": "linear"}},
-    {"network": {"depth": 3, "init_scale": 0.6}, "dynamics": {"weight_decay": 0.05}},
-    {"features": {"kind": "discrete", "values": [0.5, 1.5], "weights": [0.5, 0.5]}},
+    pytest.param({}),
+    pytest.param({"sampling_ratio": 2.0, "noise_std": 0.5}, marks=SLOW),
+    pytest.param({"teacher": {"kind": "gaussian"}, "network": {"kind": "linear"}}, marks=SLOW),
+    pytest.param(
+        {"network": {"depth": 3, "init_scale": 0.6}, "dynamics": {"weight_decay": 0.05}},
+        marks=SLOW,
+    ),
+    pytest.param(
+        {"features": {"kind": "discrete", "values": [0.5, 1.5], "weights": [0.5, 0.5]}}, marks=SLOW
+    ),
 ]
 
 
 @pytest.mark.parametrize("values", EQUAL)
 def test_squared_loss_agrees_with_its_own_solve(values):
     problem = Problem(**values)
-    solution = dmft.solve(problem, t_max=8.0, n_paths=1024, replicates=4, seed=1)
+    solution = dmft.solve(problem, t_max=8.0, n_paths=1024, replicates=4, seed=1, threads=1)
     edges = solution.time[::3]
     runs = [march_of(problem, edges, seed=seed, rtol=1e-3)[1] for seed in range(6)]
     for name in ("train_mse", "excess_risk", "overlap", "squared_norm"):
@@ -112,9 +118,11 @@ def m_estimator(ratio, noise_std):
 
 
 def test_non_separable_flow_ends_at_the_m_estimator():
-    problem = Problem(**{**SEPARABLE, "sampling_ratio": 6.0, "noise_std": 1.0}, network="linear")
+    problem = Problem(
+        **{**SEPARABLE, "sampling_ratio": 6.0, "noise_std": 1.0}, network={"kind": "linear"}
+    )
     overlap, norm, loss = m_estimator(6.0, 1.0)
-    solution = dmft.solve(problem, t_max=1e3, n_paths=2048, replicates=4)
+    solution = dmft.solve(problem, t_max=1e3, n_paths=2048, replicates=4, threads=1)
     assert solution.status == "done"
     for name, exact in (("overlap", overlap), ("squared_norm", norm), ("train_loss", loss)):
         found, error = getattr(solution, name)[-1], getattr(solution, name + "_stderr")[-1]
@@ -123,7 +131,7 @@ def test_non_separable_flow_ends_at_the_m_estimator():
 
 
 def test_separable_flow_reaches_the_largest_margin():
-    problem = Problem(**SEPARABLE, network="linear")
+    problem = Problem(**SEPARABLE, network={"kind": "linear"})
     edges = np.concatenate([[0.0, 0.1, 0.4], np.geomspace(1.0, 1e7, 29)])
     march, curves = march_of(problem, edges, 2048, rtol=1e-3)
     velocity = -march.times[-1] * march.forces[:, -1]  # dw/dlog t
@@ -137,7 +145,7 @@ def test_separable_flow_reaches_the_largest_margin():
 
 def test_order_of_convergence():
     """A panel's end is of order 5, as long as noise has the same directions."""
-    problem = Problem(**SEPARABLE, network="linear")
+    problem = Problem(**SEPARABLE, network={"kind": "linear"})
     ends = []
     for panels in (1, 2, 4, 8):
         edges = np.linspace(0.0, 2.0, panels + 1)
@@ -193,7 +201,7 @@ def test_refused(values, words):
     ],
 )
 def test_every_loss_descends(values):
-    solution = dmft.solve(Problem(**values), t_max=5.0, n_paths=512, replicates=2)
+    solution = dmft.solve(Problem(**values), t_max=5.0, n_paths=512, replicates=2, threads=1)
     assert solution.status == "done"
     loss = solution.train_loss
     assert np.all(np.diff(loss) < 1e-3 * loss[0])
