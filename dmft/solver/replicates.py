@@ -177,7 +177,8 @@ class Replicates:
             for name in _MOMENTS:
                 spread = self._sums[name + "_square"] / n - means[name] ** 2
                 errors[name + "_stderr"] = np.sqrt(np.maximum(spread, 0.0) / (n - 1))
-        return Kernels(**means, quadrature_weights=weights, **errors)
+        known = "response_weights" in means
+        return Kernels(**means, quadrature_weights=weights if known else None, **errors)
 
 
 _PATH_FIELDS = ("teacher", "probability", "weights", "force")
