@@ -29,6 +29,7 @@ COMMANDS = (
     "theory",
     "plot",
     "info",
+    "config",
     "conservation",
     "symmetry",
     "sweep",

@@ -67,6 +67,10 @@ class Flow(Protocol):
         """What chooses the panels of a pilot."""
         ...
 
+    def rotation(self, march: Any) -> np.ndarray:
+        """How a pilot's plan rotates the noise of replicates."""
+        ...
+
     def hopeless(self, march: Any) -> str:
         """Why a pilot should not go on, or ""."""
         ...
@@ -191,7 +195,8 @@ class PanelPilot:
 
     def plan(self) -> Plan:
         """What it has found."""
-        return make_plan(self._march, self._control, self._t_max)
+        rotation = self._flow.rotation(self._march)
+        return make_plan(self._march, self._control, self._t_max, rotation)
 
 
 class PanelReplicate:
