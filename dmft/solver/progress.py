@@ -111,7 +111,9 @@ class WorkMeter:
         whole = self._pilot(panels) + replicates * self._replicate(panels)
         whole -= self._costs.replicate_ending(panels, self._paths)  # no panel comes after the last
         speed = self._speed()
-        return min(1.0, done / whole), None if speed is None else max(0.0, whole - done) * speed
+        return min(1.0, round(done / whole, 9)), None if speed is None else max(
+            0.0, whole - done
+        ) * speed
 
     def _panels_left(self, panels: int, t_max: float) -> int:
         """Panels that the pilot still needs if log t goes on growing as it did lately."""
