@@ -110,8 +110,8 @@ class WorkMeter:
     def _told(self, done: float, panels: int, replicates: int) -> tuple[float, float | None]:
         whole = self._pilot(panels) + replicates * self._replicate(panels)
         whole -= self._costs.replicate_ending(panels, self._paths)  # no panel comes after the last
-        speed = self._speed()
-        return min(1.0, done / whole), None if speed is None else max(0.0, whole - done) * speed
+        fraction, speed = min(1.0, round(done / whole, 9)), self._speed()
+        return fraction, None if speed is None else max(0.0, whole - done) * speed
 
     def _panels_left(self, panels: int, t_max: float) -> int:
         """Panels that the pilot still needs if log t goes on growing as it did lately."""
