@@ -123,7 +123,7 @@ class Problem(Settings):
         return self
 
     def _repr_html_(self) -> str:
-        from dmft.results.display import problem_html
+        from dmft.problem.display import problem_html
 
         return problem_html(self)
 

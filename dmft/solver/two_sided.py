@@ -28,7 +28,10 @@ from dmft.solver.state import NoPath
 
 _MOST_SWEEPS = 40
 _SWEEP_TOLERANCE = 0.1  # of rtol
-_LEAST_NEWS = 0.1  # times the tolerance: what a node must add to get a direction
+# Squared, of rtol: what a node must add, relative to its size, to get a direction. What it leaves out
+# is noise of that relative variance; every direction more is one more sampled echo, whose errors
+# all add up: with ten times less, half as many directions again and twice the bias.
+_LEAST_NEWS = 0.3
 _PLAIN_ITERATIONS, _NEWTON_ITERATIONS, _NEWTON_TOLERANCE = 12, 30, 1e-6  # of R_d
 _SLOPE_SHARE = 0.1  # how much of the time error of r counts
 
@@ -92,7 +95,7 @@ class TwoSidedMarch:
         self.teacher, self.probability = sample.coordinates.teacher, sample.probability
         self.data = DataPaths(problem, rows, pool)
         self.root_variance, self.first_slope = self.paths.root_variance, self.paths.first_slope
-        least = _LEAST_NEWS * self.tolerance
+        least = math.sqrt(_LEAST_NEWS * rtol)
         self._of_rows = Drive(rows, 1.0, least)
         self._of_weights = Drive(sample, math.sqrt(self.ratio), least)
         self.time = 0.0
