@@ -184,7 +184,7 @@ class PanelPilot:
         """March on panels of lengths that the control chooses."""
         march, control = self._march, self._control
         for attempt in adaptive_panels(march, control, self._t_max):
-            yield Advance(march.time, attempt.time_error, attempt.sweeps)
+            yield Advance(march.time, attempt.time_error, attempt.sweeps, len(march.rows))
             control.reason = self._flow.hopeless(march)
             if control.reason:
                 return
@@ -222,7 +222,7 @@ class PanelReplicate:
                 work = dict.fromkeys(march.work, 0.0)
                 raise PanelFailed(panel, {"work": work, "panels": _panels(march.rows)})
             march.commit(attempt.rows)
-            yield Advance(march.time, attempt.time_error, attempt.sweeps)
+            yield Advance(march.time, attempt.time_error, attempt.sweeps, len(march.rows))
 
     def saved(self) -> Tree:
         """The rows of its panels."""
