@@ -5,7 +5,9 @@ from dmft.trajectory.gram import Grams, of_arrays
 from dmft.trajectory.measures import Map, Trajectory
 from dmft.trajectory.opening import of_checkpoints
 from dmft.trajectory.projections import Projections
+from dmft.trajectory.recorder import Recorder
 
 __all__ = [
-    "Grams", "Map", "Projections", "Trajectory", "kernels", "of_arrays", "of_checkpoints",
+    "Grams", "Map", "Projections", "Recorder", "Trajectory", "kernels", "of_arrays",
+    "of_checkpoints",
 ]  # fmt: skip

@@ -87,7 +87,7 @@ def _places(storage: Mapping[Any, Any]) -> dict[str, list[tuple[tuple[int, ...],
     places: dict[str, list[tuple[tuple[int, ...], Any]]] = {}
     for index, info in storage.items():
         fields = _fields(index)
-        start = () if fields["offset"] is None else _size(fields["offset"])
+        start = () if fields.get("offset") is None else _size(fields["offset"])
         places.setdefault(fields["fqn"], []).append((start, _fields(info)))
     return places
 

@@ -61,6 +61,9 @@ def model_of(
         return dict(_flat(_entry(table, key, where))), {}
     left_out: dict[str, str] = {}
     tensors = dict(_models(table, left_out, where))
+    if not tensors and left_out:
+        said = ", ".join(f"{name}: {what}" for name, what in left_out.items())
+        raise InputError(f"holds no model ({said}), choose an entry with --key", where)
     return tensors, left_out
 
 
@@ -68,6 +71,9 @@ def _models(
     table: Mapping[Any, Any], left_out: dict[str, str], where: str, prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
     loose = {str(name): value for name, value in table.items() if _is_tensor(value)}
+    told = {name: what for name in loose if (what := role(name)) in (PROGRESS, OPTIMISER)}
+    loose = {name: value for name, value in loose.items() if name not in told}
+    left_out |= {prefix + name: what for name, what in told.items() if what}
     nested: dict[str, Mapping[Any, Any]] = {}
     for name, value in table.items():
         what = OPTIMISER if _is_optimiser(value) else role(str(name))
