@@ -147,9 +147,16 @@ def _inner(folder: Path) -> Path | None:
         return None
     found = [
         entry for entry in sorted(folder.iterdir())
-        if entry.is_dir() and not entry.name.startswith((".", "optim")) and _direct(entry)
+        if entry.is_dir() and not entry.name.startswith((".", "optim")) and _single(entry)
     ]  # fmt: skip
     return found[0] if len(found) == 1 else None
+
+
+def _single(folder: Path) -> bool:
+    """Whether the folder itself holds one checkpoint, not a series of them."""
+    weights = [entry for entry in folder.iterdir() if is_weights(entry) and not is_shard(entry)]
+    states = [entry for entry in weights if entry.name.endswith("model_states.pt")]
+    return bool(_direct(folder)) and (len(weights) <= 1 or len(states) == len(weights))
 
 
 def _files(folder: Path, kind: str | None) -> tuple[Path, ...]:
