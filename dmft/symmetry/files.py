@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.errors import InputError
-from dmft.store.hdf5 import reading, write_variable, writing
-from dmft.store.header import write_header
-from dmft.store.output import check_output
+from dmft.store.hdf5 import reading, write_variable
+from dmft.store.kinds import check_kind
+from dmft.store.saving import saving
 from dmft.store.schema import Variable
 from dmft.symmetry.report import Report
 
@@ -43,14 +42,11 @@ def save_report(
     InputError : `path` cannot be written.
     DmftError : writing failed; `path` is as before.
     """
-    path = Path(path)
-    check_output(path, overwrite=overwrite)
-    with writing(path) as file:
-        seed = report.settings.get("training", {}).get("seed", 0)
-        write_header(
-            file, SCHEMA, report.settings, seeds=(seed,), command_line=command_line,
-            status=report.status, reason=report.reason,
-        )  # fmt: skip
+    seed = report.settings.get("training", {}).get("seed", 0)
+    with saving(
+        path, SCHEMA, report.settings, overwrite=overwrite, seeds=(seed,),
+        command_line=command_line, status=report.status, reason=report.reason,
+    ) as file:  # fmt: skip
         for variable in _VARIABLES:
             values = getattr(report, variable.attribute)
             if values is not None:
@@ -73,10 +69,7 @@ def load_report(path: str | Path) -> Report:
     """
     with reading(Path(path)) as file:
         schema = file.attrs.get("schema")
-        if schema != SCHEMA:
-            raise InputError(
-                f"holds {schema!r}, must be charges of runs (of `dmft symmetry track`)"
-            )
+        check_kind(schema, (SCHEMA,))
         found = {
             v.attribute: file[v.path][()] for v in _VARIABLES
             if v.attribute != "ends" and v.path in file
@@ -106,14 +99,11 @@ def save_equilibrium(
     InputError : `path` cannot be written.
     DmftError : writing failed; `path` is as before.
     """
-    path = Path(path)
-    check_output(path, overwrite=overwrite)
-    with writing(path) as file:
-        seed = settings.get("training", {}).get("seed", 0)
-        write_header(
-            file, EQUILIBRIUM_SCHEMA, settings, seeds=(seed,), command_line=command_line,
-            status="done", reason="",
-        )  # fmt: skip
+    seed = settings.get("training", {}).get("seed", 0)
+    with saving(
+        path, EQUILIBRIUM_SCHEMA, settings, overwrite=overwrite, seeds=(seed,),
+        command_line=command_line,
+    ) as file:  # fmt: skip
         lam = None
         if found["lam"] is not None:
             lam = np.nan_to_num(np.asarray(found["lam"], dtype=float), posinf=0.0, neginf=0.0)

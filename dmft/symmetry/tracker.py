@@ -188,6 +188,17 @@ def expected_drift(
     (1 - beta + 2 beta^2) / (1 - beta) of Nesterov's: the stationary solution of the law in
     `ChargeTracker`.
 
+    Parameters
+    ----------
+    symmetries : K of them, whose charges are followed.
+    theta : parameters, shape (P,).
+    gradients : per-sample gradients at theta, shape (samples, P), or a function that yields
+        them.
+    step_size : eta.
+    batch_size : samples drawn for a step.
+    weight_decay : lambda.
+    momentum, nesterov : beta, and Nesterov's form of it.
+
     Raises
     ------
     InputError : gradients of the wrong shape.

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.store.hdf5 import reading, writing
-from dmft.store.header import write_header
-from dmft.store.output import check_output
+from dmft.store.hdf5 import reading
+from dmft.store.kinds import check_kind
+from dmft.store.saving import saving
 from dmft.trajectory.blocks import Factors
 from dmft.trajectory.measures import SCALARS, Trajectory
 from dmft.trajectory.report import Group, Report, Scalars
@@ -51,13 +51,8 @@ def save_report(
     InputError : `path` cannot be written.
     DmftError : writing failed; `path` is as before.
     """
-    path = Path(path)
-    check_output(path, overwrite=overwrite)
-    with writing(path) as file:
-        config = {"source": report.source, **report.settings}
-        write_header(
-            file, SCHEMA, config, seeds=(), command_line=command_line, status="done", reason=""
-        )
+    config = {"source": report.source, **report.settings}
+    with saving(path, SCHEMA, config, overwrite=overwrite, command_line=command_line) as file:
         _write_path(file, report)
         _write_groups(file, report)
 
@@ -71,8 +66,7 @@ def load_report(path: str | Path) -> Report:
     """
     with reading(Path(path)) as file:
         schema = file.attrs.get("schema")
-        if schema != SCHEMA:
-            raise InputError(f"holds {schema!r}, must be a trajectory (of `dmft trajectory map`)")
+        check_kind(schema, (SCHEMA,))
         settings = json.loads(file.attrs["config"])
         trajectory = Trajectory(
             file["step"][()],
