@@ -101,6 +101,11 @@ class Problem(Settings):
             )
         return self
 
+    def _repr_html_(self) -> str:
+        from dmft.results.display import problem_html
+
+        return problem_html(self)
+
     @property
     def regression(self) -> bool:
         """Squared loss of linear labels, where the residual is a linear functional."""

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from dmft.errors import InputError
+from dmft.results.arrays import lock, same
 from dmft.results.observables import OBSERVABLES
 
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Curve:
     """An observable over time.
 
@@ -24,20 +30,41 @@ class Curve:
     stderr: np.ndarray | None = None
     runs: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        lock(self)
 
-@dataclass(frozen=True)
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Curves:
     """Base of results: `result.NAME`, `result.NAME_stderr` and, for runs, `result.PREFIX_NAME`.
+
+    Two results are equal if they solve the same problem with the same settings and hold the same
+    arrays, whatever it took. Arrays are read-only.
 
     Attributes
     ----------
     curves : what was computed, by name, in the order of the table of observables. A name of the
         table that a problem does not have is None as an attribute.
+    time : shape (time,), starting at 0.
     """
 
     runs_prefix: ClassVar[str] = ""
 
     curves: Mapping[str, Curve]
+    time: np.ndarray
+
+    def __post_init__(self) -> None:
+        lock(self)
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def train_mse(self) -> np.ndarray:
@@ -59,6 +86,63 @@ class Curves:
         """Standard error of excess_risk, or None with one run."""
         return self.curves["excess_risk"].stderr
 
+    @property
+    def runs(self) -> int:
+        """Replicates or seeds that the curves are means of."""
+        kept = self.curves["excess_risk"].runs
+        return 1 if kept is None else len(kept)
+
+    def interval(
+        self, name: str = "excess_risk", level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Confidence interval of a curve at all times: Student t over the runs.
+
+        Raises
+        ------
+        InputError : an unknown curve, a level outside (0, 1), or a result of one run.
+        """
+        from scipy.stats import t
+
+        if not 0 < level < 1:
+            raise InputError(f"given {level}, must be between 0 and 1", "level")
+        curve = self._curve(name)
+        if curve.stderr is None:
+            raise InputError("one run has no error bar, take at least two", name)
+        half = t.ppf(0.5 + level / 2, self.runs - 1) * curve.stderr
+        return curve.mean - half, curve.mean + half
+
+    def to_xarray(self) -> xarray.DataTree:
+        """The result as it is stored: a tree with labelled axes, kernels in a group of their own.
+
+        Raises
+        ------
+        InputError : xarray is not installed.
+        """
+        from dmft.results.frames import to_xarray
+
+        return to_xarray(self)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Curves and their standard errors as columns, the time as index.
+
+        Raises
+        ------
+        InputError : pandas is not installed.
+        """
+        from dmft.results.frames import to_dataframe
+
+        return to_dataframe(self)
+
+    def __repr__(self) -> str:
+        from dmft.results.display import text
+
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        from dmft.results.display import html
+
+        return html(self)
+
     def __getattr__(self, name: str) -> Any:
         curves = self.__dict__.get("curves", {})
         part, base = "mean", name
@@ -75,6 +159,12 @@ class Curves:
     def __dir__(self) -> list[str]:
         names = [*self.curves, *(f"{name}_stderr" for name in self.curves)]
         return [*super().__dir__(), *names]
+
+    def _curve(self, name: str) -> Curve:
+        """The curve, or an error that names those there are."""
+        if name not in self.curves:
+            raise InputError(f"given '{name}', allowed: {', '.join(self.curves)}", "name")
+        return self.curves[name]
 
 
 def curve_of(runs: np.ndarray) -> Curve:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.results.curves import Curves
 from dmft.results.overlaps import OverlapBlocks
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from dmft.trajectory import Trajectory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Simulation(Curves):
     """Finite-dimensional learning curves of an ensemble of runs.
 
@@ -42,10 +44,36 @@ class Simulation(Curves):
 
     problem: Problem
     settings: SimulationSettings
-    time: np.ndarray
     seed: np.ndarray
     kernels: Kernels
     blocks: OverlapBlocks | None = None
+
+    def curve_at(self, name: str, times: ArrayLike) -> Any:
+        """A curve between its recorded times, linear in log t; of discrete dynamics at steps only.
+
+        Parameters
+        ----------
+        name : of one of `curves`, or that with "_stderr".
+        times : in [0, time[-1]], units of the flow; one number gives a number.
+
+        Raises
+        ------
+        InputError : an unknown curve, a time outside, or a step that was not recorded.
+        """
+        curve = self._curve(name.removesuffix("_stderr"))
+        values = curve.stderr if name.endswith("_stderr") else curve.mean
+        if values is None:
+            raise InputError("one seed has no error bar, take at least two", name)
+        at = np.asarray(times, dtype=float)
+        outside = at[~((at >= 0.0) & (at <= self.time[-1]))]
+        if outside.size:
+            raise InputError(f"given {outside.flat[0]:g}, must be 0 to {self.time[-1]:g}", "times")
+        between = at[~np.isin(at, self.time)]
+        if self.problem.dynamics.discrete and between.size:
+            raise InputError(f"given {between.flat[0]:g}, must be recorded steps", "times")
+        first = self.time[1] if len(self.time) > 1 else 1.0
+        found = np.interp(np.log1p(at / first), np.log1p(self.time / first), values)
+        return float(found) if at.ndim == 0 else found
 
     def trajectory_map(self, of: Literal["weights", "parameters"] = "weights") -> Trajectory:
         """Maps, angles, lengths and similarity of the trajectories, averaged over the runs.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dmft.errors import InputError
 from dmft.problem import Problem
+from dmft.results.arrays import lock, same
 from dmft.results.curves import Curves
 from dmft.results.observables import is_positive
 from dmft.results.overlaps import OverlapBlocks
@@ -18,10 +19,8 @@ from dmft.settings import SolverSettings
 if TYPE_CHECKING:
     from dmft.trajectory import Trajectory
 
-Array = np.ndarray
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernels:
     """Two-time kernels on the nodes of `Solution.time`, shape (time, time).
 
@@ -53,8 +52,20 @@ class Kernels:
     correlation_residual_stderr: np.ndarray | None = None
     overlap_stderr: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        lock(self)
 
-@dataclass(frozen=True)
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        there = [field.name for field in fields(self) if getattr(self, field.name) is not None]
+        return f"Kernels on {len(self.overlap)} nodes: {', '.join(there)}"
+
+
+@dataclass(frozen=True, eq=False)
 class SamplePaths:
     """A few paths of the effective process of the first replicate.
 
@@ -67,8 +78,19 @@ class SamplePaths:
     weights: np.ndarray
     force: np.ndarray
 
+    def __post_init__(self) -> None:
+        lock(self)
 
-@dataclass(frozen=True)
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "SamplePaths: {} paths on {} nodes".format(*self.weights.shape)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Solution(Curves):
     """Mean-field learning curves of a problem.
 
@@ -92,22 +114,21 @@ class Solution(Curves):
 
     problem: Problem
     settings: SolverSettings
-    time: np.ndarray
     panel: np.ndarray
     kernels: Kernels
     paths: SamplePaths | None = None
     blocks: OverlapBlocks | None = None
     status: str = "done"
     reason: str = ""
-    work: dict[str, float] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict, compare=False)
 
-    def curve_at(self, name: str, times: ArrayLike) -> np.ndarray:
+    def curve_at(self, name: str, times: ArrayLike) -> Any:
         """A curve between its nodes, by the collocation polynomial of each panel.
 
         Parameters
         ----------
         name : of one of `curves`, or that with "_stderr".
-        times : in [0, time[-1]], units of the flow.
+        times : in [0, time[-1]], units of the flow; one number gives a number.
 
         Raises
         ------
@@ -115,37 +136,20 @@ class Solution(Curves):
         """
         from dmft.results.interpolation import curve_at, curve_error_at
 
-        base = name.removesuffix("_stderr")
-        values = getattr(self, name) if base in self.curves else None
-        if values is None:
-            there = [curve for curve in self.curves if getattr(self, curve) is not None]
-            raise InputError(f"given '{name}', allowed: {', '.join(there)}", "name")
+        curve = self._curve(name.removesuffix("_stderr"))
         if name.endswith("_stderr"):
-            return curve_error_at(self.time, values, times)
-        return curve_at(self.time, self.panel, values, times, positive=is_positive(name))
-
-    def interval(self, name: str = "excess_risk", level: float = 0.9) -> tuple[Array, Array]:
-        """Confidence interval of a curve at its nodes: Student t over the replicates.
-
-        Raises
-        ------
-        InputError : a level outside (0, 1), or a solution of one replicate.
-        """
-        from scipy.stats import t
-
-        if not 0 < level < 1:
-            raise InputError(f"given {level}, must be between 0 and 1", "level")
-        error = getattr(self, f"{name}_stderr", None)
-        if error is None:
-            raise InputError("one replicate has no error bar, solve with replicates >= 2", name)
-        half = t.ppf(0.5 + level / 2, self.replicates - 1) * error
-        mean = getattr(self, name)
-        return mean - half, mean + half
+            if curve.stderr is None:
+                raise InputError("one replicate has no error bar, take at least two", name)
+            found = curve_error_at(self.time, curve.stderr, times)
+        else:
+            positive = is_positive(name)
+            found = curve_at(self.time, self.panel, curve.mean, times, positive=positive)
+        return float(found[0]) if np.ndim(times) == 0 else found
 
     @property
     def replicates(self) -> int:
         """How many replicates the curves are means of."""
-        return len(self.replicate_excess_risk)
+        return self.runs
 
     def trajectory_map(
         self,

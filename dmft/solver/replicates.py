@@ -125,7 +125,7 @@ class Replicates:
             settings=settings,
             time=grid.time,
             panel=grid.panel,
-            curves={name: self._curve(name, time_error) for name in self.curves},
+            curves={name: self._curve(name, time_error) for name in self._common()},
             kernels=self._mean_kernels(grid.weights),
             paths=self._paths,
             blocks=self._blocks.blocks(),
@@ -133,6 +133,10 @@ class Replicates:
             reason=reason,
             work=dict(self.work),
         )
+
+    def _common(self) -> list[str]:
+        """Curves that every replicate has: an older checkpoint knows fewer of those it finished."""
+        return [name for name, rows in self.curves.items() if len(rows) == self.count]
 
     def _curve(self, name: str, time_error: TimeError) -> Curve:
         curve = curve_of(np.array(self.curves[name]))
@@ -151,7 +155,7 @@ class Replicates:
 
     def _mean_kernels(self, weights: np.ndarray) -> Kernels:
         n = self.count
-        means = {name: self._sums[name] / n for name in (*_MEANS, *_MOMENTS)}
+        means = {name: self._sums[name] / n for name in (*_MEANS, *_MOMENTS) if name in self._sums}
         errors: dict[str, np.ndarray] = {}
         if n > 1:
             for name in _MOMENTS:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from dmft.problem import Problem
-from dmft.problem.dynamics import StochasticGradientFlow
+from dmft.problem.dynamics import SGD, GradientDescent, StochasticGradientFlow
+from dmft.problem.schedules import Constant
 from dmft.settings import SolverSettings
 from dmft.solver.scheme import Scheme
+
+_MOST_TRACED = 128  # steps whose tangents pay, measured in docs/optimisers.md
 
 
 def scheme_of(
@@ -19,14 +22,17 @@ def scheme_of(
     ------
     InputError : no scheme knows its loss, labels or optimiser yet.
     """
-    from dmft.problem.problem import require_plain_steps, require_squared
+    from dmft.problem.problem import require_squared
 
-    require_squared(problem)
-    require_plain_steps(problem)
     if problem.dynamics.discrete:
-        from dmft.solver.steps import Steps
+        if tangents_pay(problem, settings.t_max):
+            from dmft.solver.steps import Steps
 
-        return Steps(problem, settings, pool)
+            return Steps(problem, settings, pool)
+        from dmft.solver.tangent_free import TangentFree
+
+        return TangentFree(problem, settings)
+    require_squared(problem)
     if isinstance(problem.dynamics, StochasticGradientFlow):
         from dmft.solver.noisy_flow import NoisyFlow
         from dmft.solver.panels import PanelScheme
@@ -36,3 +42,17 @@ def scheme_of(
     from dmft.solver.panels import PanelScheme
 
     return PanelScheme(settings, PlainFlow(problem, pool))
+
+
+def tangents_pay(problem: Problem, steps: float) -> bool:
+    """Whether steps are marched with tangents: few of them, of plain descent on a squared loss.
+
+    Beyond some hundred steps the tangent-free march reaches the same standard error for less.
+    """
+    dynamics = problem.dynamics
+    plain = (
+        isinstance(dynamics, GradientDescent | SGD)
+        and dynamics.momentum == 0.0
+        and dynamics.schedule == Constant()
+    )
+    return problem.regression and plain and steps <= _MOST_TRACED

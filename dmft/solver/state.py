@@ -206,12 +206,6 @@ class State:
         return np.exp(-2.0 * self._decay * self.times)[None, :]
 
     @property
-    def noise_factor(self) -> np.ndarray:
-        """L on all nodes, shape (nodes, rank), t = 0 first."""
-        rest = self.factor[1:] - self.response @ self.factor[1:]
-        return np.vstack([self.factor[:1], rest])
-
-    @property
     def train_mse(self) -> np.ndarray:
         """Mean squared residual on all nodes, |row of R_r L|^2: never negative."""
         return np.sum(self.residual_factor**2, axis=1)

@@ -14,10 +14,10 @@ from dmft.results.curves import Curve
 from dmft.results.observables import OBSERVABLES
 from dmft.results.overlaps import OverlapBlocks
 from dmft.results.solution import Kernels, SamplePaths, Solution
-from dmft.store.hdf5 import read_variables, write_variable, writing
-from dmft.store.header import Header, parse_header, write_header
+from dmft.store.hdf5 import read_variables, write_variable
+from dmft.store.header import Header, parse_header
 from dmft.store.migrate import opened
-from dmft.store.output import check_output
+from dmft.store.saving import saving
 from dmft.store.schema import (
     BLOCK_VARIABLES,
     PATH_VARIABLES,
@@ -63,8 +63,6 @@ def save(
     InputError : `path` cannot be written, or the result holds NaN or infinity.
     DmftError : writing failed half-way, for instance on a full disk; `path` is as before.
     """
-    path = Path(path)
-    check_output(path, overwrite=overwrite)
     config = config or Config()
     if isinstance(result, Solution):
         config = config.model_copy(update={"problem": result.problem, "solver": result.settings})
@@ -84,16 +82,10 @@ def save(
         variables += BLOCK_VARIABLES
     if result.problem.dynamics.discrete:
         variables = in_steps(variables)
-    with writing(path) as file:
-        write_header(
-            file,
-            schema,
-            config,
-            seeds=(seed,),
-            command_line=command_line,
-            status=status,
-            reason=reason,
-        )
+    with saving(
+        path, schema, config, overwrite=overwrite, seeds=(seed,), command_line=command_line,
+        status=status, reason=reason,
+    ) as file:  # fmt: skip
         _write_variables(file, result, variables)
         _write_work(file, work)
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.store.hdf5 import write_variable, writing
-from dmft.store.header import write_header
-from dmft.store.output import check_output
+from dmft.store.hdf5 import write_variable
+from dmft.store.saving import saving
 from dmft.store.schema import Variable
 from dmft.symmetry.report import Report
 
@@ -41,14 +40,11 @@ def save_report(
     InputError : `path` cannot be written.
     DmftError : writing failed; `path` is as before.
     """
-    path = Path(path)
-    check_output(path, overwrite=overwrite)
-    with writing(path) as file:
-        seed = report.settings.get("training", {}).get("seed", 0)
-        write_header(
-            file, SCHEMA, report.settings, seeds=(seed,), command_line=command_line,
-            status=report.status, reason=report.reason,
-        )  # fmt: skip
+    seed = report.settings.get("training", {}).get("seed", 0)
+    with saving(
+        path, SCHEMA, report.settings, overwrite=overwrite, seeds=(seed,),
+        command_line=command_line, status=report.status, reason=report.reason,
+    ) as file:  # fmt: skip
         for variable in _VARIABLES:
             values = getattr(report, variable.attribute)
             if values is not None:
@@ -77,14 +73,11 @@ def save_equilibrium(
     InputError : `path` cannot be written.
     DmftError : writing failed; `path` is as before.
     """
-    path = Path(path)
-    check_output(path, overwrite=overwrite)
-    with writing(path) as file:
-        seed = settings.get("training", {}).get("seed", 0)
-        write_header(
-            file, EQUILIBRIUM_SCHEMA, settings, seeds=(seed,), command_line=command_line,
-            status="done", reason="",
-        )  # fmt: skip
+    seed = settings.get("training", {}).get("seed", 0)
+    with saving(
+        path, EQUILIBRIUM_SCHEMA, settings, overwrite=overwrite, seeds=(seed,),
+        command_line=command_line,
+    ) as file:  # fmt: skip
         lam = None
         if found["lam"] is not None:
             lam = np.nan_to_num(np.asarray(found["lam"], dtype=float), posinf=0.0, neginf=0.0)

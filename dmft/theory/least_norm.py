@@ -15,8 +15,9 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.networks import Linear
 from dmft.theory.channels import channels_of
+from dmft.theory.fixed_point import fixed_point_of
 from dmft.theory.penalties import AbsolutePenalty
-from dmft.theory.prediction import Prediction, fixed_point_of, predict
+from dmft.theory.prediction import Prediction, predict
 
 
 @dataclass(frozen=True)

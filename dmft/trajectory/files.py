@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.store.hdf5 import reading, writing
-from dmft.store.header import write_header
-from dmft.store.output import check_output
+from dmft.store.hdf5 import reading
+from dmft.store.saving import saving
 from dmft.trajectory.measures import SCALARS, Trajectory
 from dmft.trajectory.report import Group, Report, Scalars
 
@@ -50,13 +49,8 @@ def save_report(
     InputError : `path` cannot be written.
     DmftError : writing failed; `path` is as before.
     """
-    path = Path(path)
-    check_output(path, overwrite=overwrite)
-    with writing(path) as file:
-        config = {"source": report.source, **report.settings}
-        write_header(
-            file, SCHEMA, config, seeds=(), command_line=command_line, status="done", reason=""
-        )
+    config = {"source": report.source, **report.settings}
+    with saving(path, SCHEMA, config, overwrite=overwrite, command_line=command_line) as file:
         _write_path(file, report)
         _write_groups(file, report)
 

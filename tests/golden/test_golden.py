@@ -81,10 +81,15 @@ def test_predictions(golden, name):
     compare(golden, name, found, THEORY)
 
 
-def test_an_old_checkpoint_is_resumed(golden):
+def test_an_old_checkpoint_is_resumed(golden, tmp_path):
     from dmft.store import load_checkpoint
 
     config, state = load_checkpoint(CHECKPOINT)
     assert "march" in state and state["replicates"]["count"] == 1
     solution = dmft.solve(config.problem, **config.solver.model_dump(), resume=state)
+    path = tmp_path / "resumed.h5"
+    dmft.save(path, solution)  # which refuses what is no number
+    curves = dmft.load(path).curves
+    assert "train_mse" in curves and np.isfinite(curves["train_mse"].stderr).all()
+    assert all(curve.runs is None or len(curve.runs) == 2 for curve in curves.values())
     compare(golden, "resumed", of_solution(solution), FLOW)

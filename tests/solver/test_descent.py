@@ -220,7 +220,7 @@ def test_any_number_of_threads_gives_the_same_numbers():
 def test_resuming_gives_the_same_numbers(network, polled, monkeypatch):
     """A march goes on in its middle: no step is made twice."""
     options = {"t_max": 10, "n_paths": 128, "replicates": 2}
-    problem = Problem(dynamics=SGD, network=network)
+    problem = Problem(dynamics={**SGD, "step_size": 0.03}, network=network)
     made, step = [], Descent.step
     monkeypatch.setattr(Descent, "step", lambda march: made.append(march.count) or step(march))
     whole = solve(problem, **options)

@@ -78,20 +78,13 @@ class Record:
         """
         import h5py
 
-        from dmft.store.hdf5 import writing
-        from dmft.store.header import write_header
-        from dmft.store.output import check_output
+        from dmft.store.saving import saving
 
-        path = Path(path)
-        check_output(path, overwrite=overwrite)
-        with writing(path) as file:
-            config = {
-                "model": self.model, "optimizer": self.optimizer, "settings": self.settings,
-                "mixed": list(self.mixed), "precision": self.precision,
-            }  # fmt: skip
-            write_header(
-                file, SCHEMA, config, seeds=(), command_line=None, status="done", reason=""
-            )
+        config = {
+            "model": self.model, "optimizer": self.optimizer, "settings": self.settings,
+            "mixed": list(self.mixed), "precision": self.precision,
+        }  # fmt: skip
+        with saving(path, SCHEMA, config, overwrite=overwrite) as file:
             text = h5py.string_dtype()
             file.create_dataset("step", data=self.steps).make_scale("step")
             file.create_dataset("law", data=list(self.names), dtype=text).make_scale("law")
