@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from dmft.errors import InputError
 from dmft.problem import Problem
-from dmft.problem.dynamics import SGD, GradientDescent, StochasticGradientFlow
+from dmft.problem.dynamics import SGD, GradientDescent, GradientFlow, StochasticGradientFlow
 from dmft.problem.schedules import Constant
 from dmft.settings import SolverSettings
 from dmft.solver.scheme import Scheme
@@ -24,6 +25,12 @@ def scheme_of(
     """
     from dmft.problem.problem import require_squared
 
+    if isinstance(problem.dynamics, GradientFlow) and not problem.regression:
+        from dmft.solver.panels import PanelScheme
+        from dmft.solver.two_sided_flow import TwoSidedFlow
+
+        _require_smooth(problem)
+        return PanelScheme(settings, TwoSidedFlow(problem, settings.n_paths, pool))
     if problem.dynamics.discrete:
         if tangents_pay(problem, settings.t_max):
             from dmft.solver.steps import Steps
@@ -56,3 +63,13 @@ def tangents_pay(problem: Problem, steps: float) -> bool:
         and dynamics.schedule == Constant()
     )
     return problem.regression and plain and steps <= _MOST_TRACED
+
+
+def _require_smooth(problem: Problem) -> None:
+    """Refuse a loss whose flow rests on a kink, where no panel can follow it."""
+    if problem.loss.kind == "hinge":
+        raise InputError(
+            "given 'hinge' with dynamics 'gradient-flow', allowed: squared, logistic, huber, "
+            "poisson; or take steps, dynamics.kind = 'gradient-descent'",
+            "problem.loss.kind",
+        )

@@ -49,7 +49,7 @@ class Stepwise:
         stored: np.ndarray,
         largest: float,
     ) -> None:
-        dynamics = problem.dynamics
+        dynamics: Any = problem.dynamics
         wide = not Batches.of(dynamics).noisy
         self.sample = Sample(problem, count, seed, rotation, wide)
         coordinates = self.sample.coordinates
@@ -60,7 +60,7 @@ class Stepwise:
         self._steps = dynamics.step_size * step_factors(dynamics.schedule, steps)
         self.first, self.second = start(self.depth, coordinates.a0, coordinates.b0)
         self._root_variance = np.sqrt(coordinates.variance)
-        self._stored = set(int(node) for node in stored)
+        self._stored = {int(node) for node in stored}
         self._largest = largest
         self.count = 0
         self.moment, self.risk = np.zeros((2, steps + 1))

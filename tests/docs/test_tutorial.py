@@ -40,6 +40,7 @@ PAGES = (
     "sweeps.md",
     "trajectories.md",
     "symmetry.md",
+    "settings.md",
 )
 
 
