@@ -130,6 +130,7 @@ def max_margin(problem: Problem, potential: str | float = "l2") -> Limit:
 
     Parameters
     ----------
+    problem : its loss and its network do not matter.
     potential : "l2" for sum w^2/2 (largest margin for a given sum of squares; Montanari, Ruan, Sohn
         and Yan 2019), "l1" for sum |w| (Liang and Sur 2020), or mu > 0 for the hyperbolic potential
         psi' = asinh(w/mu)/2 between them, which a network of depth 2 with init_scale = alpha

@@ -19,7 +19,16 @@ from dmft.theory.sample_side import _truncated
 
 
 def separability_threshold(problem: Problem) -> float:
-    """delta* of the labels of a problem: infinite for signs of h* itself, 0 for real labels."""
+    """delta* of the labels of a problem: infinite for signs of h* itself, 0 for real labels.
+
+    Parameters
+    ----------
+    problem : teacher, features, noise and labels count; loss and network do not.
+
+    Raises
+    ------
+    Nothing : every problem has one.
+    """
     from scipy.optimize import minimize_scalar
 
     labels = problem.labels
