@@ -25,7 +25,8 @@ from dmft.theory.coordinate_side import CoordinateSide, Reply
 from dmft.theory.sample_side import Samples
 
 _ACCEPTED = 1e-8
-_STARTS = ((0.5, 0.5, 1.0), (1.0, 0.1, 0.3), (0.1, 1.0, 1.0), (2.0, 2.0, 5.0), (0.1, 0.1, 0.1))
+_STARTS = ((0.5, 0.5, 1.0), (1.0, 0.1, 0.3), (0.1, 1.0, 1.0), (2.0, 2.0, 5.0), (0.1, 0.1, 0.1),
+           (0.01, 1e-4, 0.01), (1e-3, 1e-6, 1e-3), (30.0, 1e3, 100.0))  # fmt: skip
 _SWEEPS = 60
 
 
@@ -87,7 +88,7 @@ def solve_estimator(equations: Equations) -> Estimator:
     strength = equations.strength
 
     def numbers(logs: np.ndarray) -> tuple[float, float, float]:
-        cosine = float(logs[0])  # overlap over its scale, of any sign
+        cosine = float(np.clip(logs[0], -1e60, 1e60))  # overlap over its scale, of any sign
         rest, kappa = np.exp(np.clip(logs[1:], -60.0, 60.0))
         overlap = cosine * strength if equations.informed else 0.0
         explained = overlap**2 / strength if strength else 0.0
@@ -109,14 +110,12 @@ def solve_estimator(equations: Equations) -> Estimator:
         for cosine, rest, kappa in _STARTS:
             logs = np.array([cosine * equations.informed, np.log(rest * scale), np.log(kappa)])
             for sweeps in (0, _SWEEPS):
-                for _ in range(sweeps):
-                    logs = 0.5 * (logs + logs_of(equations.update(*numbers(logs))))
-                if not np.isfinite(logs).all():
-                    break
                 try:
+                    for _ in range(sweeps):
+                        logs = 0.5 * (logs + logs_of(equations.update(*numbers(logs))))
                     found = root(residual, logs, tol=1e-13, options={"maxfev": 400})
-                except (ValueError, FloatingPointError):
-                    continue
+                except (ValueError, ArithmeticError):
+                    break  # out of bounds: another start
                 if np.isfinite(found.fun).all() and np.abs(found.fun).max() < _ACCEPTED:
                     overlap, squared_norm, kappa = numbers(found.x)
                     there = equations.update(overlap, squared_norm, kappa)

@@ -37,7 +37,7 @@ def label_nodes(problem: Problem, strength: float) -> Nodes:
     edges = np.linspace(-_TAIL, _TAIL, 18)
     if isinstance(labels, SignLabels):
         # The step at 0 has the width of the noise.
-        scale = problem.noise_std / size if size else np.inf
+        scale = problem.noise_std / max(size, 1e-300)
         steps = scale * np.linspace(-6.0, 6.0, 9)
         edges = np.unique(np.concatenate([edges, [0.0], steps[np.abs(steps) < _TAIL]]))
     if isinstance(labels, LogitLabels) and labels.slope * size > 1.0:

@@ -21,6 +21,7 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
 from dmft.problem.networks import DEPTH_TWO, LINEAR
+from dmft.results.observables import label_variance
 from dmft.results.sign_error import sign_error
 from dmft.theory.averages import SmoothPenalty
 from dmft.theory.channels import Channels
@@ -121,6 +122,8 @@ def limit(problem: Problem) -> Limit:
             f"{least:.6g} or have weight decay",
             "problem.sampling_ratio",
         )
+    if problem.labels.kind in ("linear", "outliers") and label_variance(problem) == 0.0:
+        return _recovered(channels)
     found = _solved(problem, channels, QuadraticSide(channels), 0.0, None)
     return _finite(problem, channels, found, "m-estimator", threshold)
 
@@ -215,6 +218,23 @@ def _finite(
         excess_risk=found.squared_norm - 2.0 * found.overlap + strength,
         angle=_angle(channels, found),
         separability_threshold=threshold,
+    )
+
+
+def _recovered(channels: Channels) -> Limit:
+    """Labels without noise, more samples than coordinates: the teacher itself."""
+    strength = channels.second_moment
+    return Limit(
+        regime="m-estimator",
+        overlap=strength,
+        squared_norm=strength,
+        test_error=None,
+        margin=None,
+        train_loss=0.0,
+        excess_risk=0.0,
+        angle=0.0 if strength else None,
+        separability_threshold=0.0,
+        note="without noise the teacher is found in the end",
     )
 
 

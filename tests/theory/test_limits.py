@@ -306,6 +306,22 @@ def test_hyperbolic_margins_of_finite_problems():
     assert_within(found, (expected.overlap, expected.squared_norm), 0.03)
 
 
+@pytest.mark.parametrize("margin", [1e-3, 0.1, 10.0])
+def test_margin_of_the_hinge_is_only_a_unit(margin):
+    """The loss is homogeneous: w and the loss scale with the margin."""
+    common = {"sampling_ratio": 5.0, "noise_std": 1.0, "labels": {"kind": "sign"}}
+    one = limit(Problem(loss={"kind": "hinge"}, **common))
+    found = limit(Problem(loss={"kind": "hinge", "margin": margin}, **common))
+    np.testing.assert_allclose(found.overlap, margin * one.overlap, rtol=1e-6)
+    np.testing.assert_allclose(found.squared_norm, margin**2 * one.squared_norm, rtol=1e-6)
+    np.testing.assert_allclose(found.train_loss, margin * one.train_loss, rtol=1e-5)
+
+
+def test_without_noise_the_teacher_is_found():
+    found = limit(Problem(sampling_ratio=2.0, noise_std=0.0, loss={"kind": "huber"}))
+    assert (found.excess_risk, found.train_loss) == (0.0, 0.0)
+
+
 # ---------------------------------------------------------------------- doors
 
 
