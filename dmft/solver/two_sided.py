@@ -28,8 +28,8 @@ from dmft.solver.state import NoPath
 
 _MOST_SWEEPS = 40
 _SWEEP_TOLERANCE = 0.1  # of rtol
-# Squared, of rtol: what a node must add, relative to its size, to get a direction. What it leaves out
-# is noise of that relative variance; every direction more is one more sampled echo, whose errors
+# Squared, of rtol: what a node must add, relative to its size, to get a direction. What it leaves
+# out is noise of that relative variance; every direction more is one more sampled echo, whose errors
 # all add up: with ten times less, half as many directions again and twice the bias.
 _LEAST_NEWS = 0.3
 _PLAIN_ITERATIONS, _NEWTON_ITERATIONS, _NEWTON_TOLERANCE = 12, 30, 1e-6  # of R_d
