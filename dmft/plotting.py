@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dmft.results.comparison import Comparison
+    from dmft.results.simulation import Simulation
     from dmft.results.solution import Solution
-    from dmft.simulation import Simulation
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555"
 PURPLE, SKY = "#CC79A7", "#56B4E9"
@@ -53,7 +53,7 @@ def plot_solution(solution: Solution, path: str | Path) -> None:
     path : file to write; its ending chooses the format (.png, .pdf, .svg).
     """
     settings = solution.settings
-    count = len(solution.replicate_excess_risk)
+    count = solution.replicates
     what = f"Mean field: {_plural(count, 'replicate')} of {settings.n_paths} paths"
     figure = _figure(12.0, 11.5, what, solution.problem)
     # Two parts with layouts of their own: colour bars below take no room above.
@@ -64,21 +64,21 @@ def plot_solution(solution: Solution, path: str | Path) -> None:
     for axes, draw in zip(upper.subplots(1, len(panels)), panels, strict=True):
         draw(axes, solution)
     kernels = solution.kernels
-    # Inside a panel the nodes are coupled and R_w has no pointwise meaning: left blank, and so
-    # is the future, to which nothing responds.
-    meaningless = (solution.panel[:, None] <= solution.panel) | (kernels.quadrature_weights <= 0)
-    response = kernels.response_weights / np.where(meaningless, np.nan, kernels.quadrature_weights)
-    maps = [
+    maps: list[tuple[np.ndarray, str, str]] = [
         (kernels.correlation_error, "error correlation", "$C_w(t, s)$"),
         *_residual_map(kernels.correlation_residual),
         (kernels.overlap, "overlap of the weights", "$E[w(t)\\, w(s)]$"),
-        (
-            response,
-            "response of the weights at t to a force at s",
-            f"$R_w(t, s)$ per {'step' if solution.problem.dynamics.discrete else 'unit time'}",
-        ),
     ]
-    for axes, (values, title, label) in zip(lower.subplots(2, 2).flat, maps, strict=True):
+    if kernels.response_weights is not None and kernels.quadrature_weights is not None:
+        weights = kernels.quadrature_weights
+        # Inside a panel the nodes are coupled and R_w has no pointwise meaning: left blank, and so
+        # is the future, to which nothing responds.
+        meaningless = (solution.panel[:, None] <= solution.panel) | (weights <= 0)
+        response = kernels.response_weights / np.where(meaningless, np.nan, weights)
+        unit = "step" if solution.problem.dynamics.discrete else "unit time"
+        words = "response of the weights at t to a force at s"
+        maps.append((response, words, f"$R_w(t, s)$ per {unit}"))
+    for axes, (values, title, label) in zip(lower.subplots(2, 2).flat, maps, strict=False):
         _draw_map(axes, solution.time, values, title, label, solution.problem)
     _write(figure, path)
 
@@ -108,9 +108,9 @@ def plot_simulation(simulation: Simulation, path: str | Path) -> None:
     remark = bars if several else "one run: no error bars"
     _finish_curves(axes, remark, simulation.problem)
     maps = [
-        (simulation.correlation_error, "error correlation", "$C_w(t, s)$"),
-        *_residual_map(simulation.correlation_residual),
-        (simulation.overlap, "overlap of the weights", "$w(t) \\cdot w(s) / d$"),
+        (simulation.kernels.correlation_error, "error correlation", "$C_w(t, s)$"),
+        *_residual_map(simulation.kernels.correlation_residual),
+        (simulation.kernels.overlap, "overlap of the weights", "$w(t) \\cdot w(s) / d$"),
     ]
     for place, (values, title, label) in zip(others, maps, strict=True):
         _draw_map(place, simulation.time, values, title, label, simulation.problem)

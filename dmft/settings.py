@@ -19,6 +19,8 @@ class SolverSettings(Settings):
     seed : every random number derives from it.
     target_error : if given, replicates are added until the relative standard error of
         excess_risk is below it at all times, up to `max_replicates`.
+    max_replicates : most replicates that target_error may lead to.
+    active_threshold : |w| above which a weight counts as active in `active_fraction` and the rates.
     """
 
     t_max: float = Field(100.0, gt=0)
@@ -28,6 +30,7 @@ class SolverSettings(Settings):
     seed: int = Field(0, ge=0)
     target_error: float | None = Field(None, gt=0)
     max_replicates: int = Field(64, ge=1, le=10_000)
+    active_threshold: float = Field(0.1, gt=0)
 
 
 class SimulationSettings(Settings):
@@ -41,6 +44,7 @@ class SimulationSettings(Settings):
         variance; otherwise drawn i.i.d.
     rtol : relative error allowed to the integrator.
     points : number of recorded times, spaced logarithmically up to solver.t_max.
+    active_threshold : |w| above which a weight counts as active in `active_fraction` and the rates.
     """
 
     dimension: int = Field(2000, ge=2, le=200_000)
@@ -50,3 +54,4 @@ class SimulationSettings(Settings):
     stratified: bool = True
     rtol: float = Field(1e-4, ge=1e-10, le=0.01)
     points: int = Field(40, ge=2, le=1000)
+    active_threshold: float = Field(0.1, gt=0)

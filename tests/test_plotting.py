@@ -35,9 +35,9 @@ def figures(monkeypatch):
     return written
 
 
-def one_replicate(solution):
-    names = ("train_mse_stderr", "excess_risk_stderr", "mean_charge_stderr")
-    return replace(solution, **dict.fromkeys(names))
+def one_replicate(result):
+    bare = {name: replace(curve, stderr=None) for name, curve in result.curves.items()}
+    return replace(result, curves=bare)
 
 
 def words(axes):
@@ -179,10 +179,10 @@ def test_every_kind_of_problem(problem, figures, tmp_path):
         np.testing.assert_array_equal(charge, solution.mean_charge[1:])
 
 
-def test_vanished_training_error(solution, simulation, figures, tmp_path):
+def test_vanished_training_error(solution, simulation, figures, tmp_path, change):
     """An exact zero and rounding errors are not drawn, and nothing warns."""
     zero = np.zeros_like(solution.kernels.overlap)
-    without = replace(
+    without = change(
         solution,
         train_mse=0 * solution.train_mse,
         train_mse_stderr=0 * solution.train_mse,
@@ -191,10 +191,10 @@ def test_vanished_training_error(solution, simulation, figures, tmp_path):
     plotting.plot_solution(without, tmp_path / "figure.png")
     assert words(titled(figures[0], "learning curves"))[0] == "training error: zero"
     fading = solution.train_mse * np.where(solution.time > 1.0, 1e-25, 1.0)
-    plotting.plot_solution(replace(solution, train_mse=fading), tmp_path / "figure.png")
+    plotting.plot_solution(change(solution, train_mse=fading), tmp_path / "figure.png")
     drawn = titled(figures[1], "learning curves").get_lines()[0]
     assert drawn.get_ydata().min() > 1e-16 and drawn.get_xdata().max() < 1.5
-    none = replace(simulation, train_mse=0 * simulation.train_mse)
+    none = change(simulation, train_mse=0 * simulation.train_mse)
     plotting.plot_simulation(none, tmp_path / "figure.png")
     plotting.plot_comparison(without, none, tmp_path / "figure.png")
     figures[-1].draw_without_rendering()
@@ -225,7 +225,7 @@ def test_comparison(solution, simulation, figures, tmp_path):
     for line, difference in zip(scores, comparison.curves, strict=True):
         np.testing.assert_array_equal(line.get_xdata(), simulation.time[1:])
         np.testing.assert_array_equal(line.get_ydata(), difference.z[1:])
-    bare = replace(simulation, train_mse_stderr=None, excess_risk_stderr=None)
+    bare = one_replicate(simulation)
     plotting.plot_comparison(one_replicate(solution), bare, tmp_path / "figure.png")
     upper, lower = figures[1].axes
     assert any("no z-scores" in text.get_text() for text in lower.texts)
@@ -245,8 +245,8 @@ def test_formats(solution, simulation, tmp_path, ending, start):
     assert path.read_bytes().startswith(start)
 
 
-def test_whole_page_fits(solution, tmp_path):
-    charged = replace(solution, mean_charge=solution.train_mse, mean_charge_stderr=None)
+def test_whole_page_fits(solution, tmp_path, change):
+    charged = change(solution, mean_charge=solution.train_mse)
     plotting.plot_solution(charged, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 20_000
 

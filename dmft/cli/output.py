@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from dmft.results.solution import Solution
 
 _ROWS = 10
-_CURVES = ("train_mse", "excess_risk", "mean_charge", "effective_alpha")
 
 
 def print_json(table: Mapping[str, Any]) -> None:
@@ -25,17 +24,21 @@ def print_json(table: Mapping[str, Any]) -> None:
 
 
 def curves(result: Solution | Simulation) -> dict[str, Any]:
-    """Times, curves and standard errors as lists; a curve that does not exist is null."""
+    """Times, all curves and their standard errors; a curve of the table that is absent is null."""
+    from dmft.results.observables import OBSERVABLES
+
     table: dict[str, Any] = {"time": result.time}
-    for name in _CURVES:
-        table[name] = getattr(result, name, None)
-        table[f"{name}_stderr"] = getattr(result, f"{name}_stderr", None)
+    for name in dict.fromkeys((*OBSERVABLES, *result.curves)):
+        table[name] = getattr(result, name)
+        table[f"{name}_stderr"] = getattr(result, f"{name}_stderr")
     return table
 
 
 def curve_table(result: Solution | Simulation) -> str:
     """The curves at about ten times, spaced logarithmically, with their standard errors."""
-    names = [name for name in _CURVES if getattr(result, name, None) is not None]
+    from dmft.results.observables import main_curves
+
+    names = [name for name in main_curves(result.problem) if name in result.curves]
     unit = "step" if result.problem.dynamics.discrete else "time"
     lines = [f"{unit:>10}" + "".join(f"  {name.replace('_', ' '):<22}" for name in names)]
     for index in _spread(result.time):

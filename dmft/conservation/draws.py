@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dmft.conservation import functions
+from dmft.conservation import functions, tensor
 from dmft.conservation.rings import PrimeField, Ring, hash_name
 from dmft.conservation.tensor import Tensor
 
@@ -139,11 +139,11 @@ class Draws:
         if name in ("relu", "leaky-relu"):
             return z * self.pattern(z, 0.0 if name == "relu" else 0.1)
         self.assumptions.add(FORMAL)
-        return functions.apply(functions.SERIES[name], z)
+        return tensor.apply(functions.SERIES[name], z)
 
     def exp(self, z: Tensor) -> Tensor:
         self.assumptions.add(FORMAL)
-        return functions.exp(z)
+        return tensor.exp(z)
 
     def softmax(self, z: Tensor, weight: Tensor | None = None) -> Tensor:
         """Over the last axis; `weight` multiplies the exponentials (0 masks)."""
@@ -163,7 +163,7 @@ class Draws:
             lost = ~exists.reshape(len(exists), -1)
             self.missing = self.missing + lost.sum(axis=1)
             self.roots += lost.shape[1]
-        return functions.apply(functions.inverse_root_series, z)
+        return tensor.apply(functions.inverse_root_series, z)
 
     def maximum(self, z: Tensor) -> Tensor:
         """Maximum over the last axis; arbitrary weights over a prime field."""

@@ -1,4 +1,4 @@
-"""Functions of one variable on multi-dual tensors, by the Taylor series that their equations give.
+"""Taylor series of functions of one variable, by the equations that they satisfy.
 
 Each series function returns the coefficients c_0 .. c_order of f(z + t) in t, from the differential
 equation of f and, for a transcendental f, its value at z.
@@ -11,28 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from dmft.conservation.rings import PrimeField, Ring
-from dmft.conservation.tensor import Tensor
 
 Series = Callable[[Ring, np.ndarray, int], list[np.ndarray]]
-
-
-def apply(series: Series, z: Tensor) -> Tensor:
-    """f(z), with the pullback g -> g f'(z)."""
-    ring = z.ring
-    order = len(z.data).bit_length() - 1  # the nilpotent part to this power may differ from 0
-    coefficients = series(ring, z.data[0], order + 1)
-    derivative = [ring.wrap(j * c) for j, c in enumerate(coefficients)][1:]
-    slope = _compose(z, derivative)
-    return Tensor(ring, _compose(z, coefficients[:-1]), [(z, lambda g: ring.multiply(g, slope))])
-
-
-def _compose(z: Tensor, coefficients: list[np.ndarray]) -> np.ndarray:
-    nilpotent = z.data.copy()
-    nilpotent[0] = 0
-    result = coefficients[-1][None]
-    for c in reversed(coefficients[:-1]):
-        result = z.ring.add(z.ring.multiply(result, nilpotent), c[None])
-    return result
 
 
 def exp_series(ring: Ring, z: np.ndarray, order: int) -> list[np.ndarray]:
@@ -84,11 +64,6 @@ def gelu_series(ring: Ring, z: np.ndarray, order: int) -> list[np.ndarray]:
     return _times_argument(ring, z, _integral(ring, ring.value("normal-cdf", z), pdf))
 
 
-def identity_series(ring: Ring, z: np.ndarray, order: int) -> list[np.ndarray]:
-    """z itself."""
-    return power_series(1)(ring, z, order)
-
-
 def power_series(exponent: int) -> Series:
     """z^exponent for an integer exponent, also negative."""
 
@@ -135,18 +110,3 @@ SERIES: dict[str, Series] = {
     "softplus": softplus_series,
     "tanh": tanh_series,
 }
-
-
-def exp(z: Tensor) -> Tensor:
-    """e^z entrywise."""
-    return apply(exp_series, z)
-
-
-def sigmoid(z: Tensor) -> Tensor:
-    """1 / (1 + e^-z) entrywise."""
-    return apply(sigmoid_series, z)
-
-
-def reciprocal(z: Tensor) -> Tensor:
-    """1/z entrywise."""
-    return apply(power_series(-1), z)

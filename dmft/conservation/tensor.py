@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dmft.conservation.functions import Series, exp_series, power_series
 from dmft.conservation.rings import Ring
 
 _Pullback = Callable[[np.ndarray], np.ndarray]
@@ -92,15 +93,11 @@ class Tensor:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Tensor:
-        from dmft.conservation.functions import reciprocal
-
         if isinstance(other, Tensor):
             return self * reciprocal(other)
         return self * (1 / Fraction(other))
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        from dmft.conservation.functions import reciprocal
-
         return reciprocal(self) * other
 
     def __pow__(self, exponent: int) -> Tensor:
@@ -243,3 +240,32 @@ def _unbroadcast(operand: Tensor) -> _Pullback:
         return g
 
     return pull
+
+
+def apply(series: Series, z: Tensor) -> Tensor:
+    """f(z), with the pullback g -> g f'(z)."""
+    ring = z.ring
+    order = len(z.data).bit_length() - 1  # the nilpotent part to this power may differ from 0
+    coefficients = series(ring, z.data[0], order + 1)
+    derivative = [ring.wrap(j * c) for j, c in enumerate(coefficients)][1:]
+    slope = _compose(z, derivative)
+    return Tensor(ring, _compose(z, coefficients[:-1]), [(z, lambda g: ring.multiply(g, slope))])
+
+
+def _compose(z: Tensor, coefficients: list[np.ndarray]) -> np.ndarray:
+    nilpotent = z.data.copy()
+    nilpotent[0] = 0
+    result = coefficients[-1][None]
+    for c in reversed(coefficients[:-1]):
+        result = z.ring.add(z.ring.multiply(result, nilpotent), c[None])
+    return result
+
+
+def exp(z: Tensor) -> Tensor:
+    """e^z entrywise."""
+    return apply(exp_series, z)
+
+
+def reciprocal(z: Tensor) -> Tensor:
+    """1/z entrywise."""
+    return apply(power_series(-1), z)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from dmft.errors import InputError
 from dmft.problem.dynamics import (
-    SGD,
     Dynamics,
-    GradientDescent,
     GradientFlow,
     StochasticGradientFlow,
 )
@@ -16,8 +16,8 @@ from dmft.problem.features import Features, Isotropic
 from dmft.problem.labels import Labels, LinearLabels, PoissonLabels
 from dmft.problem.losses import Hinge, Logistic, Loss, Poisson, Squared
 from dmft.problem.networks import Diagonal, Network
-from dmft.problem.schedules import Constant
 from dmft.problem.teachers import BernoulliGauss, Empirical, Teacher
+from dmft.resolution import Source, resolve
 from dmft.validation import Settings
 
 
@@ -36,7 +36,7 @@ class Problem(Settings):
     features : law of the feature variances s_j.
     loss : l(h, y) of one sample with prediction h = (X w)_i; L = sum_i l(h_i, y_i).
     labels : law of a label given h*.
-    dynamics : gradient flow, gradient descent, SGD or an adaptive optimiser, and the weight decay.
+    dynamics : how the weights move: gradient flow, descent by steps, SGD or an adaptive optimiser.
 
     Examples
     --------
@@ -53,6 +53,27 @@ class Problem(Settings):
     loss: Loss = Squared()
     labels: Labels = LinearLabels()
     dynamics: Dynamics = GradientFlow()
+
+    def replace(self, **changes: Any) -> Problem:
+        """Another problem with some settings changed, by dotted names, validated.
+
+        A changed `kind` keeps the keys that were given to this problem and that the new kind has
+        too; a key given that it lacks is an error. A table or the name of a kind changes some
+        keys of a table, an object (`GradientFlow()`) all of them.
+
+        Raises
+        ------
+        InputError : a key that is unknown to the final kind, a value that is not allowed.
+
+        Examples
+        --------
+        >>> from dmft import Problem
+        >>> Problem(noise_std=0.2).replace(**{"network.init_scale": 0.01}).noise_std
+        0.2
+        """
+        before = Source(self.given(), "in the problem", "replace the whole table by an object")
+        changed = resolve(type(self), [before, Source(changes, "to replace()")])
+        return type(self)(**changed)
 
     @model_validator(mode="after")
     def _consistent(self) -> Problem:
@@ -101,6 +122,11 @@ class Problem(Settings):
             )
         return self
 
+    def _repr_html_(self) -> str:
+        from dmft.problem.display import problem_html
+
+        return problem_html(self)
+
     @property
     def regression(self) -> bool:
         """Squared loss of linear labels, where the residual is a linear functional."""
@@ -122,27 +148,4 @@ def require_squared(problem: Problem) -> None:
         )
         raise InputError(
             f"given '{given}', known here for the squared loss of linear labels", f"problem.{what}"
-        )
-
-
-def require_plain_steps(problem: Problem) -> None:
-    """Refuse optimisers with memory and schedules, where only plain steps are known.
-
-    Raises
-    ------
-    InputError : momentum, an adaptive optimiser or a schedule.
-    """
-    dynamics = problem.dynamics
-    if not dynamics.discrete:
-        return
-    if not isinstance(dynamics, GradientDescent | SGD):
-        raise InputError(
-            f"given '{dynamics.kind}', allowed: gradient-descent, sgd", "dynamics.kind"
-        )
-    if dynamics.momentum:
-        raise InputError(f"given {dynamics.momentum:g}, must be 0 here", "dynamics.momentum")
-    if dynamics.schedule != Constant():
-        raise InputError(
-            f"given '{dynamics.schedule.kind}', must be constant without warm-up here",
-            "dynamics.schedule",
         )

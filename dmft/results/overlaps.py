@@ -16,7 +16,7 @@ import numpy as np
 _BLOCKS = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OverlapBlocks:
     """Sums of overlap kernels over the replicates of each block.
 

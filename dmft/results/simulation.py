@@ -3,63 +3,77 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from dmft.errors import InputError
 from dmft.problem import Problem
+from dmft.results.curves import Curves
 from dmft.results.overlaps import OverlapBlocks
+from dmft.results.solution import Kernels
 from dmft.settings import SimulationSettings
 
 if TYPE_CHECKING:
     from dmft.trajectory import Trajectory
 
 
-@dataclass(frozen=True)
-class Simulation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Simulation(Curves):
     """Finite-dimensional learning curves of an ensemble of runs.
 
-    Curves are means over seeds with standard errors of the mean (zeros are never made up: with
-    one seed the errors are None). Kernels are (time, time), averaged over coordinates or samples
-    and over seeds, with standard errors over seeds.
+    Zeros are never made up: with one seed the standard errors are None.
 
     Attributes
     ----------
     problem, settings : what was simulated, and how.
     time : recorded times, shape (time,), starting at 0.
-    seed_train_mse, seed_excess_risk : curves of each seed, (seed, time).
     seed : integer identity of each run, (seed,).
-    correlation_error : (1/d) sum_j s_j (w_j - w*_j)(t) (w_j - w*_j)(s).
-    correlation_residual : (1/n) sum_i r_i(t) r_i(s), r = Xw - y.
-    overlap : (1/d) sum_j w_j(t) w_j(s).
+    curves : every observable by name, means over seeds; each is also an attribute, as are its
+        standard error, `simulation.overlap_stderr`, and its runs, `simulation.seed_overlap`,
+        (seed, time).
+    kernels : averages over coordinates or samples and over seeds, with standard errors over seeds.
+        correlation_error = (1/d) sum_j s_j (w_j - w*_j)(t) (w_j - w*_j)(s),
+        correlation_residual = (1/n) sum_i r_i(t) r_i(s) with r = dl/dh (Xw - y for the squared
+        loss), overlap = (1/d) sum_j w_j(t) w_j(s); no responses.
     blocks : overlaps of groups of runs, for errors of what is no mean; None if not kept.
-    mean_charge, effective_alpha : of discrete dynamics at depth 2, as in `Solution`; else None.
-    seed_mean_charge, seed_effective_alpha : of each seed, (seed, time), or None.
     """
+
+    runs_prefix = "seed_"
 
     problem: Problem
     settings: SimulationSettings
-    time: np.ndarray
-    train_mse: np.ndarray
-    excess_risk: np.ndarray
-    train_mse_stderr: np.ndarray | None
-    excess_risk_stderr: np.ndarray | None
     seed: np.ndarray
-    seed_train_mse: np.ndarray
-    seed_excess_risk: np.ndarray
-    correlation_error: np.ndarray
-    correlation_residual: np.ndarray
-    overlap: np.ndarray
-    correlation_error_stderr: np.ndarray | None
-    correlation_residual_stderr: np.ndarray | None
-    overlap_stderr: np.ndarray | None
+    kernels: Kernels
     blocks: OverlapBlocks | None = None
-    mean_charge: np.ndarray | None = None
-    mean_charge_stderr: np.ndarray | None = None
-    effective_alpha: np.ndarray | None = None
-    effective_alpha_stderr: np.ndarray | None = None
-    seed_mean_charge: np.ndarray | None = None
-    seed_effective_alpha: np.ndarray | None = None
+
+    def curve_at(self, name: str, times: ArrayLike) -> Any:
+        """A curve between its recorded times, linear in log t; of discrete dynamics at steps only.
+
+        Parameters
+        ----------
+        name : of one of `curves`, or that with "_stderr".
+        times : in [0, time[-1]], units of the flow; one number gives a number.
+
+        Raises
+        ------
+        InputError : an unknown curve, a time outside, or a step that was not recorded.
+        """
+        curve = self._curve(name.removesuffix("_stderr"))
+        values = curve.stderr if name.endswith("_stderr") else curve.mean
+        if values is None:
+            raise InputError("one seed has no error bar, take at least two", name)
+        at = np.asarray(times, dtype=float)
+        outside = at[~((at >= 0.0) & (at <= self.time[-1]))]
+        if outside.size:
+            raise InputError(f"given {outside.flat[0]:g}, must be 0 to {self.time[-1]:g}", "times")
+        between = at[~np.isin(at, self.time)]
+        if self.problem.dynamics.discrete and between.size:
+            raise InputError(f"given {between.flat[0]:g}, must be recorded steps", "times")
+        first = self.time[1] if len(self.time) > 1 else 1.0
+        found = np.interp(np.log1p(at / first), np.log1p(self.time / first), values)
+        return float(found) if at.ndim == 0 else found
 
     def trajectory_map(self, of: Literal["weights", "parameters"] = "weights") -> Trajectory:
         """Maps, angles, lengths and similarity of the trajectories, averaged over the runs.
@@ -77,4 +91,4 @@ class Simulation:
         """
         from dmft.trajectory.kernels import of_overlaps
 
-        return of_overlaps(self.time, self.overlap, self.blocks, of)
+        return of_overlaps(self.time, self.kernels.overlap, self.blocks, of)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dmft.errors import InputError
 from dmft.problem import Problem
+from dmft.results.arrays import lock, same
+from dmft.results.curves import Curves
+from dmft.results.observables import is_positive
 from dmft.results.overlaps import OverlapBlocks
 from dmft.settings import SolverSettings
 
 if TYPE_CHECKING:
     from dmft.trajectory import Trajectory
 
-Array = np.ndarray
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernels:
     """Two-time kernels on the nodes of `Solution.time`, shape (time, time).
 
@@ -32,26 +33,39 @@ class Kernels:
     ----------
     correlation_error : C_w(t, s) = E[s_j (w - w*)(t) (w - w*)(s)].
     correlation_residual : C_r(t, s), the covariance of the residual of one sample.
-    response_weights : R_w, response of the weights to a force added to the gradient.
-    response_residual : R_r = (I - R_w)^(-1).
     overlap : E[w(t) w(s)], without the feature variance.
-    quadrature_weights : shape (time,).
+    response_weights : R_w, response of the weights to a force added to the gradient.
+    response_residual : R_r, response of the residual of a sample to its own field; (I - R_w)^(-1)
+        with the squared loss. Responses are None where they were not computed, as of networks.
+    quadrature_weights : shape (time,), or None without responses.
     correlation_error_stderr, correlation_residual_stderr, overlap_stderr : standard errors over
         replicates, or None with one replicate.
     """
 
     correlation_error: np.ndarray
     correlation_residual: np.ndarray
-    response_weights: np.ndarray
-    response_residual: np.ndarray
     overlap: np.ndarray
-    quadrature_weights: np.ndarray
+    response_weights: np.ndarray | None = None
+    response_residual: np.ndarray | None = None
+    quadrature_weights: np.ndarray | None = None
     correlation_error_stderr: np.ndarray | None = None
     correlation_residual_stderr: np.ndarray | None = None
     overlap_stderr: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        lock(self)
 
-@dataclass(frozen=True)
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        there = [field.name for field in fields(self) if getattr(self, field.name) is not None]
+        return f"Kernels on {len(self.overlap)} nodes: {', '.join(there)}"
+
+
+@dataclass(frozen=True, eq=False)
 class SamplePaths:
     """A few paths of the effective process of the first replicate.
 
@@ -64,9 +78,20 @@ class SamplePaths:
     weights: np.ndarray
     force: np.ndarray
 
+    def __post_init__(self) -> None:
+        lock(self)
 
-@dataclass(frozen=True)
-class Solution:
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "SamplePaths: {} paths on {} nodes".format(*self.weights.shape)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Solution(Curves):
     """Mean-field learning curves of a problem.
 
     Attributes
@@ -74,50 +99,36 @@ class Solution:
     problem, settings : what was solved, and how.
     time : nodes, shape (time,), starting at 0, in units of the flow; in discrete dynamics steps.
     panel : panel number of each node, shape (time,), -1 for t = 0.
-    train_mse, excess_risk : curves, shape (time,), means over replicates.
-    train_mse_stderr, excess_risk_stderr : their standard errors, with the time discretisation's
-        share in quadrature (see docs/accuracy.md), or None with one replicate.
-    mean_charge, mean_charge_stderr : E[u^2 - v^2] of a depth-2 network where it moves, else None.
+    curves : every observable of the problem by name, see `dmft.results.observables`; each is also
+        an attribute, `solution.overlap`, with its standard error, `solution.overlap_stderr`, and
+        its replicates, `solution.replicate_overlap`, (replicate, time). Standard errors contain the
+        time discretisation's share in quadrature (docs/accuracy.md); None with one replicate.
     kernels : two-time kernels, means over replicates.
-    replicate_train_mse, replicate_excess_risk : curves of each replicate, (replicate, time).
     blocks : overlaps of groups of replicates, for errors of what is no mean; None if not kept.
     status : "done" or "not-converged".
     reason : one line that explains any other status than "done".
     work : counters of the work done (panels, nodes, sweeps, flops, ...).
-    effective_alpha, effective_alpha_stderr : exp(E[log|u^2 - v^2|]/2) / sqrt(2) of a depth-2
-        network where noise or finite steps move it, else None: the start init_scale from which a
-        flow would have the charges reached, typically.
     """
+
+    runs_prefix = "replicate_"
 
     problem: Problem
     settings: SolverSettings
-    time: np.ndarray
     panel: np.ndarray
-    train_mse: np.ndarray
-    excess_risk: np.ndarray
-    train_mse_stderr: np.ndarray | None
-    excess_risk_stderr: np.ndarray | None
-    mean_charge: np.ndarray | None
-    mean_charge_stderr: np.ndarray | None
     kernels: Kernels
-    replicate_train_mse: np.ndarray
-    replicate_excess_risk: np.ndarray
     paths: SamplePaths | None = None
     blocks: OverlapBlocks | None = None
     status: str = "done"
     reason: str = ""
-    work: dict[str, float] = field(default_factory=dict)
-    effective_alpha: np.ndarray | None = None
-    effective_alpha_stderr: np.ndarray | None = None
+    work: dict[str, float] = field(default_factory=dict, compare=False)
 
-    def curve_at(self, name: str, times: ArrayLike) -> np.ndarray:
+    def curve_at(self, name: str, times: ArrayLike) -> Any:
         """A curve between its nodes, by the collocation polynomial of each panel.
 
         Parameters
         ----------
-        name : "train_mse", "excess_risk", "mean_charge", "effective_alpha", or one of these with
-            "_stderr".
-        times : in [0, time[-1]], units of the flow.
+        name : of one of `curves`, or that with "_stderr".
+        times : in [0, time[-1]], units of the flow; one number gives a number.
 
         Raises
         ------
@@ -125,33 +136,20 @@ class Solution:
         """
         from dmft.results.interpolation import curve_at, curve_error_at
 
-        curves = ["train_mse", "excess_risk", "mean_charge", "effective_alpha"]
-        curves += [f"{curve}_stderr" for curve in curves]
-        if name not in curves or getattr(self, name) is None:
-            there = [curve for curve in curves if getattr(self, curve) is not None]
-            raise InputError(f"given '{name}', allowed: {', '.join(there)}", "name")
+        curve = self._curve(name.removesuffix("_stderr"))
         if name.endswith("_stderr"):
-            return curve_error_at(self.time, getattr(self, name), times)
-        positive = name in ("train_mse", "excess_risk")
-        return curve_at(self.time, self.panel, getattr(self, name), times, positive=positive)
+            if curve.stderr is None:
+                raise InputError("one replicate has no error bar, take at least two", name)
+            found = curve_error_at(self.time, curve.stderr, times)
+        else:
+            positive = is_positive(name)
+            found = curve_at(self.time, self.panel, curve.mean, times, positive=positive)
+        return float(found[0]) if np.ndim(times) == 0 else found
 
-    def interval(self, name: str = "excess_risk", level: float = 0.9) -> tuple[Array, Array]:
-        """Confidence interval of a curve at its nodes: Student t over the replicates.
-
-        Raises
-        ------
-        InputError : a level outside (0, 1), or a solution of one replicate.
-        """
-        from scipy.stats import t
-
-        if not 0 < level < 1:
-            raise InputError(f"given {level}, must be between 0 and 1", "level")
-        error = getattr(self, f"{name}_stderr", None)
-        if error is None:
-            raise InputError("one replicate has no error bar, solve with replicates >= 2", name)
-        half = t.ppf(0.5 + level / 2, len(self.replicate_excess_risk) - 1) * error
-        mean = getattr(self, name)
-        return mean - half, mean + half
+    @property
+    def replicates(self) -> int:
+        """How many replicates the curves are means of."""
+        return self.runs
 
     def trajectory_map(
         self,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,32 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import StochasticGradientFlow, step_count, stored_steps
 from dmft.problem.networks import DEPTH_TWO
-from dmft.problem.population import strata
-from dmft.problem.problem import require_plain_steps, require_squared
+from dmft.problem.population import Coordinates, strata
+from dmft.progress import Progress, shown
+from dmft.results.curves import curve_of
+from dmft.results.observables import (
+    CHARGES,
+    OBSERVABLES,
+    Samples,
+    UserObservable,
+    Weights,
+    check_user_observables,
+    derived_curves,
+    sample_curves,
+    weight_curves,
+)
 from dmft.results.overlaps import BlockSums
 from dmft.results.simulation import Simulation
+from dmft.results.solution import Kernels
 from dmft.settings import SimulationSettings, SolverSettings
 from dmft.simulation.coordinates import start_of
 from dmft.simulation.data import DataSet, draw_data, sample_count
 from dmft.simulation.descent import descend
-from dmft.simulation.flow import integrate
+from dmft.simulation.flow import integrate, require_slopes
+from dmft.simulation.losses import loss_slopes, loss_values
 
 _MEMORY_SHARE = 0.8
+_KERNELS = ("correlation_error", "correlation_residual", "overlap")
 
 
 def simulate(
@@ -39,14 +55,16 @@ def simulate(
     stratified: bool = True,
     rtol: float = 1e-4,
     points: int = 40,
-    progress: Callable[[float, str], None] | None = None,
+    active_threshold: float = 0.1,
+    observables: Mapping[str, UserObservable] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
 ) -> Simulation:
     """Run the dynamics of a problem on an ensemble of finite-dimensional data sets.
 
     Each run draws X (n, d) with n = sampling_ratio d rounded, a teacher, a start and noise, and
-    follows the flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2, or makes the steps of
-    gradient descent or SGD on it. Runs use one BLAS thread, so that the same seed gives the same
-    numbers on any number of cores.
+    follows the flow of sum_i l(h_i, y_i) + (weight_decay/2) |parameters|^2, h = Xw, or makes the
+    steps of gradient descent, SGD or an adaptive optimiser on it. Runs use one BLAS thread, so
+    that the same seed gives the same numbers on any number of cores.
 
     Parameters
     ----------
@@ -60,7 +78,10 @@ def simulate(
     stratified : coordinates at the population's quantiles, exact noise variance; otherwise
         everything is drawn independently.
     rtol : relative error allowed to each step of the integrator.
-    progress : called with the fraction done and a line of text.
+    active_threshold : |w| above which a weight counts as active.
+    observables : functions by name that map weights (coordinate, time) and teacher (coordinate, 1)
+        to values of the shape of the weights; their means become curves with error bars.
+    progress : called with a `dmft.progress.Progress` at every recorded time; True shows a bar.
 
     Raises
     ------
@@ -86,64 +107,86 @@ def simulate(
         "stratified": stratified,
         "rtol": rtol,
         "points": points,
+        "active_threshold": active_threshold,
     }
     settings = SimulationSettings(**given)
     ends: dict[str, Any] = {"t_max": t_max}
     t_max = SolverSettings(**ends).t_max
-    require_squared(problem)
-    require_plain_steps(problem)
+    check_user_observables(observables)
     _check_dynamics(problem)
     if problem.dynamics.discrete:
         time = _steps(problem, settings.points, t_max, times)
     else:
         time = default_times(problem, settings.points, t_max) if times is None else _checked(times)
     _check_memory(problem, settings.dimension, len(time))
-    train_mse, excess_risk, mean_charge, alpha = np.empty((4, settings.seeds, len(time)))
-    charged = problem.dynamics.discrete and problem.network.code == DEPTH_TWO
     kernels = [_Mean((len(time), len(time))) for _ in range(3)]
     blocks = BlockSums()
-    for i, sequence in enumerate(np.random.SeedSequence(settings.seed).spawn(settings.seeds)):
-        # The order of BLAS sums, and so the last digits, would depend on the number of threads;
-        # and on a busy machine its spinning threads take a hundred times longer than one.
-        with threadpool_limits(1, user_api="blas"):
-            run = _run(problem, settings, sequence, time, i, progress)
-            errors, residuals, weights = run.errors, run.residuals, run.weights
-            products = [rows @ rows.T / rows.shape[1] for rows in (errors, residuals, weights)]
-            factors = (
-                None if run.factors is None else run.factors @ run.factors.T / weights.shape[1]
-            )
-        blocks.add(weights=products[2], parameters=factors)
-        train_mse[i] = np.mean(residuals**2, axis=1)
-        excess_risk[i] = np.mean(errors**2, axis=1)
-        if charged and run.factors is not None:
-            mean_charge[i], alpha[i] = _charges(run.factors)
-        for kernel, product in zip(kernels, products, strict=True):
-            kernel.add(product)
+    curves: dict[str, list[np.ndarray]] = {}
+    with shown(progress, "simulate") as report:
+        for i, sequence in enumerate(np.random.SeedSequence(settings.seed).spawn(settings.seeds)):
+            # The order of BLAS sums, and so the last digits, would depend on the number of threads;
+            # and on a busy machine its spinning threads take a hundred times longer than one.
+            with threadpool_limits(1, user_api="blas"):
+                run = _run(problem, settings, sequence, time, i, report)
+                errors, slopes, weights = run.errors, run.slopes, run.weights
+                products = [rows @ rows.T / rows.shape[1] for rows in (errors, slopes, weights)]
+                factors = (
+                    None if run.factors is None else run.factors @ run.factors.T / weights.shape[1]
+                )
+            blocks.add(weights=products[2], parameters=factors)
+            found = _curves(problem, run, settings.active_threshold, observables)
+            for name, values in found.items():
+                curves.setdefault(name, []).append(values)
+            for kernel, product in zip(kernels, products, strict=True):
+                kernel.add(product)
+    means = {name: kernel.mean for name, kernel in zip(_KERNELS, kernels, strict=True)}
     return Simulation(
         problem=problem,
         settings=settings,
         time=time,
-        train_mse=train_mse.mean(axis=0),
-        excess_risk=excess_risk.mean(axis=0),
-        train_mse_stderr=_standard_error(train_mse),
-        excess_risk_stderr=_standard_error(excess_risk),
         seed=np.arange(settings.seeds),
-        seed_train_mse=train_mse,
-        seed_excess_risk=excess_risk,
-        correlation_error=kernels[0].mean,
-        correlation_residual=kernels[1].mean,
-        overlap=kernels[2].mean,
-        correlation_error_stderr=kernels[0].standard_error(),
-        correlation_residual_stderr=kernels[1].standard_error(),
-        overlap_stderr=kernels[2].standard_error(),
+        curves={name: curve_of(np.array(runs)) for name, runs in curves.items()},
+        kernels=Kernels(
+            **means,
+            correlation_error_stderr=kernels[0].standard_error(),
+            correlation_residual_stderr=kernels[1].standard_error(),
+            overlap_stderr=kernels[2].standard_error(),
+        ),
         blocks=blocks.blocks(),
-        mean_charge=mean_charge.mean(axis=0) if charged else None,
-        mean_charge_stderr=_standard_error(mean_charge) if charged else None,
-        effective_alpha=alpha.mean(axis=0) if charged else None,
-        effective_alpha_stderr=_standard_error(alpha) if charged else None,
-        seed_mean_charge=mean_charge if charged else None,
-        seed_effective_alpha=alpha if charged else None,
     )
+
+
+def _curves(
+    problem: Problem,
+    run: _Run,
+    threshold: float,
+    user: Mapping[str, UserObservable] | None,
+) -> dict[str, np.ndarray]:
+    """All observables of a run."""
+    drawn, count = run.coordinates, run.weights.shape[1]
+    known = {}
+    if run.factors is not None:
+        a, b = np.split(run.factors, 2, axis=1)
+        with np.errstate(divide="ignore"):
+            typical = np.mean(np.log(np.abs(a)) + np.log(np.abs(b)), axis=1)
+        charges = {
+            "mean_charge": 2.0 * np.mean(a * b, axis=1),
+            "effective_alpha": np.exp(0.5 * typical),
+        }
+        known = {name: charges[name] for name in CHARGES if OBSERVABLES[name].exists(problem)}
+    even = np.full(count, 1.0 / count)
+    weights = Weights(
+        problem, run.weights.T, drawn.teacher, drawn.variance, even, threshold=threshold
+    )
+    losses = loss_values(problem.loss, run.fields, run.labels)
+    n = len(run.labels)
+    samples = Samples(problem, run.fields.T, run.labels, losses.T, np.full(n, 1.0 / n))
+    known |= {
+        "train_mse": np.mean((run.fields - run.labels) ** 2, axis=1),
+        "excess_risk": np.mean(run.errors**2, axis=1),
+        "train_loss": np.mean(losses, axis=1),
+    }
+    return derived_curves({**weight_curves(weights, user), **sample_curves(samples), **known})
 
 
 def default_times(problem: Problem, points: int, t_max: float) -> np.ndarray:
@@ -166,14 +209,18 @@ def default_times(problem: Problem, points: int, t_max: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Run:
-    """One run: sqrt(s)(w - w*) and w of shape (time, d), Xw - y of shape (time, n).
+    """One run: sqrt(s)(w - w*) and w of shape (time, d), h = Xw and l'(h, y) of shape (time, n).
 
+    labels : y, shape (n,).
     factors : a and b side by side, up to signs that do not change, (time, 2 d); None but at
-        depth 2.
+        depth 2. coordinates : the draw of w*, s and the start.
     """
 
+    coordinates: Coordinates
     errors: np.ndarray
-    residuals: np.ndarray
+    fields: np.ndarray
+    labels: np.ndarray
+    slopes: np.ndarray
     weights: np.ndarray
     factors: np.ndarray | None
 
@@ -184,18 +231,13 @@ def _run(
     sequence: np.random.SeedSequence,
     time: np.ndarray,
     index: int,
-    progress: Callable[[float, str], None] | None,
+    progress: Callable[[Progress], None] | None,
 ) -> _Run:
     data = draw_data(problem, settings, sequence)
     drawn = data.coordinates
     if problem.dynamics.discrete:
         return _discrete_run(problem, settings, data, sequence, time, index, progress)
     start = start_of(problem.network, problem.dynamics.weight_decay, drawn.a0, drawn.b0)
-
-    def report(fraction: float) -> None:
-        if progress is not None:
-            text = f"simulation {index + 1} of {settings.seeds}"
-            progress((index + fraction) / settings.seeds, text)
 
     weights = integrate(
         data.features,
@@ -205,14 +247,28 @@ def _run(
         teacher=drawn.teacher,
         variance=drawn.variance,
         rtol=settings.rtol,
-        progress=report,
+        loss=problem.loss,
+        progress=_reporter(progress, settings.seeds, index, float(time[-1])),
     ).weights
-    return _Run(
-        errors=np.sqrt(drawn.variance) * (weights - drawn.teacher),
-        residuals=weights @ data.features.T - data.labels,
-        weights=weights,
-        factors=_factors(problem, weights, drawn.a0 * drawn.b0, time),
-    )
+    factors = _factors(problem, weights, drawn.a0 * drawn.b0, time)
+    return _recorded(problem, data, weights, factors)
+
+
+def _reporter(
+    progress: Callable[[Progress], None] | None, runs: int, index: int, t_max: float
+) -> Callable[[float, float], None] | None:
+    """What a run is followed by: told the fraction of it that is done and the time reached."""
+    if progress is None:
+        return None
+    began = monotonic()  # all runs cost the same
+
+    def report(fraction: float, reached: float) -> None:
+        elapsed = monotonic() - began
+        left = elapsed / fraction * (runs - index - fraction) if fraction > 0 else None
+        stage, done = f"simulation {index + 1}/{runs}", (index + fraction) / runs
+        progress(Progress(done, left, stage, index, runs, min(reached, t_max), t_max))
+
+    return report
 
 
 def _discrete_run(
@@ -222,31 +278,29 @@ def _discrete_run(
     sequence: np.random.SeedSequence,
     time: np.ndarray,
     index: int,
-    progress: Callable[[float, str], None] | None,
+    progress: Callable[[Progress], None] | None,
 ) -> _Run:
-    def report(fraction: float) -> None:
-        if progress is not None:
-            text = f"simulation {index + 1} of {settings.seeds}"
-            progress((index + fraction) / settings.seeds, text)
-
     rng = np.random.default_rng(sequence.spawn(1)[0])  # after the streams of the data
+    report = _reporter(progress, settings.seeds, index, float(time[-1]))
     steps = descend(problem, data, time, rng, progress=report)
-    drawn, weights = data.coordinates, steps.weights
     depth_two = problem.network.code == DEPTH_TWO
+    factors = np.concatenate([steps.a, steps.b], axis=1) if depth_two else None
+    return _recorded(problem, data, steps.weights, factors)
+
+
+def _recorded(
+    problem: Problem, data: DataSet, weights: np.ndarray, factors: np.ndarray | None
+) -> _Run:
+    drawn, fields = data.coordinates, weights @ data.features.T
     return _Run(
+        coordinates=drawn,
         errors=np.sqrt(drawn.variance) * (weights - drawn.teacher),
-        residuals=weights @ data.features.T - data.labels,
+        fields=fields,
+        labels=data.labels,
+        slopes=loss_slopes(problem.loss, fields, data.labels),
         weights=weights,
-        factors=np.concatenate([steps.a, steps.b], axis=1) if depth_two else None,
+        factors=factors,
     )
-
-
-def _charges(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of u^2 - v^2 = 2ab, and exp(E[log|ab|] / 2), both (time,)."""
-    a, b = np.split(factors, 2, axis=1)
-    with np.errstate(divide="ignore"):
-        alpha = np.exp(0.5 * np.mean(np.log(np.abs(a)) + np.log(np.abs(b)), axis=1))
-    return 2.0 * np.mean(a * b, axis=1), alpha
 
 
 def _factors(
@@ -269,6 +323,8 @@ def _factors(
 
 
 def _check_dynamics(problem: Problem) -> None:
+    if not problem.dynamics.discrete:
+        require_slopes(problem.loss)
     if isinstance(problem.dynamics, StochasticGradientFlow):
         raise InputError(
             f"given '{problem.dynamics.kind}', a limit that no finite network has, simulate 'sgd' "
@@ -328,11 +384,6 @@ def _check_memory(problem: Problem, d: int, times: int) -> None:
             f"{8 * numbers / 1e9:.1f} GB, must fit {limit / 1e9:.1f} GB",
             "dimension",
         )
-
-
-def _standard_error(curves: np.ndarray) -> np.ndarray | None:
-    count = len(curves)
-    return curves.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else None
 
 
 class _Mean:

@@ -10,16 +10,22 @@ causal, so every step is explicit: no panel has to be solved.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
+from dmft.errors import InputError
 from dmft.numerics.workers import Workers
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.networks import LINEAR
 from dmft.solver.noise import NoiseBasis
 from dmft.solver.sampling import Sample
+
+_LARGEST_STATE = 64 * 2**20  # bytes of a march that go into a checkpoint
+_GROWING = ("factor", "_noise")  # arrays whose width is that of the directions found so far
 
 
 class Diverged(ArithmeticError):
@@ -113,13 +119,78 @@ class Descent:
                 self._tangent_a[c], self._tangent_b[c], self._packed[c],
             )  # fmt: skip
 
-        self._workers.map(move)
-        self.count += 1
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._workers.map(move)
+            self.count += 1
         entries = float(self._sample.count) * (k * (k + 1) // 2)
         self.work["steps"] += 1
         self.work["tangent_flops"] += 2.0 * entries
         self.work["tangent_bytes"] += 8.0 * entries
-        self._observe()
+        with np.errstate(over="ignore", invalid="ignore"):  # what diverges is found below
+            self._observe()
+
+    def saved(self) -> dict[str, Any]:
+        """Everything needed to continue from here; {} where it would be a large file.
+
+        Unlike the rows of a panel, those of a step save no work when they are known: what costs
+        is to advance the tangents. So it is the tangents that are kept.
+        """
+        arrays = {name: part(getattr(self, name)) for name, part in self._parts().items()}
+        arrays["directions"] = self._basis.directions
+        if sum(array.nbytes for array in arrays.values()) > _LARGEST_STATE:
+            return {}
+        batches = np.array([of == "batches" for of, _ in self._drawn])
+        nodes = np.array([node for _, node in self._drawn])
+        more = {"count": self.count, "batches": batches, "nodes": nodes, "work": dict(self.work)}
+        return {**more, **arrays}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take up a state at the start of the march.
+
+        Raises
+        ------
+        InputError : it comes from another version.
+        """
+        try:
+            count, work = saved["count"], dict(saved["work"])
+            drawn = list(zip(saved["batches"], saved["nodes"], strict=True))
+            arrays = {name: saved[name] for name in (*self._parts(), "directions")}
+        except (KeyError, TypeError) as error:
+            raise InputError(f"given steps of another version: {error}", "resume") from None
+        self._sample.innovations(len(drawn) - len(self._drawn))
+        self._sample.use(len(drawn) - len(self._drawn))
+        self._drawn = [("batches" if batch else "weights", int(node)) for batch, node in drawn]
+        self._basis.directions = arrays.pop("directions")
+        self.count, self.work = count, work
+        for name, part in self._parts().items():
+            if name in _GROWING:
+                setattr(self, name, arrays[name])
+            else:
+                part(getattr(self, name))[...] = arrays[name]
+
+    def _parts(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+        """The arrays that make the state, and the part of each that is filled."""
+        k, nodes = self.count, self.count + 1
+        packed = k * (k - 1) // 2
+        parts: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+            "_a": lambda a: a,
+            "_b": lambda b: b,
+            "_tangent_a": lambda a: a[:, :k],
+            "_tangent_b": lambda b: b[:, :k],
+            "_packed": lambda v: v[:, :packed],
+            "weights": lambda w: w[:, :nodes],
+            "error": lambda e: e[:, :nodes],
+            "force": lambda f: f[:, :nodes],
+            "response": lambda r: r[:nodes, :nodes],
+            "factor": lambda f: f,
+            "_noise": lambda n: n,
+            "batch_factor": lambda f: f[:nodes, :nodes],
+            "batch_noise": lambda n: n[:nodes],
+            "train_mse": lambda m: m[:nodes],
+        }
+        if self.factors is not None:
+            parts["factors"] = lambda f: f[:, :, :nodes]
+        return parts
 
     def _observe(self) -> None:
         """Weights, kernels, noise and force of the present node."""

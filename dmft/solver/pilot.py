@@ -8,13 +8,14 @@ best low-discrepancy dimensions to the directions that matter (sampling.py).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
-from dmft.solver.march import Attempt, March
+from dmft.solver.march import Attempt
+from dmft.solver.plan import Plan
 
 PILOT_PATHS = 1024
 _ORDER = 4.0  # the embedded estimate falls like the fourth power of the panel's length
@@ -30,32 +31,47 @@ _MOST_PANELS = 1000
 _VANISHED_RISK = 1e-8  # relative to the start: a smaller excess risk decides nothing
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Panels and noise rotation of all replicates.
+class PanelMarch(Protocol):
+    """A march over panels: what a pilot and a replicate ask of it.
 
-    edges : panel boundaries from 0 to the time reached, shape (panels + 1,).
-    directions : the stages that get a noise direction of their own, shape (panels, stages).
-    rotation : orthogonal, acts on the noise of the first directions of a sample.
-    reason : why the last edge is before t_max, or "".
+    time : the end of the last committed panel. times : all nodes, (nodes,), t = 0 first.
+    rows : the unknowns of every committed panel; committing them again repeats the march.
+    root_variance, first_slope : sqrt(s) and dw/dG at the start, of every path.
+    work : counters.
     """
 
-    edges: np.ndarray
-    directions: np.ndarray
-    rotation: np.ndarray
-    reason: str = ""
+    time: float
+    times: np.ndarray
+    rows: list[Any]
+    root_variance: np.ndarray
+    first_slope: np.ndarray
+    work: dict[str, float]
 
-    def split(self, panel: int) -> Plan:
-        """The plan with one panel cut in two."""
-        middle = 0.5 * (self.edges[panel] + self.edges[panel + 1])
-        edges = np.insert(self.edges, panel + 1, middle)
-        directions = np.insert(self.directions, panel + 1, True, axis=0)
-        return replace(self, edges=edges, directions=directions)
+    def attempt(self, step: float, active: np.ndarray | None = None) -> Attempt | None:
+        """Solve the panel of length `step`; None when its equations have no solution."""
+        ...
 
-    def cut(self, panel: int, reason: str) -> Plan:
-        """The plan that ends before a panel."""
-        edges, directions = self.edges[: panel + 1], self.directions[:panel]
-        return replace(self, edges=edges, directions=directions, reason=reason)
+    def commit(self, rows: Any) -> None:
+        """Append the panel with these rows: a pure function of the state and the rows."""
+        ...
+
+
+class RotatedMarch(PanelMarch, Protocol):
+    """A march whose noise can be rotated: it knows how weights respond to noise.
+
+    response : R_w on the nodes without t = 0.
+    """
+
+    response: np.ndarray
+
+    @property
+    def risk(self) -> np.ndarray:
+        """excess_risk on all nodes."""
+        ...
+
+    def noise_response(self) -> np.ndarray:
+        """What the residual of each node takes from each column of the sample's noise."""
+        ...
 
 
 class StepControl:
@@ -64,7 +80,7 @@ class StepControl:
     Attributes: `step`, the length to try next, and `reason`, why the march had to end early.
     """
 
-    def __init__(self, problem: Problem, march: March, rtol: float) -> None:
+    def __init__(self, problem: Problem, march: PanelMarch, rtol: float) -> None:
         self._rtol = rtol
         self._many_sweeps = _MANY_SWEEPS * np.log10(1.0 / rtol)
         self.reason = ""
@@ -108,7 +124,7 @@ class StepControl:
         return accepted
 
 
-def adaptive_panels(march: March, control: StepControl, t_max: float) -> Iterator[Attempt]:
+def adaptive_panels(march: PanelMarch, control: StepControl, t_max: float) -> Iterator[Attempt]:
     """March to t_max, yielding after each adaptive panel; `control.reason` tells a failure."""
     while march.time < t_max * (1.0 - 1e-12):
         control.step = min(control.step, t_max - march.time)
@@ -124,16 +140,16 @@ def adaptive_panels(march: March, control: StepControl, t_max: float) -> Iterato
             return
 
 
-def make_plan(march: March, control: StepControl, t_max: float) -> Plan:
-    """What a finished pilot has found."""
+def make_plan(march: PanelMarch, control: StepControl, t_max: float, rotation: np.ndarray) -> Plan:
+    """What a finished pilot has found; `rotation` is that of the noise."""
     edges = march.times[::STAGES].copy()
     if not control.reason:
         edges[-1] = t_max
     directions = np.array([rows.active for rows in march.rows])
-    return Plan(edges, directions, noise_rotation(march), control.reason)
+    return Plan(edges, directions, rotation, control.reason)
 
 
-def noise_rotation(march: March) -> np.ndarray:
+def noise_rotation(march: RotatedMarch) -> np.ndarray:
     """Rotate noise directions into those that move the weights most, relative to their error.
 
     The mean response of sqrt(s) w(t) to direction k is sqrt(delta) (R_w R_r L)_tk. Its right

@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from dmft.numerics.collocation import STAGES, radau
 from dmft.problem import Problem
-from dmft.problem.dynamics import GradientFlow, StochasticGradientFlow
-from dmft.problem.networks import DEPTH_TWO, LINEAR
+from dmft.results.curves import Curve, curve_of
+from dmft.results.observables import UserObservable
 from dmft.results.overlaps import BlockSums
 from dmft.results.solution import Kernels, SamplePaths, Solution
 from dmft.settings import SolverSettings
-from dmft.solver.march import March
-from dmft.solver.pilot import Plan
+from dmft.solver.scheme import Finished, Grid
 
-_SHOWN_PATHS = 16
-# Time error per rtol, measured on the linear network at delta = 0.5, 1, 2; that of other networks
-# with the wider control of the residual that they have (march.py).
-_LINEAR_TIME_ERROR = {"excess_risk": 0.2, "train_mse": 0.8}
-_TIME_ERROR = {"excess_risk": 0.2, "train_mse": 2.0}
-# Twice what the sweeps leave of the residual at the start, per rtol, and more than what tangents in
-# single precision do (2e-8).
-_RESIDUAL_ERROR = 2e-4
-# Of noisy flows, on the linear network too, where train_mse is above 1 % of its start.
-_NOISY_TIME_ERROR = {"excess_risk": 3.0, "train_mse": 20.0}
 _RISE, _NEGLIGIBLE = 0.05, 1e-6  # of train_mse: what is a rise, and what of its start is nothing
+_RUNAWAY, _SMALL_RISK = 3.0, 1e-3  # times the others; relative to the largest, what is nothing
 _MEANS = ("response_weights", "response_residual")
 _MOMENTS = ("correlation_error", "correlation_residual", "overlap")
 
-
-@dataclass(frozen=True)
-class Finished:
-    """What a replicate leaves behind when its march is over.
-
-    curves : train_mse, excess_risk and, where they are known, mean_charge and effective_alpha.
-    kernels : the correlations and responses of `Kernels`, shape (time, time).
-    parameters : E[u(t) u(s) + v(t) v(s)], None but at depth 2.
-    """
-
-    curves: dict[str, np.ndarray]
-    kernels: dict[str, np.ndarray]
-    parameters: np.ndarray | None
-    paths: SamplePaths
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Times, panel numbers and quadrature weights of all nodes, t = 0 first."""
-
-    time: np.ndarray
-    panel: np.ndarray
-    weights: np.ndarray
+TimeError = Callable[[str, np.ndarray], np.ndarray]
 
 
 class Replicates:
@@ -78,9 +45,14 @@ class Replicates:
         for name, value in work.items():
             self.work[name] = self.work.get(name, 0.0) + value
 
-    def add(self, finished: Finished) -> None:
-        """Take in a finished replicate."""
-        for name, curve in finished.curves.items():
+    def add(
+        self,
+        finished: Finished,
+        threshold: float,
+        user: Mapping[str, UserObservable] | None = None,
+    ) -> None:
+        """Take in a finished replicate; see `Finished.observed` for the rest."""
+        for name, curve in finished.observed(threshold, user).items():
             self.curves.setdefault(name, []).append(curve)
         for name, kernel in finished.kernels.items():
             self._add(name, kernel)
@@ -116,6 +88,21 @@ class Replicates:
         node = int(np.argmax(rises))
         return float(rises[node]), node
 
+    def runaway(self) -> tuple[int, int] | None:
+        """A replicate whose excess_risk leaves that of the others far behind, and the node where.
+
+        A mean over such replicates would be that of a few paths; standard errors do not tell.
+        """
+        risk = np.array(self.curves["excess_risk"])
+        if len(risk) < 2:
+            return None
+        usual = np.median(risk, axis=0) if len(risk) > 2 else risk.min(axis=0)
+        far = risk > _RUNAWAY * usual + _SMALL_RISK * usual.max()
+        if not far.any():
+            return None
+        node = int(np.argmax(far.any(axis=0)))
+        return int(np.argmax(risk[:, node])), node
+
     def state(self) -> dict[str, Any]:
         """Everything needed to continue, as a tree of arrays and numbers."""
         tree: dict[str, Any] = {"count": self.count, "work": dict(self.work)}
@@ -140,164 +127,62 @@ class Replicates:
             replicates._paths = SamplePaths(**tree["paths"])
         return replicates
 
-    def solution(self, settings: SolverSettings, grid: Grid, status: str, reason: str) -> Solution:
-        """Means and standard errors over the replicates."""
-        charge, charge_stderr = self._charge("mean_charge")
-        alpha, alpha_stderr = self._charge("effective_alpha")
-        several = self.count > 1
+    def solution(
+        self,
+        settings: SolverSettings,
+        grid: Grid,
+        time_error: TimeError,
+        status: str,
+        reason: str,
+    ) -> Solution:
+        """Means and standard errors over the replicates; `time_error` is that of the scheme."""
         return Solution(
             problem=self._problem,
             settings=settings,
             time=grid.time,
             panel=grid.panel,
-            train_mse=np.mean(self.curves["train_mse"], axis=0),
-            excess_risk=np.mean(self.curves["excess_risk"], axis=0),
-            train_mse_stderr=self._stderr("train_mse", settings.rtol) if several else None,
-            excess_risk_stderr=self._stderr("excess_risk", settings.rtol) if several else None,
-            mean_charge=charge,
-            mean_charge_stderr=charge_stderr,
+            curves={name: self._curve(name, time_error) for name in self._common()},
             kernels=self._mean_kernels(grid.weights),
-            replicate_train_mse=np.array(self.curves["train_mse"]),
-            replicate_excess_risk=np.array(self.curves["excess_risk"]),
             paths=self._paths,
             blocks=self._blocks.blocks(),
             status=status,
             reason=reason,
             work=dict(self.work),
-            effective_alpha=alpha,
-            effective_alpha_stderr=alpha_stderr,
         )
 
-    def _charge(self, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Mean and standard error of a curve that only some dynamics have."""
-        if name not in self.curves:
-            return None, None
-        rows = np.array(self.curves[name])
-        return rows.mean(axis=0), _stderr(rows) if len(rows) > 1 else None
+    def _common(self) -> list[str]:
+        """Curves that every replicate has: an older checkpoint knows fewer of those it finished."""
+        return [name for name, rows in self.curves.items() if len(rows) == self.count]
 
-    def _stderr(self, name: str, rtol: float) -> np.ndarray:
+    def _curve(self, name: str, time_error: TimeError) -> Curve:
+        curve = curve_of(np.array(self.curves[name]))
+        if self.count > 1:
+            return replace(curve, stderr=self._stderr(name, time_error))
+        return curve
+
+    def _stderr(self, name: str, time_error: TimeError) -> np.ndarray:
         """Standard error of a mean curve and, in quadrature, what the time discretisation may add.
 
         The start is exact. The sampling error can be far below the time error where second moments
         are exact, as on the linear network and near it.
         """
         rows = np.array(self.curves[name])
-        if self._problem.dynamics.discrete:
-            return _stderr(rows)
-        linear = self._problem.network.code == LINEAR
-        time_errors = _LINEAR_TIME_ERROR if linear else _TIME_ERROR
-        if isinstance(self._problem.dynamics, StochasticGradientFlow):
-            time_errors = _NOISY_TIME_ERROR
-        mean = rows.mean(axis=0)
-        systematic = time_errors[name] * rtol * mean
-        if name == "train_mse" and not linear:
-            systematic = np.hypot(systematic, _RESIDUAL_ERROR * rtol * np.sqrt(mean * mean[0]))
-        systematic[0] = 0.0
-        return np.hypot(_stderr(rows), systematic)
+        return np.hypot(_stderr(rows), time_error(name, rows.mean(axis=0)))
 
     def _mean_kernels(self, weights: np.ndarray) -> Kernels:
         n = self.count
-        means = {name: self._sums[name] / n for name in (*_MEANS, *_MOMENTS)}
+        means = {name: self._sums[name] / n for name in (*_MEANS, *_MOMENTS) if name in self._sums}
         errors: dict[str, np.ndarray] = {}
         if n > 1:
             for name in _MOMENTS:
                 spread = self._sums[name + "_square"] / n - means[name] ** 2
                 errors[name + "_stderr"] = np.sqrt(np.maximum(spread, 0.0) / (n - 1))
-        return Kernels(**means, quadrature_weights=weights, **errors)
+        known = "response_weights" in means
+        return Kernels(**means, quadrature_weights=weights if known else None, **errors)
 
 
 _PATH_FIELDS = ("teacher", "probability", "weights", "force")
 
 
-def panel_grid(plan: Plan) -> Grid:
-    """The nodes of the panels of a plan."""
-    time, panel, weight = [np.zeros(1)], [np.full(1, -1)], [np.zeros(1)]
-    tableau = radau()  # a unit force is a unit force also where the accumulated one is weighted
-    for index, (start, end) in enumerate(zip(plan.edges[:-1], plan.edges[1:], strict=True)):
-        time.append(start + (end - start) * tableau.nodes)
-        panel.append(np.full(STAGES, index))
-        weight.append((end - start) * tableau.integration[-1])
-    return Grid(np.concatenate(time), np.concatenate(panel), np.concatenate(weight))
-
-
-def finished(problem: Problem, march: March) -> Finished:
-    """What a march over panels leaves behind."""
-    curves = {"train_mse": march.train_mse, "excess_risk": march.risk}
-    depth_two = problem.network.code == DEPTH_TWO
-    charges = None
-    if depth_two:
-        coordinates = march.coordinates
-        charges = (2.0 * coordinates.a0 * coordinates.b0)[:, None] * march.charge_decay()
-        if problem.dynamics != GradientFlow():
-            curves["mean_charge"] = march.probability @ charges
-        if problem.dynamics.kind != "gradient-flow":
-            curves["effective_alpha"] = effective_alpha(march.probability, charges)
-    return Finished(
-        curves,
-        _kernels(march),
-        None if charges is None else _factor_overlap(march, charges),
-        sample_paths(march, march.all_weights(), march.all_forces()),
-    )
-
-
-def effective_alpha(probability: np.ndarray, charges: np.ndarray) -> np.ndarray:
-    """exp(E[log|C|] / 2) / sqrt(2) of charges C = 2ab of shape (paths, nodes)."""
-    with np.errstate(divide="ignore"):
-        return np.exp(0.5 * probability @ np.log(np.abs(charges))) / np.sqrt(2.0)
-
-
 def _stderr(rows: np.ndarray) -> np.ndarray:
     return rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
-
-
-def _kernels(march: March) -> dict[str, np.ndarray]:
-    size = len(march.times)
-    response = np.zeros((size, size))
-    response[1:, 1:] = march.response
-    error, weights = march.all_errors(), march.all_weights()
-    return {
-        "correlation_error": (march.probability[:, None] * error).T @ error,
-        "correlation_residual": march.residual_factor @ march.residual_factor.T,
-        "response_weights": response,
-        "response_residual": np.linalg.inv(np.eye(size) - response),
-        "overlap": (march.probability[:, None] * weights).T @ weights,
-    }
-
-
-def _factor_overlap(march: March, charges: np.ndarray) -> np.ndarray:
-    """E[u(t) u(s) + v(t) v(s)] = E[sqrt(|C(t) C(s)|) cosh(z(t) + z(s))], z = asinh(2 w/|C|) / 2.
-
-    C = u^2 - v^2 = 2ab is the charge of a path, (paths, nodes). With e^(+-z) at hand the average
-    is two matrix products. A charge of zero (u = +-v) is its limit.
-    """
-    charge = np.maximum(np.abs(charges), 1e-200)
-    z = 0.5 * np.arcsinh(2.0 * march.all_weights() / charge)
-    root = np.sqrt(0.5 * march.probability[:, None] * charge)
-    up, down = root * np.exp(z), root * np.exp(-z)
-    return up.T @ up + down.T @ down
-
-
-class Paths(Protocol):
-    """What `sample_paths` asks of a march."""
-
-    @property
-    def strata(self) -> list[slice]: ...
-
-    @property
-    def teacher(self) -> np.ndarray: ...
-
-    @property
-    def probability(self) -> np.ndarray: ...
-
-
-def sample_paths(march: Paths, weights: np.ndarray, force: np.ndarray) -> SamplePaths:
-    """A few paths of every stratum, spread over its teacher values."""
-    strata = march.strata
-    each = max(1, _SHOWN_PATHS // len(strata))
-    chosen = []
-    for stratum in strata:
-        order = np.argsort(march.teacher[stratum], kind="stable") + stratum.start
-        spread = np.linspace(0, len(order) - 1, min(each, len(order)) + 2)[1:-1]
-        chosen.append(order[spread.astype(int)])
-    index = np.concatenate(chosen)
-    return SamplePaths(march.teacher[index], march.probability[index], weights[index], force[index])

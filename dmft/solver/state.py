@@ -22,6 +22,7 @@ from dmft.solver.noise import NoiseBasis
 from dmft.solver.response import Tangents
 from dmft.solver.sampling import Sample
 
+_SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
 _LONGEST_GUESS = 3.0
 _SINGLE = 1e-6  # tolerance from which on tangents are stored in single precision
 # Calibrated responses (calibration.py) take only their shape from tangents: fewer paths need them.
@@ -109,7 +110,7 @@ class State:
         sample: Sample,
         pool: ThreadPoolExecutor | None,
         panels: int,
-        tolerance: float,
+        rtol: float,
     ) -> None:
         network = problem.network
         self._decay = problem.dynamics.weight_decay
@@ -127,8 +128,9 @@ class State:
         self.teacher = coordinates.teacher
         self.root_variance = np.sqrt(coordinates.variance)
         self._traced_root_variance = self.root_variance[self.traced]
-        self._p, self._q = _initial_state(*self._law[:2], coordinates.a0, coordinates.b0)
-        self._tolerance = tolerance
+        self._p, self._q = initial_state(*self._law[:2], coordinates.a0, coordinates.b0)
+        self._rtol = rtol
+        self._tolerance = _SWEEP_TOLERANCE * rtol
         self._start(problem.noise_std, panels)
 
     def _start(self, noise_std: float, panels: int) -> None:
@@ -202,12 +204,6 @@ class State:
     def charge_decay(self) -> np.ndarray:
         """Factor by which the charge 2ab of a depth-2 path has moved, (paths or 1, nodes)."""
         return np.exp(-2.0 * self._decay * self.times)[None, :]
-
-    @property
-    def noise_factor(self) -> np.ndarray:
-        """L on all nodes, shape (nodes, rank), t = 0 first."""
-        rest = self.factor[1:] - self.response @ self.factor[1:]
-        return np.vstack([self.factor[:1], rest])
 
     @property
     def train_mse(self) -> np.ndarray:
@@ -354,20 +350,10 @@ class State:
 
     def _advance_state(self, accumulated: np.ndarray, step: float) -> None:
         """Restart every path at the panel's end (see networks.py)."""
-        code, depth = self._law[:2]
-        if code == DEPTH_TWO:
-            self._p = self._p - accumulated - self._decay * step
-            self._q = self._q + accumulated - self._decay * step
-        elif code == DEEP:
-            scale = math.exp(self._growth * step)
-            with np.errstate(over="ignore"):  # infinite state: weights that have decayed to zero
-                self._p = scale * (self._p + (depth - 2) * accumulated)
-                self._q = scale * (self._q - (depth - 2) * accumulated)
-        else:
-            self._p = math.exp(-self._decay * step) * (self._p - accumulated)
+        self._p, self._q = moved_state(*self._law, self._p, self._q, accumulated, step)
 
 
-def _initial_state(
+def initial_state(
     code: int, depth: int, a0: np.ndarray, b0: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """State (p, q) of networks.py at t = 0."""
@@ -377,3 +363,23 @@ def _initial_state(
     if code == DEEP:
         return a0 ** (2.0 - depth), b0 ** (2.0 - depth)
     return np.zeros_like(a0), np.zeros_like(b0)
+
+
+def moved_state(
+    code: int,
+    depth: int,
+    decay: float,
+    growth: float,
+    p: np.ndarray,
+    q: np.ndarray,
+    accumulated: np.ndarray,
+    step: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """State (p, q) of networks.py after a panel with this accumulated force at its end."""
+    if code == DEPTH_TWO:
+        return p - accumulated - decay * step, q + accumulated - decay * step
+    if code == DEEP:
+        scale = math.exp(growth * step)
+        with np.errstate(over="ignore"):  # infinite state: weights that have decayed to zero
+            return scale * (p + (depth - 2) * accumulated), scale * (q - (depth - 2) * accumulated)
+    return math.exp(-decay * step) * (p - accumulated), q

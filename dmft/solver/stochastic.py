@@ -27,10 +27,7 @@ from dmft.problem.networks import DEPTH_TWO
 from dmft.solver.march import Attempt, March, Swept
 from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
-from dmft.solver.pilot import Plan
-from dmft.solver.replicates import Finished, Grid
 from dmft.solver.response import PanelResponse
-from dmft.solver.run import Run
 from dmft.solver.sampling import Sample
 from dmft.solver.state import PanelRows, Stages
 
@@ -39,8 +36,6 @@ _VANISHED = 1e-4  # of its start, below which an intensity has to be known absol
 _SWEEPS = 14.0  # that a pilot aims at
 _RESIDUAL_SHARE, _SMALL_RESIDUAL = 0.07, 0.01  # how much train_mse counts, and below which start
 _GROWTH = 0.35  # largest length of a panel relative to the time where it starts
-_GROUP = 3  # ends of panels that share an interpolating polynomial
-_DIVERGED, _MOST_PANELS = 10.0, 250
 _KICKS = 0.02  # time error of excess_risk per squared share of it that a panel's noise adds
 
 
@@ -98,14 +93,14 @@ class StochasticMarch(March):
         sample: Sample,
         pool: ThreadPoolExecutor | None,
         panels: int,
-        tolerance: float,
+        rtol: float,
     ) -> None:
         assert isinstance(problem.dynamics, StochasticGradientFlow)
         self._dynamics = problem.dynamics
         self.batch_factor: np.ndarray = np.zeros((1, 0))
         self.fresh_factor: np.ndarray = np.zeros((1, 0))
         self.variation: np.ndarray = np.zeros(1)
-        super().__init__(problem, sample, pool, panels, tolerance)
+        super().__init__(problem, sample, pool, panels, rtol)
         self._scale = _variances(problem, sample) * self.ratio
         # A chunk of paths shares its damping, so no chunk crosses a stratum.
         edges = {c.start for c in self._workers.chunks} | {c.start for c in sample.strata}
@@ -165,7 +160,7 @@ class StochasticMarch(March):
         if attempt is None or not self.cautious:
             return attempt
         # The fourth power makes the control of the step aim at this number of sweeps.
-        effort = 10.0 * self._tolerance * (attempt.sweeps / _SWEEPS) ** 4
+        effort = self._rtol * (attempt.sweeps / _SWEEPS) ** 4
         return replace(attempt, time_error=max(attempt.time_error, effort))
 
     def commit(self, rows: PanelRows) -> None:
@@ -325,7 +320,7 @@ class StochasticMarch(March):
         # Curves are known at the ends of panels; they should not be too far apart. The fourth power
         # makes the control of the step choose exactly this growth.
         growth = (step / (_GROWTH * self.time)) ** 4 if self.time else 0.0
-        return max(error_of_risk, error_of_train, 10.0 * self._tolerance * growth)
+        return max(error_of_risk, error_of_train, self._rtol * growth)
 
 
 def _variances(problem: Problem, sample: Sample) -> np.ndarray:
@@ -345,54 +340,3 @@ def _variances(problem: Problem, sample: Sample) -> np.ndarray:
                 "problem.features",
             )
     return variance
-
-
-class StochasticRun(Run):
-    """One solve of stochastic gradient flow."""
-
-    march_type = StochasticMarch
-    rows_type = StochasticRows
-    wide = False
-
-    def _start_march(
-        self, count: int, index: int, rotation: np.ndarray | None, panels: int
-    ) -> March:
-        march = super()._start_march(count, index, rotation, panels)
-        assert isinstance(march, StochasticMarch)
-        march.cautious = index == 0
-        return march
-
-    def _finished(self, march: March) -> Finished:
-        """Only the ends of panels: see `StochasticMarch._on_stages`."""
-        whole, ends = super()._finished(march), slice(None, None, STAGES)
-        return Finished(
-            {name: curve[ends] for name, curve in whole.curves.items()},
-            {name: kernel[ends, ends] for name, kernel in whole.kernels.items()},
-            None if whole.parameters is None else whole.parameters[ends, ends],
-            replace(
-                whole.paths,
-                weights=whole.paths.weights[:, ends],
-                force=whole.paths.force[:, ends],
-            ),
-        )
-
-    def _grid(self, plan: Plan) -> Grid:
-        whole, ends = super()._grid(plan), slice(None, None, STAGES)
-        panel = (np.arange(len(plan.edges)) - 1) // _GROUP
-        return Grid(whole.time[ends], panel, whole.weights[ends])
-
-    def _hopeless(self, march: March) -> str:
-        """Why the pilot should not go on, if it should not."""
-        dynamics = self._problem.dynamics
-        assert isinstance(dynamics, StochasticGradientFlow)
-        if march.train_mse[-1] > _DIVERGED * march.train_mse[0]:
-            return (
-                f"diverged at t = {march.time:.6g}: step_size/batch_fraction = "
-                f"{dynamics.step_size / dynamics.batch_fraction:g} is above what is stable"
-            )
-        if len(march.rows) >= _MOST_PANELS:
-            return (
-                f"stopped at t = {march.time:.6g} after {_MOST_PANELS} panels: noise that lasts "
-                "needs short ones"
-            )
-        return ""

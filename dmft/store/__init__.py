@@ -6,6 +6,7 @@ from dmft.store.header import Header, read_header
 from dmft.store.locking import is_locked, locked
 from dmft.store.output import check_output, replacing
 from dmft.store.results import load, save
+from dmft.store.saving import saving
 
 __all__ = [
     "Header",
@@ -19,4 +20,5 @@ __all__ = [
     "replacing",
     "save",
     "save_checkpoint",
+    "saving",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.store.kinds import kind_of_text
 from dmft.store.output import one_line, replacing
 from dmft.store.schema import SCALES, Variable
 
 if TYPE_CHECKING:
     import h5py
+
+
+_MEMORY_BLOCK = 2**20  # bytes by which a file grows in memory
 
 
 @contextmanager
@@ -35,7 +38,9 @@ def reading(path: Path) -> Iterator[h5py.File]:
     try:
         if not h5py.is_hdf5(path):
             path.open("rb").close()  # says so if the true reason is a missing permission
-            raise InputError("is not an HDF5 file", str(path))
+            kind = kind_of_text(path)
+            known = f"is {kind}, which is JSON, and " if kind else "is "
+            raise InputError(f"{known}not an HDF5 file", str(path))
         with h5py.File(path, "r") as file:
             yield file
     except InputError as error:
@@ -55,11 +60,13 @@ def writing(path: Path) -> Iterator[h5py.File]:
     """
     import h5py
 
-    image = io.BytesIO()
-    with h5py.File(image, "w") as file:
+    # By the library's own memory: a Python file under it is not safe from garbage collection.
+    with h5py.File.in_memory(block_size=_MEMORY_BLOCK) as file:
         yield file
+        file.flush()
+        image = file.id.get_file_image()
     with replacing(path) as temporary:
-        temporary.write_bytes(image.getbuffer())
+        temporary.write_bytes(image)
 
 
 def write_variable(file: h5py.File, variable: Variable, values: np.ndarray) -> None:

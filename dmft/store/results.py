@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,15 @@ import numpy as np
 
 from dmft.config import Config
 from dmft.errors import InputError
+from dmft.results.curves import Curve
+from dmft.results.observables import OBSERVABLES
 from dmft.results.overlaps import OverlapBlocks
 from dmft.results.solution import Kernels, SamplePaths, Solution
-from dmft.store.hdf5 import read_variables, write_variable, writing
-from dmft.store.header import Header, parse_header, write_header
+from dmft.store.hdf5 import read_variables, write_variable
+from dmft.store.header import Header, parse_header
+from dmft.store.kinds import check_kind
 from dmft.store.migrate import opened
-from dmft.store.output import check_output
+from dmft.store.saving import saving
 from dmft.store.schema import (
     BLOCK_VARIABLES,
     PATH_VARIABLES,
@@ -26,8 +29,11 @@ from dmft.store.schema import (
     SOLUTION_VARIABLES,
     WORK,
     Variable,
+    curve_variables,
     in_steps,
 )
+
+USER = "observables"  # the group of the user's own
 
 if TYPE_CHECKING:
     import h5py
@@ -58,8 +64,6 @@ def save(
     InputError : `path` cannot be written, or the result holds NaN or infinity.
     DmftError : writing failed half-way, for instance on a full disk; `path` is as before.
     """
-    path = Path(path)
-    check_output(path, overwrite=overwrite)
     config = config or Config()
     if isinstance(result, Solution):
         config = config.model_copy(update={"problem": result.problem, "solver": result.settings})
@@ -74,26 +78,25 @@ def save(
         )
         variables = SIMULATION_VARIABLES
         schema, seed, status, reason, work = SIMULATION, result.settings.seed, "done", "", {}
+    variables += _user_variables(result.curves, schema)
     if result.blocks is not None:
         variables += BLOCK_VARIABLES
     if result.problem.dynamics.discrete:
         variables = in_steps(variables)
-    with writing(path) as file:
-        write_header(
-            file,
-            schema,
-            config,
-            seeds=(seed,),
-            command_line=command_line,
-            status=status,
-            reason=reason,
-        )
+    with saving(
+        path, schema, config, overwrite=overwrite, seeds=(seed,), command_line=command_line,
+        status=status, reason=reason,
+    ) as file:  # fmt: skip
         _write_variables(file, result, variables)
         _write_work(file, work)
 
 
 def load(path: str | Path) -> Solution | Simulation:
     """Read a result; files of older schema versions are migrated in memory.
+
+    Parameters
+    ----------
+    path : a file written by `dmft.save` or by a command.
 
     Raises
     ------
@@ -102,13 +105,23 @@ def load(path: str | Path) -> Solution | Simulation:
     path = Path(path)
     with opened(path) as file:
         header = parse_header(file)
+        check_kind(header.schema, (SOLUTION, SIMULATION))
         if header.status == RUNNING:
             raise InputError(f"is an unfinished solve, continue it with: dmft resume {path}")
         if header.schema == SOLUTION:
             return _read_solution(file, header)
-        if header.schema == SIMULATION:
-            return _read_simulation(file, header)
-        raise InputError(f"holds a '{header.schema}', must be a solution or a simulation")
+        return _read_simulation(file, header)
+
+
+def _user_variables(names: Iterable[str], kind: str) -> tuple[Variable, ...]:
+    """Curves of the user's own observables, in a group of their own."""
+    runs = ("seed", "seed_") if kind == SIMULATION else ("replicate", "replicate_")
+    return tuple(
+        variable
+        for name in names
+        if name not in OBSERVABLES
+        for variable in curve_variables(name, name, *runs, group=f"{USER}/")
+    )
 
 
 def _write_variables(
@@ -134,8 +147,7 @@ def _write_work(file: h5py.File, work: Mapping[str, float]) -> None:
 
 def _read_solution(file: h5py.File, header: Header) -> Solution:
     variables = SOLUTION_VARIABLES + (PATH_VARIABLES if "paths" in file else ())
-    fields = _fields(file, variables)
-    fields["kernels"] = Kernels(**fields["kernels"])
+    fields = _fields(file, variables, SOLUTION)
     if "paths" in fields:
         fields["paths"] = SamplePaths(**fields["paths"])
     work = file[WORK].attrs if WORK in file else {}
@@ -156,17 +168,32 @@ def _read_simulation(file: h5py.File, header: Header) -> Simulation:
     return Simulation(
         problem=header.config.problem,
         settings=header.config.simulation,
-        **_fields(file, SIMULATION_VARIABLES),
+        **_fields(file, SIMULATION_VARIABLES, SIMULATION),
     )
 
 
-def _fields(file: h5py.File, variables: tuple[Variable, ...]) -> dict[str, Any]:
-    """Arrays by attribute of the result; the blocks as one object, if there are any."""
+def _fields(file: h5py.File, variables: tuple[Variable, ...], kind: str) -> dict[str, Any]:
+    """Arrays by attribute of the result; curves, kernels and blocks as objects."""
+    group = file.get(USER, {})
+    own = [name for name, kept in group.items() if hasattr(kept, "ndim") and name[-7:] != "_stderr"]
+    variables += _user_variables(own, kind)
     variables += BLOCK_VARIABLES if "kernels/blocks" in file else ()
     fields = _nested(read_variables(file, variables))
     if "blocks" in fields:
         fields["blocks"] = OverlapBlocks(**fields["blocks"])
+    fields["kernels"] = Kernels(**fields["kernels"])
+    fields["curves"] = _take_curves(fields, [*OBSERVABLES, *own], kind)
     return fields
+
+
+def _take_curves(fields: dict[str, Any], names: Sequence[str], kind: str) -> dict[str, Curve]:
+    """Move the arrays of the curves that are there out of the fields."""
+    prefix = "seed_" if kind == SIMULATION else "replicate_"
+    parts = {
+        name: [fields.pop(key) for key in (name, f"{name}_stderr", f"{prefix}{name}")]
+        for name in names
+    }
+    return {name: Curve(*part) for name, part in parts.items() if part[0] is not None}
 
 
 def _nested(found: Mapping[str, np.ndarray | None]) -> dict[str, Any]:

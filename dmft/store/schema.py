@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dmft.results.observables import OBSERVABLES, PRINCIPAL
+
 SOLUTION = "dmft-solution"
 SIMULATION = "dmft-simulation"
 FAMILY = "dmft-"
 
 # A reader accepts every minor version of the majors that it knows.
-MAJOR, MINOR = 2, 1
+MAJOR, MINOR = 2, 2
 VERSION = f"{MAJOR}.{MINOR}"
 
 RUNNING = "running"
@@ -106,25 +108,42 @@ BLOCK_VARIABLES = (
     ),
 )
 
-# Of discrete dynamics and of stochastic gradient flow, at depth 2.
-_CHARGES = tuple(
-    replace(variable, optional=True)
-    for variable in (
-        *_with_error("mean_charge", "mean of u squared - v squared", ("time",)),
-        *_with_error("effective_alpha", "start of a flow that has the typical charge", ("time",)),
-    )
-)
 _TIME = Variable("time", "time", ("time",), "time", TIME_UNITS)
-_CURVES = (
-    *_with_error("train_mse", "training mean squared error", ("time",)),
-    *_with_error("excess_risk", "excess risk", ("time",)),
-)
+
+
+def curve_variables(
+    name: str, words: str, runs: str, prefix: str, *, group: str = "", needed: bool = False
+) -> tuple[Variable, ...]:
+    """A curve, its standard error and its runs.
+
+    runs : dimension of the runs, "replicate" or "seed". prefix : of the attribute of the runs.
+    """
+    mean, error = _with_error(f"{group}{name}", words, ("time",))
+    of_runs = Variable(
+        f"{group}{runs}s/{name}",
+        f"{prefix}{name}",
+        (runs, "time"),
+        f"{words} of each {'run' if runs == 'seed' else runs}",
+        optional=not needed,
+    )
+    return replace(mean, optional=not needed), error, of_runs
+
+
+def _curves(runs: str, prefix: str) -> tuple[Variable, ...]:
+    """All rows of the table of observables; what a problem does not have is absent."""
+    return tuple(
+        variable
+        for row in OBSERVABLES.values()
+        for variable in curve_variables(
+            row.name, row.words, runs, prefix, needed=row.name in PRINCIPAL
+        )
+    )
+
 
 SOLUTION_VARIABLES = (
     _TIME,
     Variable("panel", "panel", ("time",), "panel number of the node, -1 for t = 0"),
-    *_CURVES,
-    *_CHARGES,
+    *_curves("replicate", "replicate_"),
     *_with_error("kernels/correlation_error", "error correlation C_w(t, s)", _KERNEL, "kernels."),
     *_with_error(
         "kernels/correlation_residual", "residual correlation C_r(t, s)", _KERNEL, "kernels."
@@ -135,12 +154,14 @@ SOLUTION_VARIABLES = (
         "kernels.response_weights",
         _KERNEL,
         "weight response R_w(t, s) times quadrature weight of s",
+        optional=True,
     ),
     Variable(
         "kernels/response_residual",
         "kernels.response_residual",
         _KERNEL,
         "residual response R_r(t, s) times quadrature weight of s",
+        optional=True,
     ),
     Variable(
         "kernels/quadrature_weights",
@@ -148,18 +169,7 @@ SOLUTION_VARIABLES = (
         ("time_other",),
         "quadrature weight of the node",
         TIME_UNITS,
-    ),
-    Variable(
-        "replicates/train_mse",
-        "replicate_train_mse",
-        ("replicate", "time"),
-        "training mean squared error of each replicate",
-    ),
-    Variable(
-        "replicates/excess_risk",
-        "replicate_excess_risk",
-        ("replicate", "time"),
-        "excess risk of each replicate",
+        optional=True,
     ),
 )
 
@@ -174,31 +184,11 @@ PATH_VARIABLES = (
 
 SIMULATION_VARIABLES = (
     _TIME,
-    *_CURVES,
-    *_CHARGES,
     Variable("seed", "seed", ("seed",), "identity of the run"),
-    Variable(
-        "seeds/train_mse",
-        "seed_train_mse",
-        ("seed", "time"),
-        "training mean squared error of each run",
+    *_curves("seed", "seed_"),
+    *_with_error("kernels/correlation_error", "error correlation C_w(t, s)", _KERNEL, "kernels."),
+    *_with_error(
+        "kernels/correlation_residual", "residual correlation C_r(t, s)", _KERNEL, "kernels."
     ),
-    Variable("seeds/excess_risk", "seed_excess_risk", ("seed", "time"), "excess risk of each run"),
-    Variable(
-        "seeds/mean_charge",
-        "seed_mean_charge",
-        ("seed", "time"),
-        "mean charge of each run",
-        optional=True,
-    ),
-    Variable(
-        "seeds/effective_alpha",
-        "seed_effective_alpha",
-        ("seed", "time"),
-        "effective alpha of each run",
-        optional=True,
-    ),
-    *_with_error("kernels/correlation_error", "error correlation C_w(t, s)", _KERNEL),
-    *_with_error("kernels/correlation_residual", "residual correlation C_r(t, s)", _KERNEL),
-    *_with_error("kernels/overlap", "weight overlap", _KERNEL),
+    *_with_error("kernels/overlap", "weight overlap", _KERNEL, "kernels."),
 )

@@ -18,8 +18,8 @@ import numpy as np
 from dmft.config import parse_config
 from dmft.errors import InputError
 from dmft.store import check_output
-from dmft.store.hdf5 import reading, writing
-from dmft.store.header import write_header
+from dmft.store.hdf5 import reading
+from dmft.store.saving import saving
 from dmft.sweep.collection import COLLECTION, Collection, load_collection
 from dmft.sweep.folder import Folder, open_folder
 from dmft.sweep.grid import Grid, axis_label
@@ -77,16 +77,15 @@ def collect(
     status, reason = _states(there, grid, sources)
     complete = not (set(status) - {"done", NOT_CONVERGED})
     missing = sum(state not in ("done", NOT_CONVERGED) for state in status)
-    with writing(path) as file:
-        write_header(
-            file,
-            COLLECTION,
-            parse_config(grid.base),
-            seeds=(),
-            command_line=command_line,
-            status="done" if complete else "incomplete",
-            reason="" if complete else f"{missing} of {len(status)} points have no result",
-        )
+    with saving(
+        path,
+        COLLECTION,
+        parse_config(grid.base),
+        overwrite=overwrite,
+        command_line=command_line,
+        status="done" if complete else "incomplete",
+        reason="" if complete else f"{missing} of {len(status)} points have no result",
+    ) as file:
         file.attrs["tasks"] = json.dumps(grid.tasks)
         file.attrs["dimensions"] = json.dumps([dimension.name for dimension in grid.dimensions])
         file.attrs["grid"] = there.grid_file.read_text(encoding="utf-8")

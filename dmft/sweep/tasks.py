@@ -155,7 +155,7 @@ def _simulate(config: Config, path: Path, context: Context) -> tuple[str, str]:
     from dmft.simulation import simulate
     from dmft.store import save
 
-    def poll(_fraction: float, _text: str) -> None:
+    def poll(_state: object) -> None:
         if context.stop():
             raise Interrupted("stopped on request")
 
@@ -210,14 +210,10 @@ def _save_values(
     path: Path, schema: str, config: Config, values: Mapping[str, Any], context: Context
 ) -> None:
     """One dataset without axes for each value that is defined."""
-    from dmft.store.hdf5 import writing
-    from dmft.store.header import write_header
+    from dmft.store.saving import saving
 
-    with writing(path) as file:
-        line = context.command_line
-        write_header(
-            file, schema, config, seeds=(), command_line=line, status="done", reason=""
-        )  # fmt: skip
+    line = context.command_line
+    with saving(path, schema, config, overwrite=True, command_line=line) as file:
         for name, value in values.items():
             defined = isinstance(value, str) or (value is not None and math.isfinite(value))
             if defined:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.store.hdf5 import write_variable, writing
-from dmft.store.header import write_header
-from dmft.store.output import check_output
+from dmft.store.hdf5 import reading, write_variable
+from dmft.store.kinds import check_kind
+from dmft.store.saving import saving
 from dmft.store.schema import Variable
 from dmft.symmetry.report import Report
 
@@ -41,14 +42,11 @@ def save_report(
     InputError : `path` cannot be written.
     DmftError : writing failed; `path` is as before.
     """
-    path = Path(path)
-    check_output(path, overwrite=overwrite)
-    with writing(path) as file:
-        seed = report.settings.get("training", {}).get("seed", 0)
-        write_header(
-            file, SCHEMA, report.settings, seeds=(seed,), command_line=command_line,
-            status=report.status, reason=report.reason,
-        )  # fmt: skip
+    seed = report.settings.get("training", {}).get("seed", 0)
+    with saving(
+        path, SCHEMA, report.settings, overwrite=overwrite, seeds=(seed,),
+        command_line=command_line, status=report.status, reason=report.reason,
+    ) as file:  # fmt: skip
         for variable in _VARIABLES:
             values = getattr(report, variable.attribute)
             if values is not None:
@@ -60,6 +58,30 @@ def save_report(
                 write_variable(file, variable, values)
         _write_names(file, "method", report.methods, "run")
         _write_names(file, "name", report.names, "symmetry")
+
+
+def load_report(path: str | Path) -> Report:
+    """Read the charges of runs back.
+
+    Raises
+    ------
+    InputError : missing, damaged or foreign file.
+    """
+    with reading(Path(path)) as file:
+        schema = file.attrs.get("schema")
+        check_kind(schema, (SCHEMA,))
+        found = {
+            v.attribute: file[v.path][()] for v in _VARIABLES
+            if v.attribute != "ends" and v.path in file
+        }  # fmt: skip
+        ends = None
+        if "parameters_start" in file:
+            ends = np.array([file[f"parameters_{name}"][()] for name in ("start", "end")])
+        return Report(
+            methods=tuple(file["method"].asstr()[()]), names=tuple(file["name"].asstr()[()]),
+            ends=ends, status=file.attrs["status"], reason=file.attrs.get("reason", ""),
+            settings=json.loads(file.attrs["config"]), **found,
+        )  # fmt: skip
 
 
 def save_equilibrium(
@@ -77,14 +99,11 @@ def save_equilibrium(
     InputError : `path` cannot be written.
     DmftError : writing failed; `path` is as before.
     """
-    path = Path(path)
-    check_output(path, overwrite=overwrite)
-    with writing(path) as file:
-        seed = settings.get("training", {}).get("seed", 0)
-        write_header(
-            file, EQUILIBRIUM_SCHEMA, settings, seeds=(seed,), command_line=command_line,
-            status="done", reason="",
-        )  # fmt: skip
+    seed = settings.get("training", {}).get("seed", 0)
+    with saving(
+        path, EQUILIBRIUM_SCHEMA, settings, overwrite=overwrite, seeds=(seed,),
+        command_line=command_line,
+    ) as file:  # fmt: skip
         lam = None
         if found["lam"] is not None:
             lam = np.nan_to_num(np.asarray(found["lam"], dtype=float), posinf=0.0, neginf=0.0)

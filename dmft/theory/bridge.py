@@ -24,8 +24,7 @@ import numpy as np
 from dmft.problem import Problem
 from dmft.theory.averages import Moments
 from dmft.theory.channels import Channels, gauss_legendre
-from dmft.theory.fixed_point import FixedPoint
-from dmft.theory.prediction import Prediction, fixed_point_of
+from dmft.theory.fixed_point import FixedPoint, fixed_point_of
 
 Selection = Literal["global", "spinodal"]
 _TAIL = 9.0
@@ -115,31 +114,14 @@ class BridgePenalty:
         return x, 2 * y * (high - low) * share, v
 
 
-def predict_bridge(problem: Problem, channels: Channels) -> Prediction:
-    """The fixed point with every coordinate in the lower of its two minima.
+def solve_bridge(problem: Problem, channels: Channels) -> tuple[FixedPoint, float, FixedPoint]:
+    """The fixed point with every coordinate in the lower of its two minima, and its nonzero share.
 
-    The spread between the two selections, of the order of the ambiguity, stands in the note.
+    Last, the one with every coordinate kept off zero that can be.
     """
     found, nonzero = _solve(problem, channels, "global")
     other, _ = _solve(problem, channels, "spinodal", (found.tau, found.theta))
-    return Prediction(
-        regime="bridge",
-        excess_risk=found.excess_risk,
-        train_mse=found.train_mse,
-        relaxation_rate=np.nan,
-        train_rate=np.nan,
-        train_power=None,
-        risk_rate=np.nan,
-        risk_power=None,
-        noise_level=found.tau,
-        threshold=found.theta,
-        nonzero=nonzero,
-        note=(
-            "an approximation: depth >= 3 with weight decay has many local minima, and the one "
-            "that is reached depends on the start; keeping every coordinate off zero that can "
-            f"be gives excess_risk {other.excess_risk:.5g}, train_mse {other.train_mse:.5g}"
-        ),
-    )
+    return found, nonzero, other
 
 
 def _solve(

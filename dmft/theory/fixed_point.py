@@ -29,7 +29,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dmft.errors import NotConverged
+from dmft.problem import Problem
+from dmft.problem.networks import Diagonal
 from dmft.theory.averages import Moments, Penalty
+from dmft.theory.channels import Channels
 
 _SMALLEST = 1e-14  # of the noise level tau, relative to the size of the teacher
 _COARSE = 1e-2
@@ -185,3 +188,27 @@ def _increasing_root(
                 return high
             left, right, step = right, min(right + step, high), 2 * step
     return float(brentq(function, left, right, xtol=tolerance, rtol=1e-14))
+
+
+def fixed_point_of(
+    problem: Problem, channels: Channels, penalty: Penalty, guess: tuple[float, float] | None = None
+) -> FixedPoint:
+    """Solve the fixed point equations of a problem for a given penalty."""
+    return solve_fixed_point(
+        penalty,
+        problem.sampling_ratio,
+        problem.noise_std,
+        problem.dynamics.weight_decay,
+        size_of(problem, channels) or problem.noise_std,
+        guess,
+    )
+
+
+def size_of(problem: Problem, channels: Channels) -> float:
+    """Root mean square of sqrt(s) times teacher and, without weight decay, initial weight."""
+    size = channels.second_moment
+    if isinstance(problem.network, Diagonal) and problem.dynamics.weight_decay == 0.0:
+        depth = problem.network.depth
+        start = (channels.a0**depth - channels.b0**depth) / depth
+        size += float(channels.probability @ (channels.feature * start**2))
+    return size**0.5

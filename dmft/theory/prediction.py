@@ -22,9 +22,9 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
 from dmft.problem.networks import Diagonal
 from dmft.problem.problem import require_squared
-from dmft.theory.averages import Penalty, SmoothPenalty, Speeds
+from dmft.theory.averages import SmoothPenalty, Speeds
 from dmft.theory.channels import Channels, channels_of
-from dmft.theory.fixed_point import FixedPoint, solve_fixed_point
+from dmft.theory.fixed_point import fixed_point_of, size_of
 from dmft.theory.mirror import mirror_of
 from dmft.theory.penalties import AbsolutePenalty, QuadraticPenalty
 from dmft.theory.rates import lower_edge
@@ -92,14 +92,12 @@ def predict(problem: Problem, near: Prediction | None = None) -> Prediction:
     require_gradient_flow(problem.dynamics)
     require_squared(problem)
     channels = checked_channels(problem)
-    if problem.noise_std == 0.0 and _size(problem, channels) == 0.0:
+    if problem.noise_std == 0.0 and size_of(problem, channels) == 0.0:
         return _nothing(problem, channels)
     if problem.dynamics.weight_decay > 0:
         if isinstance(problem.network, Diagonal):
             if problem.network.depth > 2:
-                from dmft.theory.bridge import predict_bridge
-
-                return predict_bridge(problem, channels)
+                return _bridge(problem, channels)
             return _lasso(problem, channels)
         return _ridge(problem, channels)
     if problem.sampling_ratio == 1.0:
@@ -144,28 +142,32 @@ def penalty_of(problem: Problem, channels: Channels) -> SmoothPenalty | Quadrati
     return QuadraticPenalty(channels)
 
 
-def fixed_point_of(
-    problem: Problem, channels: Channels, penalty: Penalty, guess: tuple[float, float] | None = None
-) -> FixedPoint:
-    """Solve the fixed point equations of a problem for a given penalty."""
-    return solve_fixed_point(
-        penalty,
-        problem.sampling_ratio,
-        problem.noise_std,
-        problem.dynamics.weight_decay,
-        _size(problem, channels) or problem.noise_std,
-        guess,
+def _bridge(problem: Problem, channels: Channels) -> Prediction:
+    """The fixed point with every coordinate in the lower of its two minima.
+
+    The spread between the two selections, of the order of the ambiguity, stands in the note.
+    """
+    from dmft.theory.bridge import solve_bridge
+
+    found, nonzero, other = solve_bridge(problem, channels)
+    return Prediction(
+        regime="bridge",
+        excess_risk=found.excess_risk,
+        train_mse=found.train_mse,
+        relaxation_rate=np.nan,
+        train_rate=np.nan,
+        train_power=None,
+        risk_rate=np.nan,
+        risk_power=None,
+        noise_level=found.tau,
+        threshold=found.theta,
+        nonzero=nonzero,
+        note=(
+            "an approximation: depth >= 3 with weight decay has many local minima, and the one "
+            "that is reached depends on the start; keeping every coordinate off zero that can "
+            f"be gives excess_risk {other.excess_risk:.5g}, train_mse {other.train_mse:.5g}"
+        ),
     )
-
-
-def _size(problem: Problem, channels: Channels) -> float:
-    """Root mean square of sqrt(s) times teacher and, without weight decay, initial weight."""
-    size = channels.second_moment
-    if isinstance(problem.network, Diagonal) and problem.dynamics.weight_decay == 0.0:
-        depth = problem.network.depth
-        start = (channels.a0**depth - channels.b0**depth) / depth
-        size += float(channels.probability @ (channels.feature * start**2))
-    return size**0.5
 
 
 def _interpolation(problem: Problem, channels: Channels, near: Prediction | None) -> Prediction:

@@ -143,7 +143,7 @@ def test_info(inside, capsys, make_solution):
     assert main(["info", "out.h5"]) == 0
     stdout = capsys.readouterr().out
     for words in (
-        "dmft-solution 2.1",
+        "dmft-solution 2.2",
         "dmft solve -o out.h5",
         "solver.replicates = 3",
         "/kernels/overlap  12 x 12",

@@ -35,10 +35,12 @@ PAGES = (
     "file-format.md",
     "finite-steps.md",
     "long-times.md",
+    "classification.md",
     "conservation.md",
     "sweeps.md",
     "trajectories.md",
     "symmetry.md",
+    "settings.md",
 )
 
 

@@ -13,6 +13,7 @@ from dmft.errors import InputError
 from dmft.numerics.collocation import radau
 from dmft.problem import Problem
 from dmft.results.comparison import SIGNIFICANCE, compare, relative_gap
+from dmft.results.curves import Curve
 from dmft.results.simulation import Simulation
 from dmft.results.solution import Kernels, Solution
 from dmft.settings import SimulationSettings, SolverSettings
@@ -77,10 +78,10 @@ def make_pair(
         settings=SolverSettings(replicates=replicates, t_max=t_max),
         time=nodes,
         panel=panel,
-        **{name: each.mean(axis=0) for name, each in curves.items()},
-        **{f"{name}_stderr": spread(each, replicates) for name, each in curves.items()},
-        mean_charge=None,
-        mean_charge_stderr=None,
+        curves={
+            name: Curve(each.mean(axis=0), spread(each, replicates), each)
+            for name, each in curves.items()
+        },
         kernels=Kernels(
             **{name: each.mean(axis=0) for name, each in kernels.items()},
             **{f"{name}_stderr": spread(each, replicates) for name, each in kernels.items()},
@@ -88,7 +89,6 @@ def make_pair(
             response_residual=empty,
             quadrature_weights=width,
         ),
-        **{f"replicate_{name}": each for name, each in curves.items()},
     )
     curves, kernels = side(at, seeds, noise[1], 1.0 + shift)
     simulation = Simulation(
@@ -96,11 +96,14 @@ def make_pair(
         settings=SimulationSettings(dimension=20_000, seeds=seeds),
         time=at,
         seed=np.arange(seeds),
-        **{name: each.mean(axis=0) for name, each in curves.items()},
-        **{f"{name}_stderr": spread(each, seeds) for name, each in curves.items()},
-        **{f"seed_{name}": each for name, each in curves.items()},
-        **{name: each.mean(axis=0) for name, each in kernels.items()},
-        **{f"{name}_stderr": spread(each, seeds) for name, each in kernels.items()},
+        curves={
+            name: Curve(each.mean(axis=0), spread(each, seeds), each)
+            for name, each in curves.items()
+        },
+        kernels=Kernels(
+            **{name: each.mean(axis=0) for name, each in kernels.items()},
+            **{f"{name}_stderr": spread(each, seeds) for name, each in kernels.items()},
+        ),
     )
     return solution, simulation
 
@@ -135,9 +138,11 @@ def test_a_shift_of_many_standard_errors_is_detected(shift):
 
 def test_a_wrong_kernel_is_detected_though_the_curves_are_right():
     solution, simulation = make_pair()
-    wrong = simulation.overlap.copy()
+    wrong = simulation.kernels.overlap.copy()
     wrong[8:, 8:] *= 1.5
-    comparison = compare(solution, replace(simulation, overlap=wrong))
+    comparison = compare(
+        solution, replace(simulation, kernels=replace(simulation.kernels, overlap=wrong))
+    )
     assert comparison.agrees is False
     assert all(curve.probability > SIGNIFICANCE for curve in comparison.curves)
     assert "overlap" in comparison.table()
@@ -170,14 +175,14 @@ def test_a_side_without_errors_is_left_out_and_said():
     assert same.agrees is True  # no errors are needed to see that nothing differs
 
 
-def test_a_vanished_training_error_is_compared_absolutely():
+def test_a_vanished_training_error_is_compared_absolutely(change):
     solution, simulation = make_pair()
     late = simulation.time > 5.0
     train_mse = np.where(late, 1e-31, simulation.train_mse)
     nodes = np.where(solution.time > 4.9, 1e-24, solution.train_mse)
     kernels = solution.kernels
     for_kernel = np.where(solution.time > 4.9, 1e-12, 1.0)
-    faded = replace(
+    faded = change(
         solution,
         train_mse=nodes,
         kernels=replace(
@@ -185,7 +190,7 @@ def test_a_vanished_training_error_is_compared_absolutely():
             correlation_residual=kernels.correlation_residual * np.outer(for_kernel, for_kernel),
         ),
     )
-    gone = replace(simulation, train_mse=train_mse)
+    gone = change(simulation, train_mse=train_mse)
     comparison = compare(faded, gone)
     curve = comparison.curves[0]
     assert np.isnan(curve.z[late]).all() and np.isnan(curve.relative[late]).all()
@@ -200,11 +205,11 @@ def test_a_vanished_training_error_is_compared_absolutely():
 def test_table_is_short_and_readable():
     comparison = compare(*make_pair())
     lines = comparison.table().splitlines()
-    assert len(lines) <= 32 and max(map(len, lines)) <= 100
+    assert len(lines) <= 33 and max(map(len, lines)) <= 100
     times = [float(line.split()[0]) for line in lines[2:] if "±" in line]
     assert times[0] == 0 and 20.0 in times
     assert len(times) == 2 * len(set(times)) and 8 <= len(set(times)) <= 11
-    assert f"{SIGNIFICANCE:g}" in lines[-1]
+    assert f"{SIGNIFICANCE:g}" in lines[-2] and lines[-1] == comparison.verdict
 
 
 def test_dictionary_is_json():
@@ -286,13 +291,13 @@ def test_the_solve_of_another_problem_disagrees(solved):
     assert comparison.agrees is False and comparison.probability < 1e-6
 
 
-def test_a_simulation_against_the_closed_form():
+def test_a_simulation_against_the_closed_form(change):
     solution, _ = make_pair(noise=(1e-5, 1e-5), replicates=2)
     simulation = simulate(LINEAR, dimension=200, seeds=12, t_max=20.0, seed=3)
     comparison = compare(solution, simulation)
     assert comparison.agrees is True, comparison.table()
     assert max(relative_gap(solution, simulation).values()) < 0.15
-    other = replace(solution, train_mse=1.3 * solution.train_mse)
+    other = change(solution, train_mse=1.3 * solution.train_mse)
     assert compare(other, simulation).agrees is False
 
 

@@ -61,15 +61,19 @@ def test_curves_are_the_diagonals_of_the_kernels():
     problem = Problem(features={"kind": "discrete", "values": [0.5, 1.5]})
     result = simulate(problem, dimension=60, seeds=3, times=[0.0, 0.5, 5.0], rtol=1e-5)
     assert result.time.tolist() == [0.0, 0.5, 5.0]
-    np.testing.assert_allclose(np.diag(result.correlation_error), result.excess_risk)
-    np.testing.assert_allclose(np.diag(result.correlation_residual), result.train_mse)
+    np.testing.assert_allclose(np.diag(result.kernels.correlation_error), result.excess_risk)
+    np.testing.assert_allclose(np.diag(result.kernels.correlation_residual), result.train_mse)
     np.testing.assert_allclose(
-        np.diag(result.correlation_error_stderr), result.excess_risk_stderr, atol=1e-15
+        np.diag(result.kernels.correlation_error_stderr), result.excess_risk_stderr, atol=1e-15
     )
-    for kernel in (result.correlation_error, result.correlation_residual, result.overlap):
+    for kernel in (
+        result.kernels.correlation_error,
+        result.kernels.correlation_residual,
+        result.kernels.overlap,
+    ):
         assert kernel.shape == (3, 3)
         assert np.linalg.eigvalsh(kernel).min() > -1e-12
-    assert np.all(result.overlap[0] == 0.0)
+    assert np.all(result.kernels.overlap[0] == 0.0)
     np.testing.assert_allclose(result.seed_train_mse.mean(axis=0), result.train_mse)
     spread = result.seed_train_mse.std(axis=0, ddof=1) / np.sqrt(3)
     np.testing.assert_allclose(result.train_mse_stderr, spread)
@@ -85,7 +89,7 @@ def test_same_seed_same_arrays_and_runs_do_not_depend_on_their_number():
     few = simulate(Problem(), dimension=50, seeds=2, times=[1.0, 4.0], seed=9)
     again = simulate(Problem(), dimension=50, seeds=2, times=[1.0, 4.0], seed=9)
     np.testing.assert_array_equal(few.seed_train_mse, again.seed_train_mse)
-    np.testing.assert_array_equal(few.correlation_error, again.correlation_error)
+    np.testing.assert_array_equal(few.kernels.correlation_error, again.kernels.correlation_error)
     more = simulate(Problem(), dimension=50, seeds=4, times=[1.0, 4.0], seed=9)
     np.testing.assert_array_equal(more.seed_excess_risk[:2], few.seed_excess_risk)
     assert more.seed.tolist() == [0, 1, 2, 3]
@@ -98,12 +102,14 @@ def test_number_of_threads_changes_nothing():
     for threads in (1, 2):
         with threadpool_limits(threads):
             found.append(simulate(Problem(), dimension=300, seeds=1, times=[1.0, 20.0]))
-    np.testing.assert_array_equal(found[0].correlation_residual, found[1].correlation_residual)
+    np.testing.assert_array_equal(
+        found[0].kernels.correlation_residual, found[1].kernels.correlation_residual
+    )
 
 
 def test_one_run_has_no_errors():
     result = simulate(Problem(), dimension=30, seeds=1, times=[1.0])
-    assert result.train_mse_stderr is None and result.overlap_stderr is None
+    assert result.train_mse_stderr is None and result.kernels.overlap_stderr is None
 
 
 def test_default_times_and_progress():
@@ -114,13 +120,14 @@ def test_default_times_and_progress():
         seeds=2,
         t_max=50.0,
         points=10,
-        progress=lambda done, text: calls.append((done, text)),
+        progress=calls.append,
     )
     assert len(result.time) == 11 and result.time[0] == 0.0 and result.time[-1] == 50.0
     assert np.all(np.diff(result.time) > 0)
-    fractions = [done for done, _ in calls]
+    fractions = [state.fraction for state in calls]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
-    assert "2 of 2" in calls[-1][1]
+    assert calls[-1].stage == "simulation 2/2" and calls[-1].seconds_left == 0.0
+    assert calls[-1].time == calls[-1].t_max == 50.0
     # A large start learns within 1/alpha^2: the grid has to begin before that.
     large = Problem(network={"init_scale": 10.0})
     assert simulate(large, dimension=30, seeds=1, points=5).time[1] < 1e-3

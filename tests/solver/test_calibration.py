@@ -60,7 +60,7 @@ def test_scale_growth_solves_its_equation():
 
 def _march(paths=1024, t_max=8.0, rtol=0.01, **changes):
     problem = Problem(**changes)
-    march = March(problem, Sample(problem, paths, np.random.SeedSequence(4)), None, 8, 0.001 * rtol)
+    march = March(problem, Sample(problem, paths, np.random.SeedSequence(4)), None, 8, 0.01 * rtol)
     for _ in adaptive_panels(march, StepControl(problem, march, rtol), t_max):
         pass
     return march

@@ -215,21 +215,56 @@ def test_any_number_of_threads_gives_the_same_numbers():
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
 
 
-def test_resuming_gives_the_same_numbers():
-    options = {"t_max": 15, "n_paths": 256, "replicates": 3}
-    whole = solve(Problem(dynamics=SGD), **options)
-    states, polls = [], []
-
-    def stop() -> bool:
-        polls.append(None)
-        return len(polls) == 38  # in the second replicate
-
+@pytest.mark.parametrize("polled", [3, 14, 22])  # in the pilot, replicates 1 and 2
+@pytest.mark.parametrize("network", [{}, {"depth": 3}, {"kind": "linear"}])
+def test_resuming_gives_the_same_numbers(network, polled, monkeypatch):
+    """A march goes on in its middle: no step is made twice."""
+    options = {"t_max": 10, "n_paths": 128, "replicates": 2}
+    problem = Problem(dynamics={**SGD, "step_size": 0.03}, network=network)
+    made, step = [], Descent.step
+    monkeypatch.setattr(Descent, "step", lambda march: made.append(march.count) or step(march))
+    whole = solve(problem, **options)
+    steps = len(made)
+    states, polls = [], iter(range(1, 1000))
     with pytest.raises(Interrupted):
-        solve(Problem(dynamics=SGD), **options, checkpoint=states.append, stop=stop)
-    resumed = solve(Problem(dynamics=SGD), **options, resume=states[-1])
-    for name in NAMES:
+        solve(problem, **options, checkpoint=states.append, stop=lambda: next(polls) == polled)
+    made.clear()
+    resumed = solve(problem, **options, resume=states[-1])
+    for name in ("train_mse", "excess_risk", "mean_charge", "effective_alpha"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(resumed, name))
-    assert resumed.work["steps"] == whole.work["steps"]
+    np.testing.assert_array_equal(whole.kernels.overlap, resumed.kernels.overlap)
+    assert resumed.work == whole.work
+    assert len(made) == steps - polled
+
+
+def test_a_march_too_large_for_a_checkpoint_starts_again(monkeypatch):
+    from dmft.solver import descent
+
+    monkeypatch.setattr(descent, "_LARGEST_STATE", 1000)
+    options = {"t_max": 10, "n_paths": 128, "replicates": 1}
+    states, polls = [], iter(range(1, 1000))
+    with pytest.raises(Interrupted):
+        solve(
+            Problem(dynamics=SGD), **options,
+            checkpoint=states.append, stop=lambda: next(polls) == 14,
+        )  # fmt: skip
+    assert "march" not in states[-1]
+    resumed = solve(Problem(dynamics=SGD), **options, resume=states[-1])
+    whole = solve(Problem(dynamics=SGD), **options)
+    np.testing.assert_array_equal(whole.excess_risk, resumed.excess_risk)
+
+
+def test_steps_of_another_version_are_refused():
+    options = {"t_max": 10, "n_paths": 128, "replicates": 1}
+    states, polls = [], iter(range(1, 1000))
+    with pytest.raises(Interrupted):
+        solve(
+            Problem(dynamics=SGD), **options,
+            checkpoint=states.append, stop=lambda: next(polls) == 14,
+        )  # fmt: skip
+    del states[-1]["march"]["_packed"]
+    with pytest.raises(InputError, match="resume: given steps of another version: '_packed'"):
+        solve(Problem(dynamics=SGD), **options, resume=states[-1])
 
 
 def test_many_steps_are_thinned():

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from dmft import InputError, Interrupted, Problem
-from dmft.solver import run, solve
-from dmft.solver.pilot import Plan
+from dmft.solver import memory, solve
+from dmft.solver.march import March
+from dmft.solver.plan import Plan
 
 SMALL = {"t_max": 2.0, "n_paths": 256, "replicates": 2, "rtol": 1e-2}
 
@@ -109,7 +110,7 @@ def test_target_error_out_of_budget_is_not_converged():
 
 
 def test_a_panel_that_fails_in_a_replicate_is_split(monkeypatch, small):
-    original = run.March.attempt
+    original = March.attempt
     failed = []
 
     def attempt(self, step, active=None):
@@ -118,7 +119,7 @@ def test_a_panel_that_fails_in_a_replicate_is_split(monkeypatch, small):
             return None
         return original(self, step, active)
 
-    monkeypatch.setattr(run.March, "attempt", attempt)
+    monkeypatch.setattr(March, "attempt", attempt)
     solution = solve(Problem(), **SMALL)
     assert solution.status == "done"
     assert len(solution.time) == len(small.time) + 3
@@ -127,13 +128,13 @@ def test_a_panel_that_fails_in_a_replicate_is_split(monkeypatch, small):
 
 
 def test_a_panel_that_always_fails_ends_the_solve_with_what_was_reached(monkeypatch, small):
-    original = run.March.attempt
+    original = March.attempt
 
     def attempt(self, step, active=None):
         beyond = self.time + step > 1.0 and self.probability.size == 256
         return None if beyond else original(self, step, active)
 
-    monkeypatch.setattr(run.March, "attempt", attempt)
+    monkeypatch.setattr(March, "attempt", attempt)
     solution = solve(Problem(), **SMALL)
     assert solution.status == "not-converged"
     assert 0.5 < solution.time[-1] <= 1.0
@@ -142,9 +143,9 @@ def test_a_panel_that_always_fails_ends_the_solve_with_what_was_reached(monkeypa
 
 
 def test_a_pilot_that_fails_says_where(monkeypatch):
-    original = run.March.attempt
+    original = March.attempt
     monkeypatch.setattr(
-        run.March,
+        March,
         "attempt",
         lambda self, *given: None if self.time > 0.2 else original(self, *given),
     )
@@ -159,6 +160,8 @@ def test_progress_tells_time_error_and_sweeps():
     assert [p.replicate for p in seen] == sorted(p.replicate for p in seen)
     assert seen[-1].time == 2.0
     assert seen[-1].replicates == 2
+    assert seen[0].stage == "pilot" and seen[-1].stage == "replicate 2/2"
+    assert 0.0 < seen[0].fraction < seen[-1].fraction == 1.0
     assert all(p.sweeps >= 1 and p.error >= 0 for p in seen)
     assert seen[-1].seconds_left == pytest.approx(0.0, abs=1e-9)
 
@@ -182,7 +185,7 @@ def test_refusals(monkeypatch):
         solve(Problem(), t_max=-1.0)
     with pytest.raises(InputError, match="resume: given a state without 'splits'"):
         solve(Problem(), **SMALL, resume={"nothing": 1})
-    monkeypatch.setattr(run.os, "sysconf", lambda name: 1000)
+    monkeypatch.setattr(memory.os, "sysconf", lambda name: 1000)
     with pytest.raises(InputError, match=r"solver\.n_paths: given 4096, which needs .* GiB"):
         solve(Problem(), t_max=0.1, n_paths=4096)
 

@@ -19,7 +19,7 @@ NAMES = ("train_mse", "excess_risk", "mean_charge", "effective_alpha")
 
 def marched(problem: Problem, panels: int, step: float, paths: int = 256) -> StochasticMarch:
     sample = Sample(problem, paths, np.random.SeedSequence(2))
-    march = StochasticMarch(problem, sample, None, panels, 1e-5)
+    march = StochasticMarch(problem, sample, None, panels, 1e-4)
     for _ in range(panels):
         attempt = march.attempt(step)
         assert attempt is not None and attempt.converged

@@ -45,7 +45,9 @@ def test_version_one_of_a_simulation(tmp_path, make_simulation):
     save(path, make_simulation())
     into_version_one(path)
     simulation, expected = load(path), make_simulation()
-    np.testing.assert_array_equal(simulation.overlap_stderr, expected.overlap_stderr)
+    np.testing.assert_array_equal(
+        simulation.kernels.overlap_stderr, expected.kernels.overlap_stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_version_one_of_a_simulation(tmp_path, make_simulation):
         ("schema", "dmft-sweep", "holds a 'dmft-sweep'"),
         ("schema_version", "3.0", "schema version 3.0, this dmft reads up to 2"),
         ("schema_version", "12.1", "schema version 12.1"),
-        ("schema_version", "new", "schema version new, must be like '2.1'"),
+        ("schema_version", "new", "schema version new, must be like '2.2'"),
         ("schema_version", "0.5", "must be like"),
         ("schema_version", None, "schema version None"),
         ("config", "{", "attribute 'config' is not valid JSON"),

@@ -26,6 +26,10 @@ def assert_same(left: object, right: object) -> None:
     if dataclasses.is_dataclass(left):
         for field in dataclasses.fields(left):
             assert_same(getattr(left, field.name), getattr(right, field.name))
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys()
+        for name in left:
+            assert_same(left[name], right[name])
     elif isinstance(left, np.ndarray):
         assert left.dtype == right.dtype
         np.testing.assert_array_equal(left, right)
@@ -39,7 +43,8 @@ def assert_same(left: object, right: object) -> None:
         {},
         {"replicates": 1},
         {"paths": None},
-        {"mean_charge": None, "mean_charge_stderr": None},
+        {"mean_charge": None},
+        {"l4_norm": np.linspace(0.0, 1.0, 12)},
         {"status": "not-converged", "reason": "standard error 0.1 > 0.01"},
         {"settings": SolverSettings(seed=2**80, target_error=0.01)},
         {"problem": Problem(teacher={"kind": "empirical", "values": [0.1, -1 / 3, 1e-300]})},
@@ -79,7 +84,7 @@ def test_attributes(tmp_path, make_solution):
             assert dataset.attrs["long_name"], path
         assert dict(file["work"].attrs) == {"panels": 4, "sweeps": 17, "flops": 1.5e9}
     assert attributes["schema"] == "dmft-solution"
-    assert attributes["schema_version"] == "2.1"
+    assert attributes["schema_version"] == "2.2"
     assert attributes["command_line"] == "dmft solve x"
     assert attributes["status"] == "done" and attributes["reason"] == ""
     assert attributes["host"] and attributes["package_version"]
@@ -137,7 +142,7 @@ def test_opens_in_xarray_with_labelled_axes(tmp_path, make_solution, make_simula
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_refused(tmp_path, make_solution, bad):
-    curve = make_solution().train_mse
+    curve = make_solution().train_mse.copy()
     curve[3] = bad
     with pytest.raises(InputError, match="train_mse: holds NaN or infinity"):
         save(tmp_path / "out.h5", make_solution(train_mse=curve))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dmft.errors import Interrupted
@@ -44,13 +45,13 @@ class FakeSolve:
             raise Interrupted("asked to stop")
         nodes = 6 + len(self.noises) % 3  # points differ in the number of their times
         solution = self.make_solution(
-            nodes=nodes, problem=config.problem, settings=config.solver
-        )  # fmt: skip
-        risk = solution.excess_risk * 0 + config.problem.noise_std
+            nodes=nodes,
+            problem=config.problem,
+            settings=config.solver,
+            excess_risk=np.full(nodes, config.problem.noise_std),
+        )
         status = "not-converged" if config.problem.noise_std == 0.5 else "done"
-        solution = replace(
-            solution, excess_risk=risk, status=status, reason="few paths" if risk[0] == 0.5 else ""
-        )  # fmt: skip
+        solution = replace(solution, status=status, reason="few paths" if status != "done" else "")
         save(path, solution, overwrite=True, config=config)
         return solution.status, solution.reason
 

@@ -128,7 +128,7 @@ def test_parameters_of_a_simulation(weight_decay):
     charge = 2 * 0.3**2 * np.exp(-2 * weight_decay * path.step)
     assert (np.diag(path.kernel) >= charge * (1 - 1e-12)).all()
     # E[u^2 + v^2] = E sqrt(C^2 + 4 w^2), between its value at the mean square of w and 2 E|w|.
-    squares = charge**2 + 4 * np.diag(simulation.overlap)
+    squares = charge**2 + 4 * np.diag(simulation.kernels.overlap)
     assert (np.diag(path.kernel) ** 2 <= squares * (1 + 1e-12)).all()
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from dmft.errors import InputError
-
 SCHEMA = "dmft-model-laws"
 
 # In the order in which they are measured.
@@ -82,20 +80,13 @@ class Record:
         """
         import h5py
 
-        from dmft.store.hdf5 import writing
-        from dmft.store.header import write_header
-        from dmft.store.output import check_output
+        from dmft.store.saving import saving
 
-        path = Path(path)
-        check_output(path, overwrite=overwrite)
-        with writing(path) as file:
-            config = {
-                "model": self.model, "optimizer": self.optimizer, "settings": self.settings,
-                "mixed": list(self.mixed), "precision": self.precision,
-            }  # fmt: skip
-            write_header(
-                file, SCHEMA, config, seeds=(), command_line=None, status="done", reason=""
-            )
+        config = {
+            "model": self.model, "optimizer": self.optimizer, "settings": self.settings,
+            "mixed": list(self.mixed), "precision": self.precision,
+        }  # fmt: skip
+        with saving(path, SCHEMA, config, overwrite=overwrite) as file:
             text = h5py.string_dtype()
             file.create_dataset("step", data=self.steps).make_scale("step")
             file.create_dataset("law", data=list(self.names), dtype=text).make_scale("law")
@@ -126,11 +117,11 @@ def load_record(path: str | Path) -> Record:
     InputError : missing, damaged or foreign file.
     """
     from dmft.store.hdf5 import reading
+    from dmft.store.kinds import check_kind
 
     with reading(Path(path)) as file:
         schema = file.attrs.get("schema")
-        if schema != SCHEMA:
-            raise InputError(f"holds {schema!r}, must be a record of tracked laws", str(path))
+        check_kind(schema, (SCHEMA,), path)
         config = json.loads(file.attrs["config"])
         return Record(
             steps=file["step"][()],

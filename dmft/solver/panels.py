@@ -1,0 +1,253 @@
+"""The scheme of flows: a pilot chooses panels, replicates march over them.
+
+What one flow has of its own is a `Flow` (below): `flow.PlainFlow`, `noisy_flow.NoisyFlow`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import numpy as np
+
+from dmft.errors import InputError, NotConverged
+from dmft.settings import SolverSettings
+from dmft.solver.memory import memory_excess
+from dmft.solver.pilot import (
+    PILOT_PATHS,
+    PanelMarch,
+    StepControl,
+    adaptive_panels,
+    make_plan,
+)
+from dmft.solver.plan import Plan
+from dmft.solver.scheme import (
+    Advance,
+    Finished,
+    Grid,
+    PanelFailed,
+    Saved,
+    Tree,
+    sampling_seed,
+)
+
+_FIRST_CAPACITY = 32  # panels the pilot's storage starts with
+_MOST_SPLITS = 8  # panels of the plan that may be cut in two when a replicate needs it
+
+
+class Flow(Protocol):
+    """One kind of flow: its marches and what they leave behind.
+
+    descends : whether train_mse can only fall.
+    """
+
+    descends: bool
+
+    @property
+    def rows_type(self) -> type:
+        """The rows of its panels, a dataclass."""
+        ...
+
+    def start(
+        self,
+        count: int,
+        seed: np.random.SeedSequence,
+        rotation: np.ndarray | None,
+        panels: int,
+        rtol: float,
+        pilot: bool,
+    ) -> PanelMarch:
+        """A march of `count` paths at t = 0, with room for so many panels."""
+        ...
+
+    def control(self, march: Any, rtol: float) -> StepControl:
+        """What chooses the panels of a pilot."""
+        ...
+
+    def rotation(self, march: Any) -> np.ndarray:
+        """How a pilot's plan rotates the noise of replicates."""
+        ...
+
+    def hopeless(self, march: Any) -> str:
+        """Why a pilot should not go on, or ""."""
+        ...
+
+    def finish(self, march: Any) -> Finished:
+        """What a march leaves behind."""
+        ...
+
+    def grid(self, plan: Plan) -> Grid:
+        """The nodes on which it does."""
+        ...
+
+    def memory(self, count: int, panels: int) -> float:
+        """Bytes that a march takes."""
+        ...
+
+    def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
+        """What the time discretisation may add to a mean curve."""
+        ...
+
+
+class PanelScheme:
+    """Marches of a flow over panels; see `Scheme`."""
+
+    def __init__(self, settings: SolverSettings, flow: Flow) -> None:
+        self._settings = settings
+        self._flow = flow
+        self.descends = flow.descends
+
+    def pilot(self, saved: Saved | None) -> PanelPilot:
+        """A pilot at its start, or where it was left."""
+        rtol, t_max = self._settings.rtol, self._settings.t_max
+        march = self._start(PILOT_PATHS, 0, None, _FIRST_CAPACITY)
+        control = self._flow.control(march, rtol)
+        if saved:
+            self._replay(march, saved)
+            control.restore(saved["control"])
+        return PanelPilot(self._flow, march, control, t_max)
+
+    def march(self, plan: Plan, index: int, saved: Saved | None) -> PanelReplicate:
+        """Replicate `index` at its start or where it was left."""
+        march = self._start(self._settings.n_paths, index, plan.rotation, plan.panels)
+        if saved:
+            self._replay(march, saved)
+        return PanelReplicate(self._flow, march, plan)
+
+    def other_plan(self, plan: Plan, panel: int, failures: int) -> Plan:
+        """Cut the panel that failed in two, or give up the time beyond it."""
+        if failures < _MOST_SPLITS:
+            return plan.split(panel)
+        if panel == 0:
+            raise NotConverged("the first panel did not converge, nothing was reached")
+        reason = f"the sweeps did not converge beyond t = {plan.edges[panel]:.6g}"
+        if plan.reason:
+            reason += f"; the pilot {plan.reason}"
+        return plan.cut(panel, reason)
+
+    def grid(self, plan: Plan) -> Grid:
+        """The nodes of a plan."""
+        return self._flow.grid(plan)
+
+    def check_memory(self, panels: int) -> None:
+        """Refuse paths whose tangents do not fit."""
+        count = self._settings.n_paths
+        excess = memory_excess(self._flow.memory(count, panels))
+        if excess:
+            raise InputError(
+                f"given {count}, which {excess} for {panels} panels: take fewer paths and more "
+                "replicates",
+                "solver.n_paths",
+            )
+
+    def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
+        """What the time discretisation may add to a mean curve."""
+        return self._flow.time_error(name, self._settings.rtol, mean)
+
+    def _start(
+        self, count: int, index: int, rotation: np.ndarray | None, panels: int
+    ) -> PanelMarch:
+        seed, rtol = sampling_seed(self._settings, index), self._settings.rtol
+        with _no_garbage_collection():  # the first march loads the compiled kernels
+            return self._flow.start(count, seed, rotation, panels, rtol, pilot=index == 0)
+
+    def _replay(self, march: PanelMarch, saved: Saved) -> None:
+        """Commit the saved panels again: a small part of the work of solving them."""
+        try:
+            panels = saved["panels"]
+            rows = [self._flow.rows_type(**panels[str(index)]) for index in range(len(panels))]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"given panels of another version: {error}", "resume") from None
+        for row in rows:
+            march.commit(row)
+        march.work = dict(saved["work"])
+
+
+class PanelPilot:
+    """A pilot under way."""
+
+    def __init__(self, flow: Flow, march: PanelMarch, control: StepControl, t_max: float) -> None:
+        self._flow = flow
+        self._march = march
+        self._control = control
+        self._t_max = t_max
+
+    @property
+    def work(self) -> dict[str, float]:
+        """Counters of the work done."""
+        return self._march.work
+
+    def panels(self) -> Iterator[Advance]:
+        """March on panels of lengths that the control chooses."""
+        march, control = self._march, self._control
+        for attempt in adaptive_panels(march, control, self._t_max):
+            yield Advance(march.time, attempt.time_error, attempt.sweeps, len(march.rows))
+            control.reason = self._flow.hopeless(march)
+            if control.reason:
+                return
+
+    def saved(self) -> Tree:
+        """The rows of its panels and the state of the control."""
+        return {**_saved(self._march), "control": self._control.state()}
+
+    def plan(self) -> Plan:
+        """What it has found."""
+        rotation = self._flow.rotation(self._march)
+        return make_plan(self._march, self._control, self._t_max, rotation)
+
+
+class PanelReplicate:
+    """A replicate under way over the panels of a plan."""
+
+    def __init__(self, flow: Flow, march: PanelMarch, plan: Plan) -> None:
+        self._flow = flow
+        self._march = march
+        self._plan = plan
+
+    @property
+    def work(self) -> dict[str, float]:
+        """Counters of the work done."""
+        return self._march.work
+
+    def panels(self) -> Iterator[Advance]:
+        """March over the panels that are left."""
+        march, plan = self._march, self._plan
+        for panel in range(len(march.rows), plan.panels):
+            step = plan.edges[panel + 1] - plan.edges[panel]
+            attempt = march.attempt(step, plan.directions[panel])
+            if attempt is None or not attempt.converged:
+                work = dict.fromkeys(march.work, 0.0)
+                raise PanelFailed(panel, {"work": work, "panels": _panels(march.rows)})
+            march.commit(attempt.rows)
+            yield Advance(march.time, attempt.time_error, attempt.sweeps, len(march.rows))
+
+    def saved(self) -> Tree:
+        """The rows of its panels."""
+        return _saved(self._march)
+
+    def finish(self) -> Finished:
+        """What it leaves behind."""
+        return self._flow.finish(self._march)
+
+
+def _saved(march: PanelMarch) -> Tree:
+    return {"work": dict(march.work), "panels": _panels(march.rows)}
+
+
+def _panels(panels: Sequence[Any]) -> Tree:
+    return {str(index): asdict(rows) for index, rows in enumerate(panels)}
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """What a compiler's modules define all stays: looking it through takes a fifth of the start."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
