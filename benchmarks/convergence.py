@@ -28,8 +28,9 @@ import numpy as np
 from scipy.optimize import curve_fit
 
 import dmft
-from dmft.results.comparison import CURVES, KERNELS, relative_gap
+from dmft.results.comparison import KERNELS, relative_gap
 from dmft.results.interpolation import curve_at
+from dmft.results.observables import PRINCIPAL
 
 T_MAX = 30.0
 RUNS = {125: 3000, 250: 1500, 500: 600, 1000: 200, 2000: 40, 4000: 10}
@@ -86,7 +87,7 @@ def study(runs: dict[int, int], *, n_paths: int, replicates: int, path: Path) ->
         "gap_corrected": {
             name: fit_power(rows, "gap", name, -0.5, corrected=True) for name in KERNELS
         },
-        "bias": {name: fit_power(rows, "bias", name, -1.0) for name in CURVES},
+        "bias": {name: fit_power(rows, "bias", name, -1.0) for name in PRINCIPAL},
     }
     path.write_text(json.dumps(result, indent=1) + "\n")
     return result
@@ -94,9 +95,9 @@ def study(runs: dict[int, int], *, n_paths: int, replicates: int, path: Path) ->
 
 def _simulated(solution: dmft.Solution, dimension: int, count: int) -> dict[str, Any]:
     """Gaps and biases of one dimension; the bias's error includes the mean field's own."""
-    mean_field = {name: _curve(solution, name) for name in CURVES}
+    mean_field = {name: _curve(solution, name) for name in PRINCIPAL}
     gaps: dict[str, list[float]] = {name: [] for name in KERNELS}
-    biases: dict[str, list[float]] = {name: [] for name in CURVES}
+    biases: dict[str, list[float]] = {name: [] for name in PRINCIPAL}
     starts = []
     for run in range(count):
         simulation = dmft.simulate(
@@ -109,7 +110,7 @@ def _simulated(solution: dmft.Solution, dimension: int, count: int) -> dict[str,
         for name, gap in relative_gap(solution, simulation).items():
             gaps[name].append(gap)
         starts.append(float(simulation.train_mse[0] - solution.train_mse[0]))
-        for name in CURVES:
+        for name in PRINCIPAL:
             values = getattr(simulation, name)[np.isin(simulation.time, BIAS_TIMES)]
             biases[name].append(float(np.mean(values / mean_field[name] - 1.0)))
     biases = {name: _controlled(values, starts) for name, values in biases.items()}
@@ -118,7 +119,7 @@ def _simulated(solution: dmft.Solution, dimension: int, count: int) -> dict[str,
             [_curve(solution, name, i) for i in range(len(solution.replicate_excess_risk))]
             / mean_field[name]
         )
-        for name in CURVES
+        for name in PRINCIPAL
     }
     squares = {name: np.square(values) for name, values in gaps.items()}
     draws = np.random.default_rng(dimension).integers(0, count, (_RESAMPLINGS, count))

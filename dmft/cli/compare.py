@@ -48,7 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({**files, **comparison.to_dict(), "figure": figure})
         return 0
     print(comparison.table())
-    print(comparison.verdict)
     if arguments.plot is not None:
         print(f"figure in {arguments.plot}")
     return 0

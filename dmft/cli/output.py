@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from dmft.results.solution import Solution
 
 _ROWS = 10
-# Columns of the table, those that a problem has; --json and the file have all curves.
-_REGRESSION = ("train_mse", "excess_risk", "mean_charge", "effective_alpha")
-_CLASSIFICATION = ("train_loss", "train_error", "test_error", "overlap", "squared_norm")
-_OTHER_LOSS = ("train_loss", "train_mse", "excess_risk", "mean_charge")
 
 
 def print_json(table: Mapping[str, Any]) -> None:
@@ -40,7 +36,9 @@ def curves(result: Solution | Simulation) -> dict[str, Any]:
 
 def curve_table(result: Solution | Simulation) -> str:
     """The curves at about ten times, spaced logarithmically, with their standard errors."""
-    names = [name for name in _columns(result) if name in result.curves]
+    from dmft.results.observables import main_curves
+
+    names = [name for name in main_curves(result.problem) if name in result.curves]
     unit = "step" if result.problem.dynamics.discrete else "time"
     lines = [f"{unit:>10}" + "".join(f"  {name.replace('_', ' '):<22}" for name in names)]
     for index in _spread(result.time):
@@ -53,13 +51,6 @@ def curve_table(result: Solution | Simulation) -> str:
             line += f"  {text:<22}"
         lines.append(line)
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _columns(result: Solution | Simulation) -> tuple[str, ...]:
-    problem = result.problem
-    if problem.labels.signs:
-        return _CLASSIFICATION
-    return _REGRESSION if problem.regression else _OTHER_LOSS
 
 
 def command(*words: str | Path) -> str:

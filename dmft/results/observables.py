@@ -244,6 +244,13 @@ def observables_of(problem: Problem) -> tuple[str, ...]:
     return tuple(row.name for row in _TABLE if row.exists(problem))
 
 
+def main_curves(problem: Problem) -> tuple[str, ...]:
+    """The curves that tables show and comparisons judge, where a result has them."""
+    if problem.labels.signs:
+        return ("train_loss", "train_error", "test_error", "overlap", "squared_norm")
+    return (*PRINCIPAL, *CHARGES) if problem.regression else ("train_loss", *PRINCIPAL)
+
+
 def is_positive(name: str) -> bool:
     """Whether a curve cannot be negative; of a user's own nothing is known."""
     return name in OBSERVABLES and OBSERVABLES[name].positive

@@ -2,7 +2,8 @@
 
 Stratified draws put the coordinates at the population's quantiles and give the teacher's second
 moment, the mean feature variance and the noise variance their exact values. That removes most of
-the fluctuation between seeds that the mean field does not have.
+the fluctuation between seeds that the mean field does not have. Labels that are not real numbers
+with noise, and with outliers, are drawn independently.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.population import Coordinates, Stratum, strata
 from dmft.settings import SimulationSettings
+from dmft.simulation.labels import draw_labels
 
 _SPARSE_DENSITY = 0.25
 # Components of one digit image; those left out hold 3 % of its variance in rare outliers.
@@ -25,7 +27,7 @@ _DIGIT_COMPONENTS = 40
 
 @dataclass(frozen=True)
 class DataSet:
-    """y = X w* + eps with features X (n, d), labels y (n,) and the coordinates' draws (d,)."""
+    """Features X (n, d), labels y (n,) of h* = X w*, and the coordinates' draws (d,)."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -65,10 +67,9 @@ def draw_data(
     coordinates = draw(problem, d, for_coordinates)
     features = standardised_design(settings.design, n, d, for_design)
     features *= np.sqrt(coordinates.variance / d)
-    noise = for_noise.standard_normal(n)
-    if settings.stratified and n > 1:
-        noise /= np.sqrt(np.mean(noise**2))
-    labels = features @ coordinates.teacher + problem.noise_std * noise
+    labels = draw_labels(
+        problem, features @ coordinates.teacher, for_noise, exact_noise=settings.stratified
+    )
     return DataSet(features, labels, coordinates)
 
 

@@ -1,4 +1,4 @@
-"""Gradient descent and mini-batch SGD on one finite-dimensional data set, step by step."""
+"""Descent by steps on one finite-dimensional data set: any batches, any optimiser."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import numpy as np
 
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
-from dmft.problem.networks import LINEAR
+from dmft.problem.losses import Loss
+from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
 from dmft.simulation.data import DataSet
 from dmft.simulation.flow import IntegrationError
+from dmft.simulation.losses import loss_slopes
+from dmft.simulation.optimisers import Optimised, coordinatewise, update_of
+from dmft.simulation.parameters import parametrisation
 
+Batched = SGD | Adam | AdamW | RMSprop | Adagrad
 _LARGEST = 1e150  # of a weight; its square must still be a number
 
 
@@ -35,7 +40,7 @@ def descend(
     rng: np.random.Generator,
     progress: Callable[[float], None] | None = None,
 ) -> Steps:
-    """Run gradient descent or SGD on 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2.
+    """Make the steps of a problem's discrete dynamics on sum_i l(h_i, y_i), h = Xw.
 
     Parameters
     ----------
@@ -46,52 +51,52 @@ def descend(
     ------
     IntegrationError : the weights have grown beyond all bounds: the step is too large.
     """
-    dynamics, network = problem.dynamics, problem.network
-    assert isinstance(dynamics, GradientDescent | SGD)
-    step, keep = dynamics.step_size, 1.0 - dynamics.step_size * dynamics.weight_decay
-    linear = network.code == LINEAR
-    depth = 1 if linear else network.depth
-    a = np.zeros(data.features.shape[1]) if linear else data.coordinates.a0.copy()
-    b = np.zeros_like(a) if linear else data.coordinates.b0.copy()
-    recorded = np.empty((3, len(times), len(a)))
+    dynamics, last = problem.dynamics, int(times[-1])
+    assert isinstance(dynamics, Optimised)
+    network = parametrisation(problem.network, coordinatewise=coordinatewise(dynamics))
+    update = update_of(dynamics, last)
+    parameters = network.start(data.coordinates.a0, data.coordinates.b0)
+    bound = _LARGEST ** (1.0 / problem.network.depth)
+    recorded = np.empty((3, len(times), parameters.shape[1]))
     done = 0
-    for k in range(int(times[-1]) + 1):
-        w = a - b if linear else (a**depth - b**depth) / depth
+    for k in range(last + 1):
+        w = network.weights(parameters)
         if k == times[done]:
-            recorded[:, done] = w, a, b
+            recorded[0, done], recorded[1:, done] = w, network.factors(parameters)
             done += 1
             if progress is not None:
                 progress(done / len(times))
-        if k == int(times[-1]):
+        if k == last:
             break
-        g = _gradient(dynamics, data, w, rng)
-        if linear:
-            a = keep * a - step * g
-        else:
-            a, b = keep * a - step * a ** (depth - 1) * g, keep * b + step * b ** (depth - 1) * g
-        if not np.abs(a).max(initial=np.abs(b).max()) < _LARGEST ** (1.0 / depth):
+        with np.errstate(over="ignore", invalid="ignore"):
+            force = _force(dynamics, problem.loss, data, w, rng)
+            parameters = update.step(parameters, network.slopes(parameters), force)
+        if not np.abs(parameters).max() < bound:
             raise IntegrationError(
-                f"the weights diverged at step {k + 1}: dynamics.step_size = {step:g} is above "
-                "what is stable"
+                f"the weights diverged at step {k + 1}: dynamics.step_size = "
+                f"{dynamics.step_size:g} is above what is stable"
             )
     return Steps(*recorded)
 
 
-def _gradient(
-    dynamics: GradientDescent | SGD, data: DataSet, w: np.ndarray, rng: np.random.Generator
+def _force(
+    dynamics: Optimised, loss: Loss, data: DataSet, w: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """X^T (Xw - y), or its estimate from a batch."""
+    """X^T l'(Xw, y), or its estimate from a batch."""
     features, labels = data.features, data.labels
     if isinstance(dynamics, GradientDescent):
-        return features.T @ (features @ w - labels)
+        return features.T @ loss_slopes(loss, features @ w, labels)
     chosen, fraction = _batch(dynamics, len(labels), rng)
-    residual = features[chosen] @ w - labels[chosen]
+    fields, labels = features[chosen] @ w, labels[chosen]
     if dynamics.label_noise_std:
-        residual -= dynamics.label_noise_std * rng.standard_normal(len(residual))
-    return features[chosen].T @ residual / fraction
+        # Real labels come with the squared and the Huber loss, functions of h - y.
+        fields = fields - labels
+        fields -= dynamics.label_noise_std * rng.standard_normal(len(fields))
+        labels = np.zeros_like(fields)
+    return features[chosen].T @ loss_slopes(loss, fields, labels) / fraction
 
 
-def _batch(dynamics: SGD, n: int, rng: np.random.Generator) -> tuple[np.ndarray | slice, float]:
+def _batch(dynamics: Batched, n: int, rng: np.random.Generator) -> tuple[np.ndarray | slice, float]:
     """Which samples a step sees, each as often as it is named, and their expected share of all."""
     fraction = dynamics.batch_fraction
     if dynamics.sampling == "independent":

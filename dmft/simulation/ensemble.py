@@ -15,15 +15,16 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import StochasticGradientFlow, step_count, stored_steps
 from dmft.problem.networks import DEPTH_TWO
 from dmft.problem.population import Coordinates, strata
-from dmft.problem.problem import require_plain_steps, require_squared
 from dmft.results.curves import curve_of
 from dmft.results.observables import (
     CHARGES,
     OBSERVABLES,
+    Samples,
     UserObservable,
     Weights,
     check_user_observables,
     derived_curves,
+    sample_curves,
     weight_curves,
 )
 from dmft.results.overlaps import BlockSums
@@ -33,7 +34,8 @@ from dmft.settings import SimulationSettings, SolverSettings
 from dmft.simulation.coordinates import start_of
 from dmft.simulation.data import DataSet, draw_data, sample_count
 from dmft.simulation.descent import descend
-from dmft.simulation.flow import integrate
+from dmft.simulation.flow import integrate, require_slopes
+from dmft.simulation.losses import loss_slopes, loss_values
 
 _MEMORY_SHARE = 0.8
 _KERNELS = ("correlation_error", "correlation_residual", "overlap")
@@ -58,9 +60,9 @@ def simulate(
     """Run the dynamics of a problem on an ensemble of finite-dimensional data sets.
 
     Each run draws X (n, d) with n = sampling_ratio d rounded, a teacher, a start and noise, and
-    follows the flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2, or makes the steps of
-    gradient descent or SGD on it. Runs use one BLAS thread, so that the same seed gives the same
-    numbers on any number of cores.
+    follows the flow of sum_i l(h_i, y_i) + (weight_decay/2) |parameters|^2, h = Xw, or makes the
+    steps of gradient descent, SGD or an adaptive optimiser on it. Runs use one BLAS thread, so
+    that the same seed gives the same numbers on any number of cores.
 
     Parameters
     ----------
@@ -108,8 +110,6 @@ def simulate(
     settings = SimulationSettings(**given)
     ends: dict[str, Any] = {"t_max": t_max}
     t_max = SolverSettings(**ends).t_max
-    require_squared(problem)
-    require_plain_steps(problem)
     check_user_observables(observables)
     _check_dynamics(problem)
     if problem.dynamics.discrete:
@@ -125,8 +125,8 @@ def simulate(
         # and on a busy machine its spinning threads take a hundred times longer than one.
         with threadpool_limits(1, user_api="blas"):
             run = _run(problem, settings, sequence, time, i, progress)
-            errors, residuals, weights = run.errors, run.residuals, run.weights
-            products = [rows @ rows.T / rows.shape[1] for rows in (errors, residuals, weights)]
+            errors, slopes, weights = run.errors, run.slopes, run.weights
+            products = [rows @ rows.T / rows.shape[1] for rows in (errors, slopes, weights)]
             factors = (
                 None if run.factors is None else run.factors @ run.factors.T / weights.shape[1]
             )
@@ -174,13 +174,15 @@ def _curves(
     weights = Weights(
         problem, run.weights.T, drawn.teacher, drawn.variance, even, threshold=threshold
     )
-    train_mse = np.mean(run.residuals**2, axis=1)
+    losses = loss_values(problem.loss, run.fields, run.labels)
+    n = len(run.labels)
+    samples = Samples(problem, run.fields.T, run.labels, losses.T, np.full(n, 1.0 / n))
     known |= {
-        "train_mse": train_mse,
+        "train_mse": np.mean((run.fields - run.labels) ** 2, axis=1),
         "excess_risk": np.mean(run.errors**2, axis=1),
-        "train_loss": 0.5 * train_mse,
+        "train_loss": np.mean(losses, axis=1),
     }
-    return derived_curves({**weight_curves(weights, user), **known})
+    return derived_curves({**weight_curves(weights, user), **sample_curves(samples), **known})
 
 
 def default_times(problem: Problem, points: int, t_max: float) -> np.ndarray:
@@ -203,16 +205,18 @@ def default_times(problem: Problem, points: int, t_max: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Run:
-    """One run: sqrt(s)(w - w*) and w of shape (time, d), Xw - y of shape (time, n).
+    """One run: sqrt(s)(w - w*) and w of shape (time, d), h = Xw and l'(h, y) of shape (time, n).
 
+    labels : y, shape (n,).
     factors : a and b side by side, up to signs that do not change, (time, 2 d); None but at
         depth 2. coordinates : the draw of w*, s and the start.
     """
 
     coordinates: Coordinates
-
     errors: np.ndarray
-    residuals: np.ndarray
+    fields: np.ndarray
+    labels: np.ndarray
+    slopes: np.ndarray
     weights: np.ndarray
     factors: np.ndarray | None
 
@@ -244,15 +248,11 @@ def _run(
         teacher=drawn.teacher,
         variance=drawn.variance,
         rtol=settings.rtol,
+        loss=problem.loss,
         progress=report,
     ).weights
-    return _Run(
-        coordinates=drawn,
-        errors=np.sqrt(drawn.variance) * (weights - drawn.teacher),
-        residuals=weights @ data.features.T - data.labels,
-        weights=weights,
-        factors=_factors(problem, weights, drawn.a0 * drawn.b0, time),
-    )
+    factors = _factors(problem, weights, drawn.a0 * drawn.b0, time)
+    return _recorded(problem, data, weights, factors)
 
 
 def _discrete_run(
@@ -271,14 +271,23 @@ def _discrete_run(
 
     rng = np.random.default_rng(sequence.spawn(1)[0])  # after the streams of the data
     steps = descend(problem, data, time, rng, progress=report)
-    drawn, weights = data.coordinates, steps.weights
     depth_two = problem.network.code == DEPTH_TWO
+    factors = np.concatenate([steps.a, steps.b], axis=1) if depth_two else None
+    return _recorded(problem, data, steps.weights, factors)
+
+
+def _recorded(
+    problem: Problem, data: DataSet, weights: np.ndarray, factors: np.ndarray | None
+) -> _Run:
+    drawn, fields = data.coordinates, weights @ data.features.T
     return _Run(
         coordinates=drawn,
         errors=np.sqrt(drawn.variance) * (weights - drawn.teacher),
-        residuals=weights @ data.features.T - data.labels,
+        fields=fields,
+        labels=data.labels,
+        slopes=loss_slopes(problem.loss, fields, data.labels),
         weights=weights,
-        factors=np.concatenate([steps.a, steps.b], axis=1) if depth_two else None,
+        factors=factors,
     )
 
 
@@ -302,6 +311,8 @@ def _factors(
 
 
 def _check_dynamics(problem: Problem) -> None:
+    if not problem.dynamics.discrete:
+        require_slopes(problem.loss)
     if isinstance(problem.dynamics, StochasticGradientFlow):
         raise InputError(
             f"given '{problem.dynamics.kind}', a limit that no finite network has, simulate 'sgd' "

@@ -1,10 +1,9 @@
 """Gradient flow of one finite-dimensional data set, by an L-stable Rosenbrock method.
 
-The accumulated force stays in the row space of X, so G = X^T z with z' = r = Xw - y, and the
-unknown has as many components as there are samples. In z the Jacobian is -H = -X S X^T,
-S = -dw/dG >= 0, symmetric and never positive: every stage solves (1 + c H) k = f by one Cholesky
-factorisation per step. With more samples than coordinates the triangle of X = QR takes the place
-of X, so that this matrix is never larger than min(n, d).
+The accumulated force stays in the row space of X, so the unknown has at most as many components as
+there are samples or coordinates; `rates.py` has the forms for each loss. In it the Jacobian is that
+of a loss that falls, and every stage solves a positive system by one Cholesky factorisation per
+step, of a matrix never larger than min(n, d).
 
 The flow is slow where weights are of the order of the initial scale and stiff where they have
 grown. Stability limits an explicit method to steps of about 3/|H|, so its cost is proportional to
@@ -19,12 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
-from scipy.linalg.blas import dsyrk
-from scipy.linalg.lapack import dpotrf, dpotrs
 
-from dmft.errors import DmftError
+from dmft.errors import DmftError, InputError
+from dmft.problem.losses import Hinge, Loss, Squared
 from dmft.simulation.coordinates import Coordinates
+from dmft.simulation.rates import rate_of
 from dmft.simulation.rosenbrock import (
     COUPLING,
     GAMMA,
@@ -37,10 +35,11 @@ from dmft.simulation.rosenbrock import (
     end_weights,
 )
 
+_SQUARED = Squared()
 _SAFETY, _SLOWEST, _FASTEST = 0.9, 0.2, 5.0
 _SMALLEST_STEP = 1e-14
 _MOST_STEPS = 1_000_000
-# Below this fraction of its scale an error or a residual is no longer resolved relatively.
+# Below this fraction of its scale an error of the weights is no longer resolved relatively.
 _FLOOR = 1e-6
 # The error estimate of a step is rounding up to about this many units in the last place.
 _ROUNDING = 1000.0 * float(np.finfo(np.float64).eps)
@@ -70,9 +69,10 @@ def integrate(
     teacher: np.ndarray,
     variance: np.ndarray,
     rtol: float,
+    loss: Loss = _SQUARED,
     progress: Callable[[float], None] | None = None,
 ) -> Trajectory:
-    """Integrate the flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2.
+    """Integrate the flow of sum_i l(h_i, y_i) + (weight_decay/2) |parameters|^2, h = Xw.
 
     Parameters
     ----------
@@ -80,15 +80,19 @@ def integrate(
     start : the network at t = 0.
     times : recorded times, increasing, nonnegative, in units of the flow.
     teacher, variance : w* and s, shape (d,), the scales of the error.
-    rtol : bound on the error of one step in w relative to |sqrt(s)(w - w*)|, in Xw relative to
-        the residual (until it is 1e-6 of |y|), and in each a, b relative to its size.
+    rtol : bound on the error of one step in w relative to |sqrt(s)(w - w*)|, in the slopes l'
+        relative to their norm (until that is 1e-6 of its size at w = 0, 1e-9 for other losses than
+        the squared), and in each a, b relative to its size.
+    loss : l(h, y); the slopes are Xw - y for the squared loss.
     progress : called with the fraction of recorded times that are done.
 
     Raises
     ------
+    InputError : the hinge loss, whose slope jumps.
     IntegrationError : the step size vanished or the weights overflowed.
     """
-    march = _March(features, labels, start, teacher, variance, rtol)
+    require_slopes(loss)
+    march = _March(features, labels, start, teacher, variance, rtol, loss)
     recorded = np.empty((len(times), features.shape[1]))
     done = int(np.searchsorted(times, 0.0, side="right"))
     recorded[:done] = march.weights
@@ -104,6 +108,21 @@ def integrate(
     return Trajectory(recorded, march.steps, march.refused)
 
 
+def require_slopes(loss: Loss) -> None:
+    """Refuse a loss along which no flow can be followed.
+
+    Raises
+    ------
+    InputError : the hinge loss, whose slope jumps.
+    """
+    if isinstance(loss, Hinge):
+        raise InputError(
+            "given 'hinge', whose slope jumps: a flow needs squared, logistic, huber or poisson; "
+            "'gradient-descent' takes any loss",
+            "problem.loss.kind",
+        )
+
+
 class _March:
     """State of one integration, at `time`, with what interpolates the last step."""
 
@@ -115,19 +134,18 @@ class _March:
         teacher: np.ndarray,
         variance: np.ndarray,
         rtol: float,
+        loss: Loss = _SQUARED,
     ) -> None:
-        self.features, self.labels, self.unreachable = _compressed(features, labels)
+        self.flow = rate_of(loss, features, labels)
         self.teacher, self.scale, self.rtol = teacher, np.sqrt(variance), rtol
         self.time, self.steps, self.refused = 0.0, 0, 0
         self.size_weights = float(np.linalg.norm(self.scale * teacher))
-        self.size_residual = float(np.linalg.norm(labels))
-        self.scaled = np.empty_like(self.features)
         self.here = start
-        self.dual = np.zeros(len(self.labels))
-        self.weights = start.weights(self.features.T @ self.dual, 0.0)
-        self._linearise()
-        rate = np.trace(self.hessian) / len(self.labels) + start.damping + start.decay
-        push = np.abs(start.sensitivity() * (self.features.T @ self._residual(self.weights)))
+        self.unknown = np.zeros(self.flow.unknowns)
+        self.weights = start.weights(self.flow.force(self.unknown), 0.0)
+        self.flow.linearise(self.weights, start.steepness())
+        rate = self.flow.mean_rate() + start.damping + start.decay
+        push = np.abs(start.sensitivity() * self._initial_force())
         self.next_step = 0.1 * rtol ** (1.0 / ORDER) / (rate + push.max() + 1e-300)
 
     def step(self) -> None:
@@ -162,85 +180,66 @@ class _March:
         """w at a time within the last step."""
         elapsed = time - self.last_time
         fraction = elapsed / self.last_size
-        dual = self.last_dual + dense_weights(fraction) @ self.stages
-        return self.before.weights(self.features.T @ dual, elapsed)
+        unknown = self.last_unknown + dense_weights(fraction) @ self.stages
+        return self.before.weights(self.flow.force(unknown), elapsed)
+
+    def _initial_force(self) -> np.ndarray:
+        """G' at the start."""
+        return self.flow.force(self.flow.at(self.weights))
 
     def _attempt(self, size: float) -> float:
         """Try one step; return its error in units of the tolerance and keep it if at most 1."""
         here, step = self.here, GAMMA * size
-        matrix = step * self.hessian
-        matrix[np.diag_indices_from(matrix)] += 1.0 + step * here.damping
-        factor, failed = dpotrf(matrix, lower=0, overwrite_a=1)
-        if failed:
+        if not self.flow.factorise(step, here.damping):
             return np.inf
         slope = self._explicit_slope()
-        stages = np.zeros((STAGES, len(self.dual)))
+        stages = np.zeros((STAGES, len(self.unknown)))
         for i in range(STAGES):
-            dual = self.dual + STATE[i] @ stages
-            elapsed = TIME[i] * size
-            rate = self._rate(dual, elapsed)
+            rate = self._rate(self.unknown + STATE[i] @ stages, TIME[i] * size)
             right = rate + (COUPLING[i] @ stages) / size + size * SLOPE[i] * slope
             if not np.isfinite(right).all():
                 return np.inf
-            stages[i] = dpotrs(factor, step * right, lower=0)[0]
-        dual = self.dual + end_weights() @ stages
-        force = self.features.T @ dual
+            stages[i] = self.flow.solve(step * right)
+        unknown = self.unknown + end_weights() @ stages
+        force = self.flow.force(unknown)
         weights = here.weights(force, size)
         there = here.advanced(force, size)
-        error = self._error(self.features.T @ stages[-1], weights, there)
+        error = self._error(self.flow.force(stages[-1]), weights, there)
         if error <= 1.0:
             self.before, self.last_time, self.last_size = here, self.time, size
-            self.last_dual, self.stages = self.dual, stages
+            self.last_unknown, self.stages = self.unknown, stages
             self.here, self.weights, self.time = there, weights, self.time + size
-            self.dual = np.zeros_like(dual) if here.restarts else dual
-            self._linearise()
+            self.unknown = np.zeros_like(unknown) if here.restarts else unknown
+            self.flow.linearise(weights, there.steepness())
         return error
 
     def _error(self, miss: np.ndarray, weights: np.ndarray, there: Coordinates) -> float:
         """Error of a step, the largest of its three relative measures, over the tolerance."""
         change = there.steepness() * miss
         misfit = np.linalg.norm(self.scale * (weights - self.teacher))
-        residual = np.hypot(np.linalg.norm(self._residual(weights)), self.unreachable)
+        residual, size = self.flow.residual_norm(weights), self.flow.size
         rounding = np.linalg.norm(self.scale * (np.abs(weights) + there.magnitude()))
         bound_weights = self.rtol * (misfit + _FLOOR * self.size_weights)
-        bound_residual = self.rtol * (residual + _FLOOR * self.size_residual)
+        bound_residual = self.rtol * (residual + self.flow.floor * size)
+        moved = self.flow.residual_change(weights, change)
         parts = (
             (self.scale * change, bound_weights + _ROUNDING * rounding),
-            (self.features @ change, bound_residual + _ROUNDING * (rounding + self.size_residual)),
+            (moved, bound_residual + _ROUNDING * (rounding + size)),
             (there.sensitivity() * miss, self.rtol * len(miss) ** 0.5),
         )
         # A zero error is fine even on a zero scale (no teacher, no noise).
         ratios = [np.linalg.norm(error) / scale if error.any() else 0.0 for error, scale in parts]
         return float(np.max(np.array(ratios)))
 
-    def _residual(self, weights: np.ndarray) -> np.ndarray:
-        return self.features @ weights - self.labels
-
-    def _rate(self, dual: np.ndarray, elapsed: float) -> np.ndarray:
+    def _rate(self, unknown: np.ndarray, elapsed: float) -> np.ndarray:
         here = self.here
-        residual = self._residual(here.weights(self.features.T @ dual, elapsed))
-        return np.exp(-here.growth * elapsed) * residual - here.damping * dual
+        rate = self.flow.at(here.weights(self.flow.force(unknown), elapsed))
+        return np.exp(-here.growth * elapsed) * rate - here.damping * unknown
 
     def _explicit_slope(self) -> np.ndarray:
         """Partial time derivative of the rate at the start of the step."""
         here = self.here
         if not (here.decay or here.growth):
-            return np.zeros_like(self.dual)
-        drift = self.features @ (-here.decay * self.weights)
-        return drift - here.growth * self._residual(self.weights)
-
-    def _linearise(self) -> None:
-        """H = X S X^T, upper triangle."""
-        np.multiply(self.features, np.sqrt(self.here.steepness()), out=self.scaled)
-        self.hessian = dsyrk(1.0, self.scaled.T, trans=1, lower=0)
-
-
-def _compressed(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """At most d rows with the same X^T X and X^T y, and the residual they cannot see."""
-    n, d = features.shape
-    if n <= d:
-        return np.ascontiguousarray(features), labels, 0.0
-    (triangle,) = scipy.linalg.qr(
-        np.column_stack([features, labels]), mode="r", overwrite_a=True, check_finite=False
-    )
-    return np.ascontiguousarray(triangle[:d, :d]), triangle[:d, d], abs(float(triangle[d, d]))
+            return np.zeros_like(self.unknown)
+        drift = self.flow.along(self.weights, -here.decay * self.weights)
+        return drift - here.growth * self.flow.at(self.weights)

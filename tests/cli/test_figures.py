@@ -23,7 +23,7 @@ def results(inside, make_solution, make_simulation, monkeypatch):
     save("sim.h5", make_simulation())
     answer = SimpleNamespace(
         agrees=True,
-        table=lambda: "time  difference",
+        table=lambda: f"time  difference\n{answer.verdict}",
         verdict="they agree",
         to_dict=lambda: {
             "agrees": answer.agrees, "time": np.array([0.0, 1.0]), "largest": float("nan"),

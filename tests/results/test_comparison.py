@@ -205,7 +205,7 @@ def test_a_vanished_training_error_is_compared_absolutely(change):
 def test_table_is_short_and_readable():
     comparison = compare(*make_pair())
     lines = comparison.table().splitlines()
-    assert len(lines) <= 32 and max(map(len, lines)) <= 100
+    assert len(lines) <= 33 and max(map(len, lines)) <= 100
     times = [float(line.split()[0]) for line in lines[2:] if "±" in line]
     assert times[0] == 0 and 20.0 in times
     assert len(times) == 2 * len(set(times)) and 8 <= len(set(times)) <= 11

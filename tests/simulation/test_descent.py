@@ -11,7 +11,7 @@ from dmft.problem.dynamics import SGD
 from dmft.settings import SimulationSettings
 from dmft.simulation import simulate
 from dmft.simulation.data import DataSet, draw_data
-from dmft.simulation.descent import _batch, _gradient, descend
+from dmft.simulation.descent import _batch, _force, descend
 from dmft.simulation.flow import IntegrationError
 
 BATCHES = {"kind": "sgd", "step_size": 0.1, "batch_fraction": 0.25}
@@ -84,7 +84,9 @@ def test_label_noise_is_fresh_and_of_the_right_size():
     data = data_of(problem, 40)
     fitted = DataSet(data.features, data.features @ data.coordinates.teacher, data.coordinates)
     rng = np.random.default_rng(6)
-    gradients = [_gradient(dynamics, fitted, data.coordinates.teacher, rng) for _ in range(4000)]
+    gradients = [
+        _force(dynamics, problem.loss, fitted, data.coordinates.teacher, rng) for _ in range(4000)
+    ]
     expected = dynamics.noise_variance(0.0) * np.sum(data.features**2, axis=0)
     np.testing.assert_allclose(np.var(gradients, axis=0).sum(), expected.sum(), rtol=0.03)
     assert np.abs(np.mean(gradients, axis=0)).max() < 0.5

@@ -142,7 +142,7 @@ def test_opens_in_xarray_with_labelled_axes(tmp_path, make_solution, make_simula
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_refused(tmp_path, make_solution, bad):
-    curve = make_solution().train_mse
+    curve = make_solution().train_mse.copy()
     curve[3] = bad
     with pytest.raises(InputError, match="train_mse: holds NaN or infinity"):
         save(tmp_path / "out.h5", make_solution(train_mse=curve))
