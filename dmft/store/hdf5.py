@@ -14,6 +14,7 @@ import numpy as np
 from dmft.errors import InputError
 from dmft.store.integrity import ALGORITHM, ATTRIBUTE, trailer, verify, warn_if_lost
 from dmft.store.output import one_line, replacing
+from dmft.store.rewritten import is_rewritten, with_own_text
 from dmft.store.schema import SCALES, Variable
 
 if TYPE_CHECKING:
@@ -41,7 +42,11 @@ def reading(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             if not verified:
                 warn_if_lost(path, file)
-            yield file
+            if not is_rewritten(file):
+                yield file
+                return
+            with with_own_text(file) as copy:
+                yield copy
     except InputError as error:
         # What is wrong was found inside; which file it is, is known here.
         raise error if error.location else InputError(error.message, str(path)) from None
@@ -131,7 +136,8 @@ def read_variables(file: h5py.File, variables: Sequence[Variable]) -> dict[str, 
 
     Raises
     ------
-    InputError : a dataset is missing, is not numeric, has another shape than the rest, or holds NaN.
+    InputError : a dataset is missing, is not numeric, has another shape than the rest, or holds
+        NaN.
     """
     import h5py
 
