@@ -32,6 +32,12 @@ __all__ = [
     "compare", "load", "save", "simulate", "solve",
 ]  # fmt: skip
 
+_SUBJECTS = ("conservation", "plotting", "sweep", "symmetry", "theory", "trajectory")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_SUBJECTS, "__version__"})
+
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
@@ -40,6 +46,6 @@ def __getattr__(name: str) -> Any:
         from dmft.version import package_version
 
         return package_version()
-    if name in ("conservation", "theory", "sweep", "symmetry", "trajectory"):
+    if name in _SUBJECTS:
         return importlib.import_module(f"dmft.{name}")
     raise AttributeError(f"module 'dmft' has no attribute '{name}'")

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import model_validator
 
 from dmft.errors import InputError
+from dmft.explanation import commented_toml
 from dmft.problem import Problem
 from dmft.problem.dynamics import step_count
+from dmft.resolution import Source, resolve
 from dmft.settings import SimulationSettings, SolverSettings
-from dmft.validation import Settings, nearest_key
+from dmft.shapes import setting_names
+from dmft.validation import Settings, echo
 
 
 class Config(Settings):
-    """Everything a run needs; `problem` includes the dynamics."""
+    """Everything a run needs; `problem` includes the dynamics.
+
+    problem : what is solved.
+    solver : how accurately the mean-field equations are solved, and up to what time.
+    simulation : the finite networks that the mean field is compared with.
+    """
+
+    # TOML keeps [dynamics] beside [problem]; the object keeps it inside.
+    aliases: ClassVar[dict[tuple[str, ...], tuple[str, ...]]] = {
+        ("dynamics",): ("problem", "dynamics")
+    }
 
     problem: Problem = Problem()
     solver: SolverSettings = SolverSettings()
     simulation: SimulationSettings = SimulationSettings()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _join_dynamics(cls, given: Any) -> Any:
-        """TOML keeps [dynamics] beside [problem]; the object keeps it inside."""
-        if not isinstance(given, dict) or "dynamics" not in given:
-            return given
-        joined = {key: value for key, value in given.items() if key != "dynamics"}
-        joined["problem"] = {**joined.get("problem", {}), "dynamics": given["dynamics"]}
-        return joined
 
     @model_validator(mode="after")
     def _whole_steps(self) -> Config:
@@ -51,30 +55,35 @@ class Config(Settings):
             "simulation": table["simulation"],
         }
 
+    def to_toml(self) -> str:
+        """A complete file of these settings with comments, which `load_config` reads back."""
+        return commented_toml(self)
+
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a TOML file (or the defaults), then apply `section.key=value` overrides.
+    """Read a TOML file (or the defaults), then `section.key=value` overrides; see `resolve`.
 
     Raises
     ------
     InputError : missing or unreadable file, invalid TOML, unknown key, bad value.
     """
-    table: dict[str, Any] = {} if path is None else read_toml(Path(path))
-    for override in overrides:
-        apply_override(table, override)
-    return parse_config(table)
+    return config_of(*sources_of(Config, path, overrides))
 
 
-def parse_config(table: dict[str, Any]) -> Config:
+def parse_config(table: Mapping[str, Any], where: str = "") -> Config:
     """Validate a table of sections."""
-    sections = ["problem", "dynamics", "solver", "simulation"]
-    for name, section in table.items():
-        if name not in sections:
-            raise InputError(nearest_key(name, sections), name)
-        if not isinstance(section, dict):
-            raise InputError(f"given {section!r}, must be a section of keys", name)
+    return config_of(Source(table, where))
+
+
+def config_of(*sources: Source) -> Config:
+    """The configuration that sources give together, the last one winning.
+
+    Raises
+    ------
+    InputError : a key that is unknown to the final kind of its table, a bad value.
+    """
     try:
-        return Config(**table)
+        return Config(**resolve(Config, sources))
     except InputError as error:
         # The object keeps the dynamics inside the problem, the file beside it.
         where = error.location.replace("problem.dynamics", "dynamics", 1)
@@ -132,38 +141,42 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"is not valid TOML: {error}", str(path)) from None
 
 
-def assign(table: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key of nested tables; a new `kind` clears the keys of the former one.
+def sources_of(
+    model: type[Settings],
+    path: str | Path | None,
+    overrides: Sequence[str],
+) -> list[Source]:
+    """A file and overrides of a command, as sources in order of precedence.
 
     Raises
     ------
-    InputError : a part of the key is a value, not a table.
+    InputError : missing or unreadable file, invalid TOML, an override that is no
+        `section.key=value`.
     """
-    *sections, last = key.split(".")
-    for part in sections:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise InputError(f"'{part}' is no section", key)
-    if last == "kind" and table.get("kind") != value:
-        table.clear()  # the keys of another kind do not carry over
-    table[last] = value
+    sources = [] if path is None else [Source(read_toml(Path(path)), f"in {path}")]
+    return sources + [read_override(model, text) for text in overrides]
 
 
-def apply_override(table: dict[str, Any], override: str) -> None:
-    """Change one setting of nested tables, given as `section.key=value` with the value in TOML.
+def read_override(model: type[Settings], override: str) -> Source:
+    """One setting, given as `section.key=value` with the value in TOML.
 
     Raises
     ------
-    InputError : another form, or a part of the key is a value.
+    InputError : another form; says which setting was meant, if it can be known.
     """
     key, separator, text = override.partition("=")
-    key = key.strip()
-    if not separator or "." not in key or not all(key.split(".")):
-        raise InputError(f"given {override!r}, must be section.key=value", "--set")
-    try:
-        assign(table, key, _value(text))
-    except InputError as error:
-        raise InputError(f"given {override!r}, but {error.message}", "--set") from None
+    key, value = key.strip(), _value(text)
+    sections = [*model.model_fields, *(alias[0] for alias in model.aliases)]
+    table = isinstance(value, dict | str | list) and key in sections
+    if not separator or not ("." in key or table) or not all(key.split(".")):
+        meant = [name for name in setting_names(model) if name.endswith(f".{key}")] if key else []
+        hint = f", did you mean {' or '.join(meant[:3])}?" if meant else ""
+        raise InputError(f"given {override!r}, must be section.key=value{hint}", "--set")
+    return Source({key: value}, f"by --set {key}={text.strip()}")
+
+
+# As people write numbers and TOML does not: .3 and 3.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def _value(text: str) -> Any:
@@ -171,6 +184,10 @@ def _value(text: str) -> Any:
     text = text.strip()
     try:
         table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
+    except tomllib.TOMLDecodeError as error:
+        if text[:1] in ("[", "{", '"', "'"):
+            raise InputError(
+                f"given {echo(text)}, which is not valid TOML: {error}", "--set"
+            ) from None
+        return float(text) if _NUMBER.fullmatch(text) else text
     return table["value"] if len(table) == 1 else text  # text with a line break holds more

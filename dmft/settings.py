@@ -19,6 +19,7 @@ class SolverSettings(Settings):
     seed : every random number derives from it.
     target_error : if given, replicates are added until the relative standard error of
         excess_risk is below it at all times, up to `max_replicates`.
+    max_replicates : most replicates that target_error may lead to.
     active_threshold : |w| above which a weight counts as active in `active_fraction` and the rates.
     """
 

@@ -14,7 +14,6 @@ actions:
 from __future__ import annotations
 
 import argparse
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -86,12 +85,14 @@ def _add_settings(
     parser: argparse.ArgumentParser, model: type[Architecture], implied: dict[str, Any]
 ) -> None:
     """One option for each setting, explained by the docstrings; pydantic checks the values."""
-    texts = {**_explanations(model.__mro__[1]), **_explanations(model)}
+    from dmft.explanation import explanations
+
+    texts = explanations(model)
     for name, field in model.model_fields.items():
         if name == "kind" or name in implied:
             continue
         option = "--" + name.replace("_", "-")
-        explained = texts[name].rstrip(".").replace("%", "%%")
+        explained = texts[name].replace("%", "%%")
         if field.is_required():
             explained += " (required)"
         elif field.default is not None:
@@ -102,19 +103,6 @@ def _add_settings(
         else:
             parser.add_argument(option, dest=f"setting.{name}", help=explained,
                                 metavar=name.upper().replace("_", "-"))  # fmt: skip
-
-
-def _explanations(model: type) -> dict[str, str]:
-    """The entries `name : text` of a docstring."""
-    texts: dict[str, str] = {}
-    name = ""
-    for line in inspect.cleandoc(model.__doc__ or "").splitlines()[1:]:
-        head, colon, text = line.partition(" : ")
-        if colon and head.isidentifier():
-            name, texts[head] = head, text
-        elif name and line.startswith("    "):
-            texts[name] += " " + line.strip()
-    return texts
 
 
 def _shown(value: Any) -> str:

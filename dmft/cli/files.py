@@ -62,7 +62,7 @@ def load_solution(path: Path) -> Solution:
     """
     result = load(path)
     if not isinstance(result, Solution):
-        raise InputError("holds a simulation, must be a solution (of `dmft solve`)", str(path))
+        raise InputError("is a simulation, must be a solution (of `dmft solve`)", str(path))
     if result.status != "done":
         print(f"dmft: warning: {path}: {result.status}, {result.reason}", file=sys.stderr)
     return result
@@ -77,7 +77,7 @@ def load_simulation(path: Path) -> Simulation:
     """
     result = load(path)
     if isinstance(result, Solution):
-        raise InputError("holds a solution, must be a simulation (of `dmft simulate`)", str(path))
+        raise InputError("is a solution, must be a simulation (of `dmft simulate`)", str(path))
     return result
 
 

@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dmft.cli.output import command, print_json
     from dmft.config import changed_settings
     from dmft.store import describe, is_locked
+    from dmft.store.kinds import KINDS
     from dmft.store.schema import RUNNING
 
     path = arguments.file
@@ -41,6 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({"file": str(path), **found, "changed": changed, "active": active})
         return 0
     print(f"file      {path}")
+    kind = KINDS.get(found["schema"])
+    if kind is not None:
+        print(f"kind      {kind.name}" + (f", for `{kind.command}`" if kind.command else ""))
     print(f"schema    {found['schema']} {found['schema_version']}")
     print(f"origin    dmft {found.get('package_version', '?')} on {found.get('host', '?')}")
     print(f"created   {found.get('created', '?')}")

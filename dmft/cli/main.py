@@ -29,11 +29,13 @@ COMMANDS = (
     "theory",
     "plot",
     "info",
+    "config",
     "conservation",
     "symmetry",
     "sweep",
     "trajectory",
     "bench",
+    "completion",
 )
 
 _DESCRIPTION = "Dynamical mean-field theory of diagonal linear networks."
@@ -45,7 +47,7 @@ examples:
 
 exit status: 0 done, 2 bad input, 3 not converged (the result is saved and marked),
 130 interrupted (`dmft resume OUT.h5` continues a solve), 1 anything else.
-`dmft COMMAND --help` explains a command."""
+`dmft COMMAND --help` or `dmft help COMMAND` explains a command, `dmft config` all settings."""
 
 # What a program that dies of SIGPIPE reports; here the reader of the output went away.
 _BROKEN_PIPE = 128 + signal.SIGPIPE
@@ -59,7 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal without "±" still gets its table
     try:
         with _warnings_in_one_line(), _terminate_like_interrupt():
-            arguments = _build_parser().parse_args(words)
+            parser = build_parser()
+            if not words:
+                parser.print_help()
+                return 0
+            if words[0] == "help":
+                words = [*words[1:], "--help"]
+            arguments = parser.parse_args(words)
             arguments.command_line = shlex.join(["dmft", *words])
             status: int = arguments.run(arguments)
             sys.stdout.flush()
@@ -76,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _build_parser() -> Parser:
+def build_parser() -> Parser:
+    """The parser of the whole command line."""
     parser = Parser(prog="dmft", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action=Version)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

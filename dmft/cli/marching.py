@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.output import command, curve_table, curves, print_json
-from dmft.cli.progress import progress_bar
+from dmft.cli.progress import progress_callback
 from dmft.config import Config
 from dmft.errors import DmftError, Interrupted
 from dmft.stopping import stop_requests
 
 if TYPE_CHECKING:
     from dmft.results.solution import Solution
-    from dmft.solver import Progress
 
 NOT_CONVERGED = 3
 
@@ -41,12 +40,12 @@ def march(
             save_checkpoint(path, config, {}, command_line)
         with stop_requests() as stop:
             try:
-                with progress_bar(arguments, "solve") as show:
+                with progress_callback(arguments, "solve") as show:
                     solution = solve(
                         config.problem,
                         **config.solver.model_dump(),
                         threads=arguments.threads,
-                        progress=None if show is None else _progress(show),
+                        progress=show,
                         checkpoint=checkpoints,
                         checkpoint_seconds=arguments.checkpoint_seconds,
                         resume=state or None,
@@ -57,6 +56,11 @@ def march(
             except (Interrupted, KeyboardInterrupt):
                 raise _interrupted(arguments, path, checkpoints) from None
     report(arguments, path, solution)
+    return status_of(solution)
+
+
+def status_of(solution: Solution) -> int:
+    """The exit status that tells how a solve ended."""
     return NOT_CONVERGED if solution.status == "not-converged" else 0
 
 
@@ -113,17 +117,6 @@ def _interrupted(
     if arguments.json:
         print_json({"file": str(path), "status": "interrupted", "reason": text})
     return Interrupted(text)
-
-
-def _progress(show: Callable[[float, str], None]) -> Callable[[Progress], None]:
-    def update(progress: Progress) -> None:
-        fraction = (progress.replicate + progress.time / progress.t_max) / progress.replicates
-        text = f"replicate {progress.replicate + 1}/{progress.replicates} t={progress.time:.3g}"
-        if progress.seconds_left is not None:
-            text += f", {progress.seconds_left:.0f} s left"
-        show(fraction, text)
-
-    return update
 
 
 @contextmanager

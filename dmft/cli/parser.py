@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,9 +18,29 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **options)
+        self.set_defaults(help_of=self.prog)  # that of the innermost command wins
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse; words that no command knows are answered by the help of the innermost."""
+        arguments, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            words = " ".join(unknown)
+            raise InputError(f"unrecognized arguments: {words}, see {arguments.help_of} --help")
+        return arguments
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}, see {self.prog} --help")
+        raise InputError(f"{message}{_suggestion(message)}, see {self.prog} --help")
+
+
+def _suggestion(message: str) -> str:
+    """The choice that is nearest to one that does not exist."""
+    refused = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+    if refused is None:
+        return ""
+    from difflib import get_close_matches
+
+    near = get_close_matches(refused[1], re.findall(r"[\w-]+", refused[2]), n=1)
+    return f", did you mean '{near[0]}'?" if near else ""
 
 
 class Version(argparse.Action):
@@ -72,7 +93,8 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="section.key=value",
-        help="change one setting, in TOML, bare words as strings; repeatable",
+        help="change one setting, in TOML, bare words as strings; repeatable; `dmft config` and"
+        " docs/settings.md have all of them",
     )
 
 

@@ -1,6 +1,7 @@
 """Continue a solve that was interrupted or killed, from its last checkpoint.
 
-The numbers are the same as without the interruption. A finished file is left as it is."""
+The numbers are the same as without the interruption. A finished file is left as it is,
+and its exit status is that of `dmft solve`."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from dmft.cli.files import load_solution
-    from dmft.cli.marching import march, report
+    from dmft.cli.marching import march, report, status_of
     from dmft.store import check_output, load_checkpoint, locked, read_header
     from dmft.store.schema import RUNNING, SOLUTION
 
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.quiet:
             print(f"dmft: {path} is finished already, nothing to resume", file=sys.stderr)
         report(arguments, path, solution)
-        return 0
+        return status_of(solution)
     check_output(path, overwrite=True)
     with locked(path):
         config, state = load_checkpoint(path)

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dmft.cli.files import prepare_output
     from dmft.cli.output import command, curve_table, curves, print_json
-    from dmft.cli.progress import progress_bar
+    from dmft.cli.progress import progress_callback
     from dmft.config import load_config
     from dmft.store import locked, save
 
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         from dmft.simulation import simulate
 
-        with threadpool_limits(arguments.threads), progress_bar(arguments, "simulate") as show:
+        with threadpool_limits(arguments.threads), progress_callback(arguments, "simulate") as show:
             simulation = simulate(
                 config.problem,
                 **config.simulation.model_dump(),

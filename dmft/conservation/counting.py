@@ -149,6 +149,10 @@ def count(
     max_level : brackets of at most so many generators.
     laws : explicit laws to explain the count with; by default those of the catalogue.
 
+    Raises
+    ------
+    NotConverged : no random data on which its conditions can be met were found.
+
     Examples
     --------
     >>> from dmft.conservation import count, parse_architecture

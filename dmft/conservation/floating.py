@@ -93,6 +93,16 @@ def count_float(architecture: Architecture, *, seed: int = 0, max_level: int = 4
     Activations are the real ones: only the patterns and selections that the random data produce
     are seen, and what they miss looks like a law.
 
+    Parameters
+    ----------
+    architecture : see `dmft.conservation.parse_architecture`.
+    seed : of the point and the data.
+    max_level : brackets of at most so many generators.
+
+    Raises
+    ------
+    NotConverged : no random data on which its conditions can be met were found.
+
     Examples
     --------
     >>> from dmft.conservation import count_float, parse_architecture

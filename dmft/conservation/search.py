@@ -81,6 +81,12 @@ class FoundLaws:
 def polynomial_laws(architecture: Architecture, degree: int, *, seed: int = 0) -> FoundLaws:
     """All polynomial laws of degree up to `degree`, without a constant term.
 
+    Parameters
+    ----------
+    architecture : see `dmft.conservation.parse_architecture`.
+    degree : the highest, at least 1.
+    seed : of the random points.
+
     Raises
     ------
     InputError : degree below 1, or more monomials than `MAX_QUANTITIES`.
@@ -123,6 +129,17 @@ def dictionary_laws(
 
     By default those of `gram_dictionary`; they grow with the square of the widths, not with that
     of the number of parameters.
+
+    Parameters
+    ----------
+    architecture : see `dmft.conservation.parse_architecture`.
+    dictionary : the quantities, as laws; see above.
+    seed : of the random points.
+
+    Raises
+    ------
+    InputError : more quantities than `MAX_QUANTITIES`.
+    NotConverged : the coefficients are no small fractions.
     """
     laws = gram_dictionary(architecture) if dictionary is None else dictionary
     fields = Fields(architecture, PrimeField(PRIMES[0], seed), seed)

@@ -86,9 +86,15 @@ def verify(
 
     Parameters
     ----------
+    architecture : see `dmft.conservation.parse_architecture`.
+    seed : of point, data and loss.
     laws : by default those of the catalogue.
     steps : of the integrator, each over about 2 % of the size of theta at the start.
     samples : number of data points.
+
+    Raises
+    ------
+    NotConverged : the flow could not be followed with any step.
     """
     tested = architecture.laws() if laws is None else tuple(laws)
     control = random_form(architecture, seed)

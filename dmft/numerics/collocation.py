@@ -57,7 +57,8 @@ def _radau_nodes(stages: int) -> np.ndarray:
     """Zeros of P_p - P_{p-1}, shifted to (0, 1]."""
     coefficients = np.zeros(stages + 1)
     coefficients[-2:] = -1.0, 1.0
-    zeros = np.sort(legendre.legroots(coefficients))
+    # Newer NumPy has complex eigenvalues, hence roots, of real matrices too.
+    zeros = np.sort(np.real(legendre.legroots(coefficients)))
     zeros[-1] = 1.0
     return (zeros + 1.0) / 2.0
 

@@ -31,7 +31,10 @@ _MOST_STORED = 256
 
 
 class GradientFlow(Settings):
-    """Gradient flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2."""
+    """Gradient flow of 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2.
+
+    weight_decay : lambda of (lambda/2) |parameters|^2 beside the loss.
+    """
 
     discrete: ClassVar[bool] = False
 
@@ -62,7 +65,11 @@ class _Descent(Settings):
 
 
 class GradientDescent(_Descent):
-    """Gradient descent: parameters <- parameters - step_size * gradient."""
+    """Gradient descent: parameters <- parameters - step_size * gradient.
+
+    step_size : eta, time of the flow that one step takes.
+    weight_decay : lambda of (lambda/2) |parameters|^2 beside the loss.
+    """
 
     kind: Literal["gradient-descent"] = "gradient-descent"
     step_size: StepSize = 0.1
@@ -76,6 +83,8 @@ class GradientDescent(_Descent):
 class _MiniBatches(Settings):
     """What stochastic dynamics share: how a batch is drawn.
 
+    step_size : eta, time of the flow that one step takes.
+    weight_decay : lambda of (lambda/2) |parameters|^2 beside the loss.
     batch_fraction : q = batch size / n. The gradient of a step is that of the batch over q.
     label_noise_std : standard deviation D of fresh noise on the labels of every batch.
     sampling : 'independent': every sample enters a step with probability q;

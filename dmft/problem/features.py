@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from dmft.problem.laws import Component, atom, check_same_length, discrete
+from dmft.problem.laws import Component, as_list, atom, check_same_length, discrete
 from dmft.problem.laws import Weights as Shares
 from dmft.validation import Settings, default_kind, register_kinds
 
-Variances = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+Variances = Annotated[
+    tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(as_list)
+]
 
 
 class Isotropic(Settings):
@@ -24,7 +26,11 @@ class Isotropic(Settings):
 
 
 class DiscreteFeatures(Settings):
-    """A few variances with probabilities proportional to `weights`."""
+    """A few variances with probabilities proportional to `weights`.
+
+    values : the variances.
+    weights : relative probability of each; equal if not given.
+    """
 
     kind: Literal["discrete"] = "discrete"
     values: Variances
@@ -44,6 +50,9 @@ class PowerLaw(Settings):
 
     The cutoff bounds the largest variance; without it s_j ~ j^(-exponent) has no limit law
     with finite moments.
+
+    exponent : how fast the variances fall with their rank.
+    cutoff : relative rank below which they hardly grow.
     """
 
     kind: Literal["power-law"] = "power-law"
@@ -58,7 +67,10 @@ class PowerLaw(Settings):
 
 
 class EmpiricalFeatures(Settings):
-    """The empirical law of a list of variances, independent of the teacher."""
+    """The empirical law of a list of variances, independent of the teacher.
+
+    values : variances, in Python an array or a list.
+    """
 
     kind: Literal["empirical"] = "empirical"
     values: Variances
@@ -76,6 +88,6 @@ class EmpiricalFeatures(Settings):
 Features = Annotated[
     Isotropic | DiscreteFeatures | PowerLaw | EmpiricalFeatures,
     Field(discriminator="kind"),
-    default_kind("isotropic"),
+    default_kind("isotropic", array="empirical"),
 ]
 register_kinds("isotropic", "discrete", "power-law", "empirical")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from dmft.errors import InputError
 from dmft.numerics.normal import normal_quantile
@@ -87,9 +87,20 @@ def _positive_total(weights: tuple[float, ...] | None) -> tuple[float, ...] | No
     return weights
 
 
-Values = Annotated[tuple[float, ...], Field(min_length=1)]
+def as_list(given: object) -> object:
+    """An array of one dimension as the list of its entries."""
+    if not isinstance(given, np.ndarray):
+        return given
+    if given.ndim != 1:
+        raise InputError(f"given an array of shape {given.shape}, must have one dimension")
+    return given.tolist()
+
+
+Values = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(as_list)]
 Weights = Annotated[
-    tuple[Annotated[float, Field(ge=0)], ...] | None, AfterValidator(_positive_total)
+    tuple[Annotated[float, Field(ge=0)], ...] | None,
+    AfterValidator(_positive_total),
+    BeforeValidator(as_list),
 ]
 
 

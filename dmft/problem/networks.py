@@ -20,18 +20,13 @@ from pydantic import BeforeValidator, Field, model_validator
 from dmft.errors import InputError
 from dmft.problem.laws import Component, atom
 from dmft.problem.teachers import Law
-from dmft.validation import Settings, default_kind, register_kinds
+from dmft.validation import Settings, Shorthand, default_kind, register_kinds
 
 LINEAR, DEPTH_TWO, DEEP = 0, 1, 2
 
 
-def _constant(given: object) -> object:
-    """A number stands for the law that always takes this value."""
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    return {"kind": "discrete", "values": (given,)} if is_number else given
-
-
-Start = Annotated[Law, BeforeValidator(_constant)]
+# A number stands for the law that always takes this value.
+Start = Annotated[Law, BeforeValidator(Shorthand(number="discrete", array="empirical"))]
 
 
 class Diagonal(Settings):
@@ -40,6 +35,11 @@ class Diagonal(Settings):
     With a = (u+v)/sqrt2 and b = (u-v)/sqrt2 the standard start is a = b = init_scale, that is
     u = sqrt2 init_scale and v = 0, so w(0) = 0. `init_u` and `init_v` replace it by any pair of
     independent laws (a number means that constant).
+
+    depth : L, the number of factors of a weight.
+    init_scale : alpha, the start a = b = alpha, in units of the L-th root of a weight.
+    init_u : law of u(0), given together with init_v.
+    init_v : law of v(0), given together with init_u.
     """
 
     kind: Literal["diagonal"] = "diagonal"

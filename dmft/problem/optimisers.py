@@ -23,6 +23,10 @@ Sampling = Literal["independent", "without-replacement", "with-replacement"]
 class _Adaptive(Settings):
     """What adaptive optimisers share: batches as in SGD, all samples by default.
 
+    step_size : size of a step where gradients do not change.
+    beta2 : memory of the average of squared gradients.
+    epsilon : added to the root of the squared gradients, in units of a gradient.
+    weight_decay : lambda of lambda p in the gradient of a parameter p.
     batch_fraction : q = batch size / n.
     label_noise_std : standard deviation of fresh noise on the labels of every batch.
     sampling : how a batch is drawn, see `SGD`.
@@ -42,6 +46,8 @@ class Adam(_Adaptive):
 
     m <- beta1 m + (1-beta1) gp and s <- beta2 s + (1-beta2) gp^2; m^ = m/(1 - beta1^(k+1)) and
     s^ = s/(1 - beta2^(k+1)); gp contains weight_decay p.
+
+    beta1 : memory of the average of gradients.
     Source: Kingma and Ba 2015 (arXiv 1412.6980), as in torch.optim.Adam.
     """
 
@@ -56,6 +62,8 @@ class Adam(_Adaptive):
 class AdamW(_Adaptive):
     """p <- (1 - step_size weight_decay) p, then Adam's step without decay in the gradient.
 
+    beta1 : memory of the average of gradients.
+    weight_decay : part of a parameter that a step removes, over step_size.
     Source: Loshchilov and Hutter 2019 (arXiv 1711.05101), as in torch.optim.AdamW.
     """
 
@@ -72,6 +80,8 @@ class RMSprop(_Adaptive):
 
     With momentum m <- momentum m + gp/(sqrt(s) + epsilon) and p <- p - step_size m. `beta2` is the
     `alpha` of torch.optim.RMSprop.
+
+    momentum : memory of the sum of steps.
     """
 
     kind: Literal["rmsprop"] = "rmsprop"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from dmft.errors import InputError
@@ -18,6 +20,7 @@ from dmft.problem.losses import Hinge, Logistic, Loss, Poisson, Squared
 from dmft.problem.networks import Diagonal, Network
 from dmft.problem.schedules import Constant
 from dmft.problem.teachers import BernoulliGauss, Empirical, Teacher
+from dmft.resolution import Source, resolve
 from dmft.validation import Settings
 
 
@@ -36,7 +39,7 @@ class Problem(Settings):
     features : law of the feature variances s_j.
     loss : l(h, y) of one sample with prediction h = (X w)_i; L = sum_i l(h_i, y_i).
     labels : law of a label given h*.
-    dynamics : gradient flow, gradient descent, SGD or an adaptive optimiser, and the weight decay.
+    dynamics : how the weights move: gradient flow, descent by steps, SGD or an adaptive optimiser.
 
     Examples
     --------
@@ -53,6 +56,27 @@ class Problem(Settings):
     loss: Loss = Squared()
     labels: Labels = LinearLabels()
     dynamics: Dynamics = GradientFlow()
+
+    def replace(self, **changes: Any) -> Problem:
+        """Another problem with some settings changed, by dotted names, validated.
+
+        A changed `kind` keeps the keys that were given to this problem and that the new kind has
+        too; a key given that it lacks is an error. A table or the name of a kind changes some
+        keys of a table, an object (`GradientFlow()`) all of them.
+
+        Raises
+        ------
+        InputError : a key that is unknown to the final kind, a value that is not allowed.
+
+        Examples
+        --------
+        >>> from dmft import Problem
+        >>> Problem(noise_std=0.2).replace(**{"network.init_scale": 0.01}).noise_std
+        0.2
+        """
+        before = Source(self.given(), "in the problem", "replace the whole table by an object")
+        changed = resolve(type(self), [before, Source(changes, "to replace()")])
+        return type(self)(**changed)
 
     @model_validator(mode="after")
     def _consistent(self) -> Problem:

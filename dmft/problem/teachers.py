@@ -13,7 +13,10 @@ from dmft.validation import Settings, default_kind, register_kinds
 
 
 class BernoulliGauss(Settings):
-    """Zero with probability 1 - density, else N(0, 1/density): unit second moment."""
+    """Zero with probability 1 - density, else N(0, 1/density): unit second moment.
+
+    density : probability of a value other than zero.
+    """
 
     kind: Literal["bernoulli-gauss"] = "bernoulli-gauss"
     density: float = Field(0.1, gt=0, le=1)
@@ -24,7 +27,11 @@ class BernoulliGauss(Settings):
 
 
 class Gaussian(Settings):
-    """N(mean, std^2)."""
+    """N(mean, std^2).
+
+    mean : of the values, in their units.
+    std : standard deviation of the values, in their units.
+    """
 
     kind: Literal["gaussian"] = "gaussian"
     mean: float = 0.0
@@ -35,7 +42,10 @@ class Gaussian(Settings):
 
 
 class Rademacher(Settings):
-    """+scale or -scale with equal probability."""
+    """+scale or -scale with equal probability.
+
+    scale : size of every value.
+    """
 
     kind: Literal["rademacher"] = "rademacher"
     scale: float = Field(1.0, gt=0)
@@ -45,7 +55,11 @@ class Rademacher(Settings):
 
 
 class Discrete(Settings):
-    """Mixture of point masses at `values` with probabilities proportional to `weights`."""
+    """Mixture of point masses at `values` with probabilities proportional to `weights`.
+
+    values : where the masses are.
+    weights : relative probability of each value; equal if not given.
+    """
 
     kind: Literal["discrete"] = "discrete"
     values: Values
@@ -63,8 +77,9 @@ class Discrete(Settings):
 class Empirical(Settings):
     """The empirical law of an array of coefficients, drawn jointly with their features.
 
-    `feature_variances`, if given, pairs a variance s_j with each value; the problem's own
-    feature law must then be left isotropic.
+    values : coefficients, in Python an array or a list.
+    feature_variances : a variance s_j for each value; the problem's own feature law must then be
+        left isotropic.
     """
 
     kind: Literal["empirical"] = "empirical"
@@ -103,5 +118,5 @@ def rank_of(u: np.ndarray, count: int) -> np.ndarray:
 Law = Annotated[
     BernoulliGauss | Gaussian | Rademacher | Discrete | Empirical, Field(discriminator="kind")
 ]
-Teacher = Annotated[Law, default_kind("bernoulli-gauss")]
+Teacher = Annotated[Law, default_kind("bernoulli-gauss", array="empirical")]
 register_kinds("bernoulli-gauss", "gaussian", "rademacher", "discrete", "empirical")

@@ -6,8 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from dmft.config import changed_settings
+from pydantic import BaseModel
 
 if TYPE_CHECKING:
     from dmft.problem import Problem
@@ -59,15 +58,22 @@ def problem_html(problem: Problem) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _changed(problem: Problem) -> dict[str, Any]:
-    table = {"problem": problem.model_dump(mode="json", exclude_none=True)}
-    table["dynamics"] = table["problem"].pop("dynamics")
-    changed = changed_settings(table)
-    return {key.removeprefix("problem."): value for key, value in changed.items()}
+def _changed(settings: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Kinds that are not the default one, and settings that are not those of their kind."""
+    found: dict[str, Any] = {}
+    for name, field in type(settings).model_fields.items():
+        value, usual = getattr(settings, name), field.default
+        if isinstance(value, BaseModel):
+            if type(value) is not type(usual):
+                found[f"{prefix}{name}.kind"] = getattr(value, "kind", "")
+            found |= _changed(value, f"{prefix}{name}.")
+        elif name != "kind" and value != usual:
+            found[prefix + name] = value
+    return found
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, list) and len(value) > 4:
+    if isinstance(value, list | tuple) and len(value) > 4:
         return f"{len(value)} values"
     return f"{value:g}" if isinstance(value, float) else str(value)
 

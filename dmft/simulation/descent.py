@@ -38,7 +38,7 @@ def descend(
     data: DataSet,
     times: np.ndarray,
     rng: np.random.Generator,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float, float], None] | None = None,
 ) -> Steps:
     """Make the steps of a problem's discrete dynamics on sum_i l(h_i, y_i), h = Xw.
 
@@ -65,7 +65,7 @@ def descend(
             recorded[0, done], recorded[1:, done] = w, network.factors(parameters)
             done += 1
             if progress is not None:
-                progress(done / len(times))
+                progress(k / max(1, last), float(k))
         if k == last:
             break
         with np.errstate(over="ignore", invalid="ignore"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import StochasticGradientFlow, step_count, stored_steps
 from dmft.problem.networks import DEPTH_TWO
 from dmft.problem.population import Coordinates, strata
+from dmft.progress import Progress, shown
 from dmft.results.curves import curve_of
 from dmft.results.observables import (
     CHARGES,
@@ -55,7 +57,7 @@ def simulate(
     points: int = 40,
     active_threshold: float = 0.1,
     observables: Mapping[str, UserObservable] | None = None,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
 ) -> Simulation:
     """Run the dynamics of a problem on an ensemble of finite-dimensional data sets.
 
@@ -79,7 +81,7 @@ def simulate(
     active_threshold : |w| above which a weight counts as active.
     observables : functions by name that map weights (coordinate, time) and teacher (coordinate, 1)
         to values of the shape of the weights; their means become curves with error bars.
-    progress : called with the fraction done and a line of text.
+    progress : called with a `dmft.progress.Progress` at every recorded time; True shows a bar.
 
     Raises
     ------
@@ -120,21 +122,23 @@ def simulate(
     kernels = [_Mean((len(time), len(time))) for _ in range(3)]
     blocks = BlockSums()
     curves: dict[str, list[np.ndarray]] = {}
-    for i, sequence in enumerate(np.random.SeedSequence(settings.seed).spawn(settings.seeds)):
-        # The order of BLAS sums, and so the last digits, would depend on the number of threads;
-        # and on a busy machine its spinning threads take a hundred times longer than one.
-        with threadpool_limits(1, user_api="blas"):
-            run = _run(problem, settings, sequence, time, i, progress)
-            errors, slopes, weights = run.errors, run.slopes, run.weights
-            products = [rows @ rows.T / rows.shape[1] for rows in (errors, slopes, weights)]
-            factors = (
-                None if run.factors is None else run.factors @ run.factors.T / weights.shape[1]
-            )
-        blocks.add(weights=products[2], parameters=factors)
-        for name, values in _curves(problem, run, settings.active_threshold, observables).items():
-            curves.setdefault(name, []).append(values)
-        for kernel, product in zip(kernels, products, strict=True):
-            kernel.add(product)
+    with shown(progress, "simulate") as report:
+        for i, sequence in enumerate(np.random.SeedSequence(settings.seed).spawn(settings.seeds)):
+            # The order of BLAS sums, and so the last digits, would depend on the number of threads;
+            # and on a busy machine its spinning threads take a hundred times longer than one.
+            with threadpool_limits(1, user_api="blas"):
+                run = _run(problem, settings, sequence, time, i, report)
+                errors, slopes, weights = run.errors, run.slopes, run.weights
+                products = [rows @ rows.T / rows.shape[1] for rows in (errors, slopes, weights)]
+                factors = (
+                    None if run.factors is None else run.factors @ run.factors.T / weights.shape[1]
+                )
+            blocks.add(weights=products[2], parameters=factors)
+            found = _curves(problem, run, settings.active_threshold, observables)
+            for name, values in found.items():
+                curves.setdefault(name, []).append(values)
+            for kernel, product in zip(kernels, products, strict=True):
+                kernel.add(product)
     means = {name: kernel.mean for name, kernel in zip(_KERNELS, kernels, strict=True)}
     return Simulation(
         problem=problem,
@@ -227,18 +231,13 @@ def _run(
     sequence: np.random.SeedSequence,
     time: np.ndarray,
     index: int,
-    progress: Callable[[float, str], None] | None,
+    progress: Callable[[Progress], None] | None,
 ) -> _Run:
     data = draw_data(problem, settings, sequence)
     drawn = data.coordinates
     if problem.dynamics.discrete:
         return _discrete_run(problem, settings, data, sequence, time, index, progress)
     start = start_of(problem.network, problem.dynamics.weight_decay, drawn.a0, drawn.b0)
-
-    def report(fraction: float) -> None:
-        if progress is not None:
-            text = f"simulation {index + 1} of {settings.seeds}"
-            progress((index + fraction) / settings.seeds, text)
 
     weights = integrate(
         data.features,
@@ -249,10 +248,27 @@ def _run(
         variance=drawn.variance,
         rtol=settings.rtol,
         loss=problem.loss,
-        progress=report,
+        progress=_reporter(progress, settings.seeds, index, float(time[-1])),
     ).weights
     factors = _factors(problem, weights, drawn.a0 * drawn.b0, time)
     return _recorded(problem, data, weights, factors)
+
+
+def _reporter(
+    progress: Callable[[Progress], None] | None, runs: int, index: int, t_max: float
+) -> Callable[[float, float], None] | None:
+    """What a run is followed by: told the fraction of it that is done and the time reached."""
+    if progress is None:
+        return None
+    began = monotonic()  # all runs cost the same
+
+    def report(fraction: float, reached: float) -> None:
+        elapsed = monotonic() - began
+        left = elapsed / fraction * (runs - index - fraction) if fraction > 0 else None
+        stage, done = f"simulation {index + 1}/{runs}", (index + fraction) / runs
+        progress(Progress(done, left, stage, index, runs, min(reached, t_max), t_max))
+
+    return report
 
 
 def _discrete_run(
@@ -262,14 +278,10 @@ def _discrete_run(
     sequence: np.random.SeedSequence,
     time: np.ndarray,
     index: int,
-    progress: Callable[[float, str], None] | None,
+    progress: Callable[[Progress], None] | None,
 ) -> _Run:
-    def report(fraction: float) -> None:
-        if progress is not None:
-            text = f"simulation {index + 1} of {settings.seeds}"
-            progress((index + fraction) / settings.seeds, text)
-
     rng = np.random.default_rng(sequence.spawn(1)[0])  # after the streams of the data
+    report = _reporter(progress, settings.seeds, index, float(time[-1]))
     steps = descend(problem, data, time, rng, progress=report)
     depth_two = problem.network.code == DEPTH_TWO
     factors = np.concatenate([steps.a, steps.b], axis=1) if depth_two else None

@@ -70,7 +70,7 @@ def integrate(
     variance: np.ndarray,
     rtol: float,
     loss: Loss = _SQUARED,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float, float], None] | None = None,
 ) -> Trajectory:
     """Integrate the flow of sum_i l(h_i, y_i) + (weight_decay/2) |parameters|^2, h = Xw.
 
@@ -84,7 +84,7 @@ def integrate(
         relative to their norm (until that is 1e-6 of its size at w = 0, 1e-9 for other losses than
         the squared), and in each a, b relative to its size.
     loss : l(h, y); the slopes are Xw - y for the squared loss.
-    progress : called with the fraction of recorded times that are done.
+    progress : called with the fraction of recorded times that are done, and the time.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def integrate(
             recorded[done] = march.weights_at(times[done])
             done += 1
         if progress is not None:
-            progress(done / len(times))
+            progress(done / len(times), float(march.time))
     if not np.isfinite(recorded).all():
         raise IntegrationError("the gradient flow overflowed: its weights are not finite")
     return Trajectory(recorded, march.steps, march.refused)

@@ -11,7 +11,7 @@ from dmft.problem import Problem
 from dmft.problem.networks import LINEAR
 from dmft.solver.march import March
 from dmft.solver.outcome import finished, panel_grid
-from dmft.solver.pilot import StepControl
+from dmft.solver.pilot import StepControl, noise_rotation
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import Sample
 from dmft.solver.scheme import Finished, Grid
@@ -53,6 +53,10 @@ class PlainFlow:
     def control(self, march: March, rtol: float) -> StepControl:
         """What chooses the panels of a pilot."""
         return StepControl(self._problem, march, rtol)
+
+    def rotation(self, march: March) -> np.ndarray:
+        """Directions that move the weights most come first."""
+        return noise_rotation(march)
 
     def hopeless(self, march: March) -> str:
         """A flow always goes on."""

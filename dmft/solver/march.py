@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,9 +45,9 @@ _NOTHING = 1e-300
 
 @dataclass(frozen=True)
 class Attempt:
-    """Outcome of solving a panel: its rows, sweeps used, estimated relative time error."""
+    """Outcome of solving a panel: sweeps used, estimated relative time error, and its rows."""
 
-    rows: PanelRows
+    rows: Any
     sweeps: int
     time_error: float
     converged: bool

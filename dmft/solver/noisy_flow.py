@@ -14,7 +14,7 @@ from dmft.problem.networks import LINEAR
 from dmft.results.observables import CHARGES, weight_curves
 from dmft.solver.flow import panel_memory, time_error
 from dmft.solver.outcome import finished, panel_grid
-from dmft.solver.pilot import StepControl
+from dmft.solver.pilot import StepControl, noise_rotation
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import Sample
 from dmft.solver.scheme import Finished, Grid
@@ -79,6 +79,10 @@ class NoisyFlow:
         whole, ends = panel_grid(plan), slice(None, None, STAGES)
         panel = (np.arange(len(plan.edges)) - 1) // _GROUP
         return Grid(whole.time[ends], panel, whole.weights[ends])
+
+    def rotation(self, march: StochasticMarch) -> np.ndarray:
+        """Directions that move the weights most come first."""
+        return noise_rotation(march)
 
     def hopeless(self, march: StochasticMarch) -> str:
         """Noise beyond stability, or noise that lasts."""

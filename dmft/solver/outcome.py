@@ -40,7 +40,9 @@ def finished(problem: Problem, march: March) -> Finished:
         weights_of(problem, march, march.all_weights(), charges),
         curves_of_squared_loss(march.train_mse, march.risk),
         _kernels(march),
-        None if charges is None else _factor_overlap(march, charges),
+        None
+        if charges is None
+        else factor_overlap(march.probability, march.all_weights(), charges),
         sample_paths(march, march.all_weights(), march.all_forces()),
     )
 
@@ -72,15 +74,15 @@ def _kernels(march: March) -> dict[str, np.ndarray]:
     }
 
 
-def _factor_overlap(march: March, charges: np.ndarray) -> np.ndarray:
+def factor_overlap(probability: np.ndarray, weights: np.ndarray, charges: np.ndarray) -> np.ndarray:
     """E[u(t) u(s) + v(t) v(s)] = E[sqrt(|C(t) C(s)|) cosh(z(t) + z(s))], z = asinh(2 w/|C|) / 2.
 
     C = u^2 - v^2 = 2ab is the charge of a path, (paths, nodes). With e^(+-z) at hand the average
     is two matrix products. A charge of zero (u = +-v) is its limit.
     """
     charge = np.maximum(np.abs(charges), 1e-200)
-    z = 0.5 * np.arcsinh(2.0 * march.all_weights() / charge)
-    root = np.sqrt(0.5 * march.probability[:, None] * charge)
+    z = 0.5 * np.arcsinh(2.0 * weights / charge)
+    root = np.sqrt(0.5 * probability[:, None] * charge)
     up, down = root * np.exp(z), root * np.exp(-z)
     return up.T @ up + down.T @ down
 

@@ -67,6 +67,10 @@ class Flow(Protocol):
         """What chooses the panels of a pilot."""
         ...
 
+    def rotation(self, march: Any) -> np.ndarray:
+        """How a pilot's plan rotates the noise of replicates."""
+        ...
+
     def hopeless(self, march: Any) -> str:
         """Why a pilot should not go on, or ""."""
         ...
@@ -180,7 +184,7 @@ class PanelPilot:
         """March on panels of lengths that the control chooses."""
         march, control = self._march, self._control
         for attempt in adaptive_panels(march, control, self._t_max):
-            yield Advance(march.time, attempt.time_error, attempt.sweeps)
+            yield Advance(march.time, attempt.time_error, attempt.sweeps, len(march.rows))
             control.reason = self._flow.hopeless(march)
             if control.reason:
                 return
@@ -191,7 +195,8 @@ class PanelPilot:
 
     def plan(self) -> Plan:
         """What it has found."""
-        return make_plan(self._march, self._control, self._t_max)
+        rotation = self._flow.rotation(self._march)
+        return make_plan(self._march, self._control, self._t_max, rotation)
 
 
 class PanelReplicate:
@@ -217,7 +222,7 @@ class PanelReplicate:
                 work = dict.fromkeys(march.work, 0.0)
                 raise PanelFailed(panel, {"work": work, "panels": _panels(march.rows)})
             march.commit(attempt.rows)
-            yield Advance(march.time, attempt.time_error, attempt.sweeps)
+            yield Advance(march.time, attempt.time_error, attempt.sweeps, len(march.rows))
 
     def saved(self) -> Tree:
         """The rows of its panels."""

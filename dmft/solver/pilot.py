@@ -37,7 +37,7 @@ class PanelMarch(Protocol):
     time : the end of the last committed panel. times : all nodes, (nodes,), t = 0 first.
     rows : the unknowns of every committed panel; committing them again repeats the march.
     root_variance, first_slope : sqrt(s) and dw/dG at the start, of every path.
-    response : R_w on the nodes without t = 0. work : counters.
+    work : counters.
     """
 
     time: float
@@ -45,8 +45,24 @@ class PanelMarch(Protocol):
     rows: list[Any]
     root_variance: np.ndarray
     first_slope: np.ndarray
-    response: np.ndarray
     work: dict[str, float]
+
+    def attempt(self, step: float, active: np.ndarray | None = None) -> Attempt | None:
+        """Solve the panel of length `step`; None when its equations have no solution."""
+        ...
+
+    def commit(self, rows: Any) -> None:
+        """Append the panel with these rows: a pure function of the state and the rows."""
+        ...
+
+
+class RotatedMarch(PanelMarch, Protocol):
+    """A march whose noise can be rotated: it knows how weights respond to noise.
+
+    response : R_w on the nodes without t = 0.
+    """
+
+    response: np.ndarray
 
     @property
     def risk(self) -> np.ndarray:
@@ -55,14 +71,6 @@ class PanelMarch(Protocol):
 
     def noise_response(self) -> np.ndarray:
         """What the residual of each node takes from each column of the sample's noise."""
-        ...
-
-    def attempt(self, step: float, active: np.ndarray | None = None) -> Attempt | None:
-        """Solve the panel of length `step`; None when its equations have no solution."""
-        ...
-
-    def commit(self, rows: Any) -> None:
-        """Append the panel with these rows: a pure function of the state and the rows."""
         ...
 
 
@@ -132,16 +140,16 @@ def adaptive_panels(march: PanelMarch, control: StepControl, t_max: float) -> It
             return
 
 
-def make_plan(march: PanelMarch, control: StepControl, t_max: float) -> Plan:
-    """What a finished pilot has found."""
+def make_plan(march: PanelMarch, control: StepControl, t_max: float, rotation: np.ndarray) -> Plan:
+    """What a finished pilot has found; `rotation` is that of the noise."""
     edges = march.times[::STAGES].copy()
     if not control.reason:
         edges[-1] = t_max
     directions = np.array([rows.active for rows in march.rows])
-    return Plan(edges, directions, noise_rotation(march), control.reason)
+    return Plan(edges, directions, rotation, control.reason)
 
 
-def noise_rotation(march: PanelMarch) -> np.ndarray:
+def noise_rotation(march: RotatedMarch) -> np.ndarray:
     """Rotate noise directions into those that move the weights most, relative to their error.
 
     The mean response of sqrt(s) w(t) to direction k is sqrt(delta) (R_w R_r L)_tk. Its right

@@ -155,13 +155,14 @@ class Replicates:
 
     def _mean_kernels(self, weights: np.ndarray) -> Kernels:
         n = self.count
-        means = {name: self._sums[name] / n for name in (*_MEANS, *_MOMENTS)}
+        means = {name: self._sums[name] / n for name in (*_MEANS, *_MOMENTS) if name in self._sums}
         errors: dict[str, np.ndarray] = {}
         if n > 1:
             for name in _MOMENTS:
                 spread = self._sums[name + "_square"] / n - means[name] ** 2
                 errors[name + "_stderr"] = np.sqrt(np.maximum(spread, 0.0) / (n - 1))
-        return Kernels(**means, quadrature_weights=weights, **errors)
+        known = "response_weights" in means
+        return Kernels(**means, quadrature_weights=weights if known else None, **errors)
 
 
 _PATH_FIELDS = ("teacher", "probability", "weights", "force")

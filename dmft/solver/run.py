@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from dmft.errors import InputError, Interrupted
 from dmft.problem import Problem
+from dmft.progress import Progress
 from dmft.results.observables import UserObservable
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
+from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
+from dmft.solver.progress import FLOW_COSTS, STEP_COSTS, WorkMeter
 from dmft.solver.replicates import Replicates
 from dmft.solver.scheme import Advance, PanelFailed, Saved, Scheme, Tree, Underway
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a solve has come.
-
-    replicate counts from 0; time and t_max in units of the flow; error is the estimated relative
-    time error of the last panel, sweeps the sweeps it took.
-    """
-
-    replicate: int
-    replicates: int
-    time: float
-    t_max: float
-    error: float
-    sweeps: int
-    seconds_left: float | None
 
 
 class Run:
@@ -56,7 +41,8 @@ class Run:
         self._stop = stop
         self._observables = observables
         self._saved_at = time.monotonic()
-        self._clock = (time.monotonic(), 0.0)  # start of the replicates, fraction done then
+        costs = STEP_COSTS if problem.dynamics.discrete else FLOW_COSTS
+        self._meter = WorkMeter(costs, PILOT_PATHS, settings.n_paths)
         self._plan: Plan | None = None
         self._failures = 0  # panels of the plan that a replicate could not pass
         self._done = Replicates(problem)
@@ -67,7 +53,6 @@ class Run:
         pending = self._restore(resume) if resume else None
         if self._plan is None:
             self._plan, pending = self._run_pilot(pending), None
-        self._clock = (time.monotonic(), self._fraction(0.0))
         while self._done.count < self._wanted():
             pending = self._run_replicate(self._plan, pending)
         plan, time_error = self._plan, self._scheme.time_error
@@ -128,8 +113,8 @@ class Run:
         """Let it march to its end, or to its failure."""
         self._march = march
         try:
-            for advance in march.panels():
-                self._after(advance, t_max)
+            for seen, advance in enumerate(march.panels(), start=1):
+                self._after(advance, advance.panels or seen, t_max)
         except PanelFailed:
             self._done.add_work(march.work)
             raise
@@ -139,18 +124,11 @@ class Run:
 
     # ------------------------------------------------------------------ progress and checkpoints
 
-    def _after(self, advance: Advance, t_max: float) -> None:
+    def _after(self, advance: Advance, panels: int, t_max: float) -> None:
         """Report how far the march under way is, save a checkpoint when it is time, stop."""
+        if self._progress is not None:
+            self._progress(self._report(advance, panels, t_max))
         now = time.monotonic()
-        if self._progress is not None and self._plan is not None:
-            done = self._fraction(advance.time / t_max)
-            started, before = self._clock
-            rate = (done - before) / (now - started) if now > started else 0.0
-            left = (1.0 - done) / rate if rate > 0 else None
-            count, wanted = self._done.count, self._wanted()
-            self._progress(
-                Progress(count, wanted, advance.time, t_max, advance.error, advance.sweeps, left)
-            )
         stopping = self._stop is not None and self._stop()
         if self._checkpoint is not None and (stopping or now - self._saved_at >= self._interval):
             self._checkpoint(self._saved())
@@ -158,8 +136,16 @@ class Run:
         if stopping:
             raise Interrupted("stopped on request")
 
-    def _fraction(self, of_replicate: float) -> float:
-        return (self._done.count + of_replicate) / max(1, self._wanted())
+    def _report(self, advance: Advance, panels: int, t_max: float) -> Progress:
+        count, wanted = self._done.count, self._wanted()
+        if self._plan is None:
+            stage, known = "pilot", int(t_max) if self._problem.dynamics.discrete else None
+            told = self._meter.pilot_panel(panels, advance.time, t_max, wanted, known)
+        else:
+            stage = f"replicate {count + 1}/{wanted}"
+            told = self._meter.replicate_panel(panels, self._plan.panels, count, wanted)
+        error, sweeps = advance.error, advance.sweeps
+        return Progress(*told, stage, count, wanted, advance.time, t_max, error, sweeps)
 
     def _saved(self) -> Tree:
         """Everything needed to continue to the identical result."""

@@ -21,11 +21,9 @@ from dmft.numerics.sobol import scrambled_points
 from dmft.problem import Problem
 from dmft.problem.laws import Component
 from dmft.problem.population import Coordinates, Stratum, strata
+from dmft.solver.innovations import Innovations
 
 SOBOL_DIMENSIONS = 64
-_EXACT = 1e-8  # relative size of what orthogonalisation leaves that still counts as new
-_LARGEST_SHARE = 0.5  # of a stratum's size that its basis may take
-_LARGEST_LEVERAGE = 30.0  # of a path in a basis vector, times the number of paths
 # Importance sampling of coordinates that only noise tells apart: few of them ever move.
 _WIDE_DIMENSIONS, _WIDTH = 2, 1.4
 
@@ -59,26 +57,20 @@ class Sample:
         edges = np.concatenate([[0], np.cumsum(sizes)])
         self.count = count
         self.strata = [slice(a, b) for a, b in pairwise(edges)]
-        self._generators = [np.random.default_rng(child) for child in seed.spawn(len(mixture))]
+        generators = [np.random.default_rng(child) for child in seed.spawn(len(mixture))]
         draws = [
             _draw(stratum, size, generator, wide)
-            for stratum, size, generator in zip(mixture, sizes, self._generators, strict=True)
+            for stratum, size, generator in zip(mixture, sizes, generators, strict=True)
         ]
         self.coordinates = _join([coordinates for coordinates, _, _ in draws])
-        self._normals = np.concatenate([normals for _, normals, _ in draws])
+        normals = np.concatenate([normals for _, normals, _ in draws])
         shares = np.concatenate([shares for _, _, shares in draws])
         self.probability = shares * np.repeat([s.probability for s in mixture], sizes)
-        self._root_share = np.sqrt(shares)  # functions times this are orthogonal as plain vectors
-        self._rotation = rotation
-        self._known = [self._root_share[chosen, None] for chosen in self.strata]
-        self._noise = np.empty((count, 0))
-        self._used = 0
+        self._innovations = Innovations(normals, shares, self.strata, generators, rotation)
 
     def learn(self, function: np.ndarray) -> None:
         """Add a function of the coordinates, shape (count,), to what noise must not see."""
-        for index, chosen in enumerate(self.strata):
-            column = (self._root_share * function)[chosen, None]
-            self._known[index] = _extended(self._known[index], column)[0]
+        self._innovations.learn(function)
 
     def part(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The first paths of every stratum, about `count` in all: their indices and probabilities.
@@ -99,59 +91,11 @@ class Sample:
 
         Asking again gives the same noise until `use` consumes it.
         """
-        while self._used + directions > self._noise.shape[1]:
-            self._noise = np.hstack([self._noise, self._more_noise()])
-        return self._noise[:, self._used : self._used + directions]
+        return self._innovations.next(directions)
 
     def use(self, directions: int) -> None:
         """Consume the first of the last innovations."""
-        self._used += directions
-
-    def _more_noise(self) -> np.ndarray:
-        """Noise of further directions, in every stratum of unit covariance, orthogonal to the rest.
-
-        Orthogonalisation goes from the most uniform dimension to the least, so that the first
-        stay what they are; then come the directions of the march.
-        """
-        rotation = self._rotation if self._rotation is not None else np.eye(SOBOL_DIMENSIONS)
-        self._rotation = None
-        normals, self._normals = self._normals, np.empty((self.count, 0))
-        missing = max(0, len(rotation) - normals.shape[1])
-        noise = np.empty((self.count, len(rotation)))
-        for index, chosen in enumerate(self.strata):
-            root = self._root_share[chosen, None]
-            more = self._generators[index].standard_normal((len(root), missing))
-            columns = root * np.hstack([normals[chosen], more])[:, : len(rotation)]
-            self._known[index], clean = _extended(self._known[index], columns)
-            noise[chosen] = (clean / root) @ rotation
-        return noise
-
-
-def _extended(basis: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An orthonormal basis with more columns, and these columns made orthogonal to all before.
-
-    Columns are taken from left to right and come back with unit length. Noise needs room to be
-    random, and noise orthogonal to a function that lives on a few paths would vanish on them: the
-    basis takes neither such columns nor more than a share of its length; columns beyond that are
-    orthogonal to the basis, not to each other.
-    """
-    count = len(basis)
-    clean = np.empty_like(columns)
-    for k, column in enumerate(columns.T):
-        rest = _remove(basis, column)
-        length = np.linalg.norm(rest)
-        new = length > _EXACT * np.linalg.norm(column)
-        clean[:, k] = rest / length if new else 0.0
-        spread = np.max(clean[:, k] ** 2) < _LARGEST_LEVERAGE / count
-        if new and spread and basis.shape[1] < _LARGEST_SHARE * count:
-            basis = np.column_stack([basis, clean[:, k]])
-    return basis, clean
-
-
-def _remove(basis: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Project out an orthonormal basis, twice for stability."""
-    rest = columns - basis @ (basis.T @ columns)
-    return rest - basis @ (basis.T @ rest)
+        self._innovations.use(directions)
 
 
 def _draw(

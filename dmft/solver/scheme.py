@@ -54,11 +54,13 @@ class Advance:
     """One panel, or step, that a march has made.
 
     time : where it ends. error : estimated relative time error. sweeps : that it took.
+    panels : that the march has now, those of before an interruption too; by default those seen.
     """
 
     time: float
     error: float = 0.0
     sweeps: int = 0
+    panels: int | None = None
 
 
 class PanelFailed(ArithmeticError):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from dmft.errors import InputError
 from dmft.problem import Problem
-from dmft.problem.dynamics import StochasticGradientFlow
+from dmft.problem.dynamics import SGD, GradientDescent, GradientFlow, StochasticGradientFlow
+from dmft.problem.schedules import Constant
 from dmft.settings import SolverSettings
 from dmft.solver.scheme import Scheme
+
+_MOST_TRACED = 128  # steps whose tangents pay, measured in docs/optimisers.md
 
 
 def scheme_of(
@@ -19,14 +23,23 @@ def scheme_of(
     ------
     InputError : no scheme knows its loss, labels or optimiser yet.
     """
-    from dmft.problem.problem import require_plain_steps, require_squared
+    from dmft.problem.problem import require_squared
 
-    require_squared(problem)
-    require_plain_steps(problem)
+    if isinstance(problem.dynamics, GradientFlow) and not problem.regression:
+        from dmft.solver.panels import PanelScheme
+        from dmft.solver.two_sided_flow import TwoSidedFlow
+
+        _require_smooth(problem)
+        return PanelScheme(settings, TwoSidedFlow(problem, settings.n_paths, pool))
     if problem.dynamics.discrete:
-        from dmft.solver.steps import Steps
+        if tangents_pay(problem, settings.t_max):
+            from dmft.solver.steps import Steps
 
-        return Steps(problem, settings, pool)
+            return Steps(problem, settings, pool)
+        from dmft.solver.tangent_free import TangentFree
+
+        return TangentFree(problem, settings)
+    require_squared(problem)
     if isinstance(problem.dynamics, StochasticGradientFlow):
         from dmft.solver.noisy_flow import NoisyFlow
         from dmft.solver.panels import PanelScheme
@@ -36,3 +49,27 @@ def scheme_of(
     from dmft.solver.panels import PanelScheme
 
     return PanelScheme(settings, PlainFlow(problem, pool))
+
+
+def tangents_pay(problem: Problem, steps: float) -> bool:
+    """Whether steps are marched with tangents: few of them, of plain descent on a squared loss.
+
+    Beyond some hundred steps the tangent-free march reaches the same standard error for less.
+    """
+    dynamics = problem.dynamics
+    plain = (
+        isinstance(dynamics, GradientDescent | SGD)
+        and dynamics.momentum == 0.0
+        and dynamics.schedule == Constant()
+    )
+    return problem.regression and plain and steps <= _MOST_TRACED
+
+
+def _require_smooth(problem: Problem) -> None:
+    """Refuse a loss whose flow rests on a kink, where no panel can follow it."""
+    if problem.loss.kind == "hinge":
+        raise InputError(
+            "given 'hinge' with dynamics 'gradient-flow', allowed: squared, logistic, huber, "
+            "poisson; or take steps, dynamics.kind = 'gradient-descent'",
+            "problem.loss.kind",
+        )

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dmft.errors import InputError
 from dmft.numerics.workers import thread_pool
 from dmft.problem import Problem
+from dmft.progress import Progress, shown
 from dmft.results.observables import UserObservable, check_user_observables
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
-from dmft.solver.run import Progress, Run
+from dmft.solver.run import Run
 from dmft.solver.scheme import Saved, Tree
 from dmft.solver.schemes import scheme_of
 
@@ -28,7 +29,7 @@ def solve(
     active_threshold: float = 0.1,
     observables: Mapping[str, UserObservable] | None = None,
     threads: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
     checkpoint: Callable[[Tree], None] | None = None,
     checkpoint_seconds: float = 60.0,
     resume: Saved | None = None,
@@ -58,7 +59,7 @@ def solve(
     observables : functions by name that map weights (path, time) and teacher (path, 1) to values
         of the shape of the weights; their means become curves with error bars.
     threads : worker threads; all processors by default.
-    progress : called after each panel.
+    progress : called with a `dmft.progress.Progress` after each panel; True shows a bar.
     checkpoint : called with the state of the solve about every `checkpoint_seconds` and before
         an interruption; the state is a tree of arrays, numbers and text.
     resume : such a state; the solve continues to the identical result.
@@ -89,7 +90,7 @@ def solve(
     if threads is not None and threads < 1:
         raise InputError(f"given {threads}, must be at least 1", "threads")
     check_user_observables(observables)
-    with thread_pool(threads) as pool:
+    with thread_pool(threads) as pool, shown(progress, "solve") as report:
         scheme = scheme_of(problem, settings, pool)
-        callbacks = (progress, checkpoint, checkpoint_seconds, stop, observables)
+        callbacks = (report, checkpoint, checkpoint_seconds, stop, observables)
         return Run(problem, settings, scheme, *callbacks).finish(resume)

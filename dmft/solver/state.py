@@ -128,7 +128,7 @@ class State:
         self.teacher = coordinates.teacher
         self.root_variance = np.sqrt(coordinates.variance)
         self._traced_root_variance = self.root_variance[self.traced]
-        self._p, self._q = _initial_state(*self._law[:2], coordinates.a0, coordinates.b0)
+        self._p, self._q = initial_state(*self._law[:2], coordinates.a0, coordinates.b0)
         self._rtol = rtol
         self._tolerance = _SWEEP_TOLERANCE * rtol
         self._start(problem.noise_std, panels)
@@ -350,20 +350,10 @@ class State:
 
     def _advance_state(self, accumulated: np.ndarray, step: float) -> None:
         """Restart every path at the panel's end (see networks.py)."""
-        code, depth = self._law[:2]
-        if code == DEPTH_TWO:
-            self._p = self._p - accumulated - self._decay * step
-            self._q = self._q + accumulated - self._decay * step
-        elif code == DEEP:
-            scale = math.exp(self._growth * step)
-            with np.errstate(over="ignore"):  # infinite state: weights that have decayed to zero
-                self._p = scale * (self._p + (depth - 2) * accumulated)
-                self._q = scale * (self._q - (depth - 2) * accumulated)
-        else:
-            self._p = math.exp(-self._decay * step) * (self._p - accumulated)
+        self._p, self._q = moved_state(*self._law, self._p, self._q, accumulated, step)
 
 
-def _initial_state(
+def initial_state(
     code: int, depth: int, a0: np.ndarray, b0: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """State (p, q) of networks.py at t = 0."""
@@ -373,3 +363,23 @@ def _initial_state(
     if code == DEEP:
         return a0 ** (2.0 - depth), b0 ** (2.0 - depth)
     return np.zeros_like(a0), np.zeros_like(b0)
+
+
+def moved_state(
+    code: int,
+    depth: int,
+    decay: float,
+    growth: float,
+    p: np.ndarray,
+    q: np.ndarray,
+    accumulated: np.ndarray,
+    step: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """State (p, q) of networks.py after a panel with this accumulated force at its end."""
+    if code == DEPTH_TWO:
+        return p - accumulated - decay * step, q + accumulated - decay * step
+    if code == DEEP:
+        scale = math.exp(growth * step)
+        with np.errstate(over="ignore"):  # infinite state: weights that have decayed to zero
+            return scale * (p + (depth - 2) * accumulated), scale * (q - (depth - 2) * accumulated)
+    return math.exp(-decay * step) * (p - accumulated), q

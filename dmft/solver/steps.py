@@ -135,7 +135,7 @@ class StepPilot:
             except Diverged:
                 return
             self._reached = self._march.count
-            yield Advance(float(self._reached))
+            yield Advance(float(self._reached), panels=self._reached)
 
     def saved(self) -> Tree:
         """Its state, where that is small."""
@@ -176,7 +176,7 @@ class StepReplicate:
                 self._march.step()
             except Diverged:
                 raise PanelFailed(done) from None
-            yield Advance(float(done + 1))
+            yield Advance(float(done + 1), panels=done + 1)
 
     def saved(self) -> Tree:
         """Its state, where that is small."""

@@ -18,6 +18,7 @@ from dmft.config import Config
 from dmft.errors import InputError
 from dmft.store.hdf5 import writing
 from dmft.store.header import parse_header, write_header
+from dmft.store.kinds import KINDS
 from dmft.store.migrate import opened
 from dmft.store.schema import CHECKPOINT, RUNNING, SOLUTION
 
@@ -65,7 +66,7 @@ def load_checkpoint(path: str | Path) -> tuple[Config, dict[str, Any]]:
     with opened(Path(path)) as file:
         header = parse_header(file)
         if header.schema != SOLUTION:
-            raise InputError(f"holds a '{header.schema}', only a solve can be resumed")
+            raise InputError(f"is {KINDS[header.schema].name}, only a solve can be resumed")
         if header.status != RUNNING:
             raise InputError(f"holds a finished solve ({header.status}), nothing to resume")
         group = file.get(CHECKPOINT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +12,16 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.store.integrity import ALGORITHM, ATTRIBUTE, trailer, verify, warn_if_lost
+from dmft.store.kinds import kind_of_text
 from dmft.store.output import one_line, replacing
 from dmft.store.rewritten import is_rewritten, with_own_text
 from dmft.store.schema import SCALES, Variable
 
 if TYPE_CHECKING:
     import h5py
+
+
+_MEMORY_BLOCK = 2**20  # bytes by which a file grows in memory
 
 
 @contextmanager
@@ -38,7 +41,9 @@ def reading(path: Path) -> Iterator[h5py.File]:
     try:
         verified = verify(path)
         if not h5py.is_hdf5(path):
-            raise InputError("is not an HDF5 file", str(path))
+            kind = kind_of_text(path)
+            known = f"is {kind}, which is JSON, and " if kind else "is "
+            raise InputError(f"{known}not an HDF5 file", str(path))
         with h5py.File(path, "r") as file:
             if not verified:
                 warn_if_lost(path, file)
@@ -83,14 +88,15 @@ def writing(path: Path) -> Iterator[h5py.File]:
     """
     import h5py
 
-    image = io.BytesIO()
-    with h5py.File(image, "w") as file:
+    # By the library's own memory: a Python file under it is not safe from garbage collection.
+    with h5py.File.in_memory(block_size=_MEMORY_BLOCK) as file:
         file.attrs[ATTRIBUTE] = ALGORITHM
         yield file
+        file.flush()
+        image = file.id.get_file_image()
     with replacing(path) as temporary, temporary.open("wb") as out:
-        content = image.getbuffer()
-        out.write(content)
-        out.write(trailer(content))
+        out.write(image)
+        out.write(trailer(image))
 
 
 def write_variable(file: h5py.File, variable: Variable, values: np.ndarray) -> None:

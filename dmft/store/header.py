@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from dmft.config import Config, parse_config
 from dmft.errors import InputError
+from dmft.store.kinds import KINDS, Kind, check_kind
 from dmft.store.migrate import opened
-from dmft.store.schema import VERSION
+from dmft.store.schema import SIMULATION, SOLUTION, VERSION
 from dmft.version import package_version
 
 if TYPE_CHECKING:
     import h5py
+
+
+_UNKNOWN = Kind("unknown")
 
 
 @dataclass(frozen=True)
@@ -85,14 +89,17 @@ def write_header(
 
 
 def parse_header(file: h5py.File) -> Header:
-    """The header of an open file of the current version."""
+    """The header of an open file of the current version, whose configuration is that of a solve."""
+    schema = _text(file, "schema")
+    if not KINDS.get(schema, _UNKNOWN).solved:
+        check_kind(schema, (SOLUTION, SIMULATION))
     table = _parsed(file, "config", dict)
     try:
         config = parse_config(table)
     except InputError as error:
         raise InputError(f"attribute 'config' is invalid: {error}") from None
     return Header(
-        schema=_text(file, "schema"),
+        schema=schema,
         version=_text(file, "schema_version"),
         package_version=_text(file, "package_version"),
         created=_text(file, "created"),

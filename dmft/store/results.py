@@ -16,6 +16,7 @@ from dmft.results.overlaps import OverlapBlocks
 from dmft.results.solution import Kernels, SamplePaths, Solution
 from dmft.store.hdf5 import read_variables, write_variable
 from dmft.store.header import Header, parse_header
+from dmft.store.kinds import check_kind
 from dmft.store.migrate import opened
 from dmft.store.saving import saving
 from dmft.store.schema import (
@@ -93,6 +94,10 @@ def save(
 def load(path: str | Path) -> Solution | Simulation:
     """Read a result; files of older schema versions are migrated in memory.
 
+    Parameters
+    ----------
+    path : a file written by `dmft.save` or by a command.
+
     Raises
     ------
     InputError : missing, damaged or foreign file, a newer schema, or an unfinished solve.
@@ -100,13 +105,12 @@ def load(path: str | Path) -> Solution | Simulation:
     path = Path(path)
     with opened(path) as file:
         header = parse_header(file)
+        check_kind(header.schema, (SOLUTION, SIMULATION))
         if header.status == RUNNING:
             raise InputError(f"is an unfinished solve, continue it with: dmft resume {path}")
         if header.schema == SOLUTION:
             return _read_solution(file, header)
-        if header.schema == SIMULATION:
-            return _read_simulation(file, header)
-        raise InputError(f"holds a '{header.schema}', must be a solution or a simulation")
+        return _read_simulation(file, header)
 
 
 def _user_variables(names: Iterable[str], kind: str) -> tuple[Variable, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dmft.errors import InputError
+from dmft.store.kinds import check_kind
 from dmft.store.migrate import opened
 
 COLLECTION = "dmft-collection"
@@ -56,8 +56,7 @@ def load_collection(path: str | Path) -> Collection:
 
     path = Path(path)
     with opened(path) as file:
-        if file.attrs["schema"] != COLLECTION:
-            raise InputError(f"holds a '{file.attrs['schema']}', must be a collection")
+        check_kind(file.attrs["schema"], (COLLECTION,))
         dimensions = tuple(json.loads(file.attrs["dimensions"]))
         shape = tuple(len(file[name]) for name in dimensions)
         values: dict[str, np.ndarray] = {}

@@ -123,6 +123,8 @@ def create(grid_file: str | Path, path: str | Path, *, replace: bool = False) ->
 
     Parameters
     ----------
+    grid_file : TOML, see docs/sweeps.md.
+    path : the folder, new or of a sweep.
     replace : accept a base that differs from the one that existing results were computed with.
 
     Raises
@@ -155,6 +157,10 @@ def create(grid_file: str | Path, path: str | Path, *, replace: bool = False) ->
 
 def open_folder(path: str | Path) -> Folder:
     """The folder of a sweep.
+
+    Parameters
+    ----------
+    path : what `create` made.
 
     Raises
     ------

@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dmft.config import assign, flat, parse_config, read_toml
+from dmft.config import config_of, flat, parse_config, read_toml
 from dmft.errors import InputError
+from dmft.resolution import Source
 from dmft.sweep.tasks import TASKS, Item, make_items, ordered_tasks
 from dmft.validation import nearest_key
 
@@ -21,6 +22,7 @@ _KEYS = ["tasks", "base", "axes", "zip"]
 RESERVED = {
     "time", "node", "status", "file", "train_mse", "excess_risk", "mean_charge", "effective_alpha",
 }  # fmt: skip
+_BASE = "in [base]"
 _DIGITS = 12  # of generated values, so that 0.1 is the 0.1 that a reader selects
 
 
@@ -103,15 +105,10 @@ class Grid:
         for dimension, number in zip(self.dimensions, position, strict=True):
             for axis, name in zip(dimension.axes, dimension.names, strict=True):
                 settings[axis.key] = values[name] = axis.values[number]
-        table = _copy(self.base)
         try:
-            # Kinds first: a new kind clears the keys of the former one.
-            for key in sorted(settings, key=lambda key: (not key.endswith(".kind"), key)):
-                value = settings[key]
-                assign(table, key, _copy(value) if isinstance(value, dict) else value)
-            config = parse_config(table)
+            config = config_of(Source(self.base, _BASE), Source(settings, "in [axes]"))
         except InputError as error:
-            raise _at_point(error, settings) from None
+            raise _at_point(error, settings, self.base) from None
         return Point(index, position, values, make_items(self.tasks, config))
 
     def _check_distinct(self, points: Sequence[Point]) -> None:
@@ -129,6 +126,10 @@ class Grid:
 
 def load_grid(path: str | Path) -> Grid:
     """Read a grid file.
+
+    Parameters
+    ----------
+    path : a TOML file, see docs/sweeps.md.
 
     Raises
     ------
@@ -150,23 +151,8 @@ def parse_grid(table: Mapping[str, Any]) -> Grid:
     base = table.get("base", {})
     if not isinstance(base, dict):
         raise InputError(f"given {base!r}, must be a table of sections", "base")
-    try:
-        resolved = parse_config(base).to_table()
-    except InputError as error:
-        raise InputError(error.message, f"base.{error.location}") from None
     axes = _read_axes(table.get("axes", {}))
-    for key in axes:
-        if key.endswith(".kind"):
-            _name_kind(base, resolved, key.split("."))
     return Grid(_read_tasks(table.get("tasks", ["solve"])), base, _dimensions(axes, table))
-
-
-def _name_kind(base: dict[str, Any], resolved: dict[str, Any], key: list[str]) -> None:
-    """Write out a kind that the base left to the default: settings of that kind stay with it."""
-    for section in key[:-1]:
-        base, resolved = base.get(section, {}), resolved.get(section, {})
-    if base and key[-1] in resolved:
-        base.setdefault(key[-1], resolved[key[-1]])
 
 
 def axis_label(value: Any) -> Any:
@@ -294,26 +280,35 @@ def _short_names(keys: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables copied, the values in them shared."""
-    return {key: _copy(value) if isinstance(value, dict) else value for key, value in table.items()}
-
-
-def _at_point(error: InputError, settings: Mapping[str, Any]) -> InputError:
-    """Say whether an axis or the base is to blame; several axes may be only together."""
+def _at_point(
+    error: InputError, settings: Mapping[str, Any], base: Mapping[str, Any]
+) -> InputError:
+    """Say whether an axis or the base is to blame; both may be only together."""
     where = error.location
     if any(where == key or where.startswith(f"{key}.") for key in settings):
         return InputError(error.message, f"axes.{where}")
+    try:
+        parse_config(base, _BASE)
+    except InputError as alone:
+        if (alone.message, alone.location) == (error.message, where):
+            return InputError(error.message, f"base.{where}")
     point = ", ".join(f"{key}={value}" for key, value in settings.items())
     return InputError(f"{error.message} (at the point {point})", where)
 
 
 def base_settings(grid: Grid) -> dict[str, Any]:
-    """Resolved settings of the base, flat, without those that are axes."""
-    table = parse_config(grid.base).to_table()
+    """Resolved settings that all points share, flat, without those that are axes."""
     axes = [axis.key for dimension in grid.dimensions for axis in dimension.axes]
+    shared: dict[str, Any] | None = None
+    for point in grid.points:
+        found = dict(flat(point.items[0].config.to_table()))
+        shared = found if shared is None else _common(shared, found)
     return {
         key: value
-        for key, value in flat(table)
+        for key, value in (shared or {}).items()
         if not any(key == axis or key.startswith(f"{axis}.") for axis in axes)
     }
+
+
+def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in one.items() if key in other and other[key] == value}

@@ -155,7 +155,7 @@ def _simulate(config: Config, path: Path, context: Context) -> tuple[str, str]:
     from dmft.simulation import simulate
     from dmft.store import save
 
-    def poll(_fraction: float, _text: str) -> None:
+    def poll(_state: object) -> None:
         if context.stop():
             raise Interrupted("stopped on request")
 

@@ -232,7 +232,7 @@ class Symmetries:
         else:
             self.directions = np.hstack([dense_array(directions) for directions in every])
         self.values = sparse.block_diag(
-            [member.values[:, None] for member in members], format="csr"
+            [sparse.coo_array(member.values[:, None]) for member in members], format="csr"
         )
         # Eigenvectors along the axes, as those of diagonal A, need no multiplication.
         self._places = unit_columns(self.directions)

@@ -39,9 +39,14 @@ def next_charge(
 
     Parameters
     ----------
+    symmetry : whose charge.
     theta, gradient : parameters and the gradient applied to them, shape (..., P).
     step_size : eta, a number or an array (P,).
     weight_decay : lambda; only with one step size for all parameters.
+
+    Raises
+    ------
+    InputError : several step sizes together with weight decay.
     """
     if np.ndim(step_size) == 0:
         left = (1.0 - step_size * weight_decay) ** 2 * symmetry.charge(theta)
@@ -55,7 +60,18 @@ def next_charge(
 def scaled_charge(
     symmetry: ExponentialSymmetry, theta: np.ndarray, step_sizes: np.ndarray
 ) -> np.ndarray:
-    """theta^T eta^(-1/2) A eta^(-1/2) theta: the charge when parameters have own step sizes eta."""
+    """theta^T eta^(-1/2) A eta^(-1/2) theta: the charge when parameters have own step sizes eta.
+
+    Parameters
+    ----------
+    symmetry : with the generator A.
+    theta : parameters, shape (..., P).
+    step_sizes : eta, positive, shape (P,).
+
+    Raises
+    ------
+    ValueError : parameters of another number than the symmetry has.
+    """
     return symmetry.charge(theta / np.sqrt(step_sizes))
 
 
@@ -195,7 +211,20 @@ def noether_flow(
     noise_strength: float,
     penalty: float = 0.0,
 ) -> float:
-    """G(theta) = dC/dt = -4 gamma C + sigma^2 Tr[A Sigma] of one symmetry; see `orbit_through`."""
+    """G(theta) = dC/dt = -4 gamma C + sigma^2 Tr[A Sigma] of one symmetry; see `orbit_through`.
+
+    Parameters
+    ----------
+    symmetry : whose charge C.
+    theta : parameters, shape (P,).
+    gradients : per-sample gradients at theta, shape (samples, P).
+    noise_strength : sigma^2, step size over batch size.
+    penalty : gamma, of gamma |theta|^2.
+
+    Raises
+    ------
+    InputError : gradients of the wrong shape; a noise strength or penalty that is negative.
+    """
     orbit = orbit_through(
         symmetry, theta, gradients, noise_strength=noise_strength, penalty=penalty
     )

@@ -11,8 +11,9 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 from scipy import sparse
 
-from dmft.config import apply_override, read_toml
+from dmft.config import sources_of
 from dmft.errors import InputError
+from dmft.resolution import resolve
 from dmft.symmetry.exponential import ExponentialSymmetry
 from dmft.symmetry.layout import Layout, rescaling, scaling, unit_rescalings
 from dmft.symmetry.models import AnyModel, SyntheticData
@@ -23,7 +24,10 @@ Names = tuple[str, ...]
 
 
 class Scaling(Settings):
-    """The loss does not see the common length of some tensors, as before a normalisation."""
+    """The loss does not see the common length of some tensors, as before a normalisation.
+
+    tensors : their names.
+    """
 
     kind: Literal["scaling"]
     tensors: Annotated[Names, Field(min_length=1)]
@@ -33,7 +37,10 @@ class Scaling(Settings):
 
 
 class Rescaling(Settings):
-    """The tensors `up` grow by the factor by which those `down` shrink."""
+    """The tensors `up` grow by the factor by which those `down` shrink.
+
+    up, down : names of tensors.
+    """
 
     kind: Literal["rescaling"]
     up: Annotated[Names, Field(min_length=1)]
@@ -44,7 +51,10 @@ class Rescaling(Settings):
 
 
 class UnitRescaling(Settings):
-    """The same for every hidden unit: rows of `up` against columns of `down`."""
+    """The same for every hidden unit: rows of `up` against columns of `down`.
+
+    up, down : names of tensors.
+    """
 
     kind: Literal["unit-rescaling"]
     up: Annotated[Names, Field(min_length=1)]
@@ -102,16 +112,13 @@ class SymmetryConfig(Settings):
 
 
 def load_symmetry_config(path: Path | None, overrides: Sequence[str] = ()) -> SymmetryConfig:
-    """Read a TOML file, then apply `section.key=value` overrides.
+    """Read a TOML file, then `section.key=value` overrides; see `resolve`.
 
     Raises
     ------
     InputError : missing or unreadable file, unknown key, bad value.
     """
-    table: dict[str, Any] = {} if path is None else read_toml(path)
-    for override in overrides:
-        apply_override(table, override)
-    return SymmetryConfig(**table)
+    return SymmetryConfig(**resolve(SymmetryConfig, sources_of(SymmetryConfig, path, overrides)))
 
 
 def _read_matrix(path: Path) -> ExponentialSymmetry:

@@ -122,6 +122,16 @@ def expected_drift(
     E[dC] = ((1 - eta lambda)^2 - 1) C + eta^2 (g^T A g + Tr[A Sigma] / batch_size) with the mean g
     and the covariance Sigma of the per-sample gradients (samples, P). Shape (K,).
 
+    Parameters
+    ----------
+    symmetries : K of them, whose charges are followed.
+    theta : parameters, shape (P,).
+    gradients : per-sample gradients at theta, shape (samples, P), or a function that yields
+        them.
+    step_size : eta.
+    batch_size : samples drawn for a step.
+    weight_decay : lambda.
+
     Raises
     ------
     InputError : gradients of the wrong shape.

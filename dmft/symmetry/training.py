@@ -116,6 +116,8 @@ def train(
 
     Parameters
     ----------
+    model : what is trained, see `dmft.symmetry.models`.
+    training : method, step size, steps and the like.
     x, y : data, shapes (samples, inputs) and (samples, outputs).
     starts : shape (runs, P); random by default.
     refuse_unstable : check that the first step is stable at the start.

@@ -61,6 +61,14 @@ def l1_transition(problem: Problem) -> float:
     As tau -> 0 the error of a soft threshold kappa tau / sqrt(s) is tau^2 M(kappa), where a
     nonzero coefficient contributes 1 + kappa^2 / s and a zero one the risk of pure noise; the
     transition is at min M (Donoho, Maleki and Montanari 2009).
+
+    Parameters
+    ----------
+    problem : its teacher and features; sampling ratio and noise are not used.
+
+    Raises
+    ------
+    InputError : a loss or labels that the theory does not know.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import ndtr
@@ -88,6 +96,10 @@ def l1_transition(problem: Problem) -> float:
 
 def minimum_l2(problem: Problem) -> Prediction:
     """The minimum l2 norm interpolator, the limit of a large balanced start.
+
+    Parameters
+    ----------
+    problem : its network is not used.
 
     Raises
     ------

@@ -114,6 +114,10 @@ class Phases:
 def detect_phases(result: Solution | Simulation) -> Phases:
     """Find the phases of a curve.
 
+    Parameters
+    ----------
+    result : a solution or a simulation; times in units of the flow.
+
     Raises
     ------
     InputError : a training error that does not fall to a thousandth.

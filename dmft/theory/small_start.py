@@ -35,6 +35,10 @@ from dmft.theory.prediction import checked_channels
 def small_start_rate(problem: Problem) -> float:
     """lambda_min to leading order as the start of a depth-2 network goes to zero.
 
+    Parameters
+    ----------
+    problem : the rate is per unit of the flow.
+
     Raises
     ------
     InputError : another network, delta = 1, feature variances, weight decay, random starts, or

@@ -58,6 +58,10 @@ def initial_force(problem: Problem) -> float:
 def learning_time(problem: Problem) -> float:
     """T, the time in which weights of the teacher's size are learnt: lazy or search.
 
+    Parameters
+    ----------
+    problem : T is in units of the flow.
+
     Raises
     ------
     InputError : random starts, or |init_u| = |init_v|, or a teacher that is zero.
@@ -138,6 +142,11 @@ def drifting_risk(problem: Problem, time: ArrayLike) -> np.ndarray:
     Valid after the training error has vanished, up to relative errors of order
     weight_decay / lambda_min, and until the LASSO is reached.
 
+    Parameters
+    ----------
+    problem : with weight decay.
+    time : in units of the flow.
+
     Raises
     ------
     InputError : no weight decay, delta >= 1, or a network without init_scale.
@@ -186,6 +195,10 @@ class Grokking:
 
 def grokking(problem: Problem) -> Grokking:
     """When a network of depth 2 under small weight decay generalises.
+
+    Parameters
+    ----------
+    problem : times of the result are in units of the flow.
 
     Raises
     ------

@@ -15,6 +15,7 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.store.hdf5 import reading
+from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
 from dmft.trajectory.measures import SCALARS, Trajectory
 from dmft.trajectory.report import Group, Report, Scalars
@@ -64,8 +65,7 @@ def load_report(path: str | Path) -> Report:
     """
     with reading(Path(path)) as file:
         schema = file.attrs.get("schema")
-        if schema != SCHEMA:
-            raise InputError(f"holds {schema!r}, must be a trajectory (of `dmft trajectory map`)")
+        check_kind(schema, (SCHEMA,))
         settings = json.loads(file.attrs["config"])
         trajectory = Trajectory(
             file["step"][()],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from dmft.errors import Interrupted
+from dmft.progress import Progress
 from dmft.settings import SolverSettings
 
 
@@ -40,7 +40,9 @@ class FakeSolver:
             options["checkpoint"]({"panel": panel, "sums": {"total": total}})
             if options["progress"] is not None:
                 options["progress"](
-                    SimpleNamespace(
+                    Progress(
+                        fraction=panel / self.panels,
+                        stage="replicate 1/1",
                         replicate=0,
                         replicates=1,
                         time=panel / 2,

@@ -80,6 +80,12 @@ def test_second_signal_does_not_wait(inside, capsys, fake_solver):
     only(inside, "out.h5")
 
 
+def test_resume_of_a_file_that_did_not_converge(inside, capsys, make_solution):
+    save("out.h5", make_solution(status="not-converged", reason="too few paths"))
+    assert main(["resume", "out.h5"]) == 3
+    assert "not-converged (too few paths)" in capsys.readouterr().out
+
+
 def test_resume_of_a_finished_file(inside, capsys, fake_solver, uninterrupted):
     before = Path("whole.h5").read_bytes()
     assert main(["resume", "whole.h5"]) == 0

@@ -48,6 +48,46 @@ def test_help_of_a_command(capsys, command):
     assert f"usage: dmft {command}" in stdout and f"  dmft {command}" in stdout
 
 
+def test_bare_command_prints_its_help(capsys):
+    assert main([]) == 0
+    stdout, stderr = capsys.readouterr()
+    assert stdout.startswith("usage: dmft") and stderr == ""
+
+
+@pytest.mark.parametrize("words", ["solve", "sweep plot"])
+def test_help_as_a_command(capsys, words):
+    with pytest.raises(SystemExit, match="0"):
+        main(["help", *words.split()])
+    assert f"usage: dmft {words}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["solve", "simulate", "theory"])
+def test_help_says_where_the_settings_are(capsys, command):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    stdout = " ".join(capsys.readouterr().out.split())
+    assert "`dmft config`" in stdout and "docs/settings.md" in stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion(capsys, shell):
+    pytest.importorskip("shtab")
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for command in COMMANDS:
+        assert command in script
+    assert "--checkpoint-seconds" in script
+
+
+def test_completion_without_its_extra(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["completion", "bash"]) == 2
+    assert capsys.readouterr().err == (
+        "dmft: error: completion: needs shtab, the extra 'completion': "
+        "pip install 'dmft[completion]'\n"
+    )
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])

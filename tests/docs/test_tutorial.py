@@ -39,6 +39,7 @@ PAGES = (
     "sweeps.md",
     "trajectories.md",
     "symmetry.md",
+    "settings.md",
 )
 
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from numpy.polynomial import legendre
 from scipy.integrate import quad
 
+from dmft.numerics import collocation
 from dmft.numerics.collocation import lagrange, radau
 
 
@@ -17,6 +19,17 @@ def test_collocation_conditions_and_order(stages):
     for power in range(1, 2 * stages):
         assert a[-1] @ c ** (power - 1) == pytest.approx(1 / power, abs=1e-13)
     assert abs(a[-1] @ c ** (2 * stages - 1) - 1 / (2 * stages)) > 1e-6
+
+
+def test_nodes_are_real_where_numpy_has_complex_roots(monkeypatch):
+    expected = collocation._radau_nodes(3)
+    real_roots = legendre.legroots
+    monkeypatch.setattr(legendre, "legroots", lambda c: real_roots(c).astype(complex))
+    nodes = collocation._radau_nodes(3)
+    assert nodes.dtype == float
+    assert np.array_equal(nodes, expected)
+    # The closed form of Hairer & Wanner, section IV.5.
+    assert np.allclose(nodes, [0.4 - 6**0.5 / 10, 0.4 + 6**0.5 / 10, 1.0], rtol=0, atol=1e-15)
 
 
 def stability_function(z):

@@ -209,7 +209,7 @@ def test_table_is_short_and_readable():
     times = [float(line.split()[0]) for line in lines[2:] if "±" in line]
     assert times[0] == 0 and 20.0 in times
     assert len(times) == 2 * len(set(times)) and 8 <= len(set(times)) <= 11
-    assert f"{SIGNIFICANCE:g}" in lines[-1]
+    assert f"{SIGNIFICANCE:g}" in lines[-2] and lines[-1] == comparison.verdict
 
 
 def test_dictionary_is_json():

@@ -120,13 +120,14 @@ def test_default_times_and_progress():
         seeds=2,
         t_max=50.0,
         points=10,
-        progress=lambda done, text: calls.append((done, text)),
+        progress=calls.append,
     )
     assert len(result.time) == 11 and result.time[0] == 0.0 and result.time[-1] == 50.0
     assert np.all(np.diff(result.time) > 0)
-    fractions = [done for done, _ in calls]
+    fractions = [state.fraction for state in calls]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
-    assert "2 of 2" in calls[-1][1]
+    assert calls[-1].stage == "simulation 2/2" and calls[-1].seconds_left == 0.0
+    assert calls[-1].time == calls[-1].t_max == 50.0
     # A large start learns within 1/alpha^2: the grid has to begin before that.
     large = Problem(network={"init_scale": 10.0})
     assert simulate(large, dimension=30, seeds=1, points=5).time[1] < 1e-3

@@ -160,6 +160,8 @@ def test_progress_tells_time_error_and_sweeps():
     assert [p.replicate for p in seen] == sorted(p.replicate for p in seen)
     assert seen[-1].time == 2.0
     assert seen[-1].replicates == 2
+    assert seen[0].stage == "pilot" and seen[-1].stage == "replicate 2/2"
+    assert 0.0 < seen[0].fraction < seen[-1].fraction == 1.0
     assert all(p.sweeps >= 1 and p.error >= 0 for p in seen)
     assert seen[-1].seconds_left == pytest.approx(0.0, abs=1e-9)
 

@@ -152,7 +152,7 @@ def test_output_is_whole_or_not_there(folder, tmp_path, monkeypatch):
 
 
 def test_what_is_no_collection(folder):
-    with pytest.raises(InputError, match="holds a 'dmft-solution', must be a collection"):
+    with pytest.raises(InputError, match="is a solution .*, must be a collection"):
         load_collection(next((folder / "results").iterdir()))
 
 

@@ -68,11 +68,21 @@ def test_names_of_axes_are_short_but_different():
 
 def test_a_kind_keeps_the_settings_of_the_base_that_are_its_own():
     grid = parsed(
+        "[base.dynamics]\nweight_decay = 0.2\nstep_size = 0.05\n"
+        '[axes]\ndynamics.kind = ["sgd", "gradient-descent"]'
+    )
+    for point, kind in zip(grid.points, ("sgd", "gradient-descent"), strict=True):
+        dynamics = point.items[0].config.problem.dynamics
+        assert (dynamics.kind, dynamics.weight_decay, dynamics.step_size) == (kind, 0.2, 0.05)
+
+
+def test_a_setting_of_the_base_that_a_kind_lacks_is_refused():
+    grid = parsed(
         "[base.problem.network]\ninit_scale = 0.01\n"
         '[axes]\nproblem.network.kind = ["diagonal", "linear"]'
     )
-    diagonal, linear = (point.items[0].config.problem.network for point in grid.points)
-    assert diagonal.init_scale == 0.01 and linear.kind == "linear"
+    with pytest.raises(InputError, match=r"init_scale: .*kind 'linear' .*axes.*in \[base\]"):
+        grid.points  # noqa: B018
 
 
 def test_whole_tables_as_values():
@@ -111,11 +121,12 @@ def test_a_result_depends_on_the_settings_of_its_task_only():
 
 def test_work_grows_like_the_number_of_points(monkeypatch):
     calls = []
-    original = module.parse_config
-    monkeypatch.setattr(module, "parse_config", lambda table: calls.append(1) or original(table))
+    original = module.config_of
+    counted = lambda *sources: calls.append(1) or original(*sources)  # noqa: E731
+    monkeypatch.setattr(module, "config_of", counted)
     grid = parsed("[axes]\nproblem.noise_std = { linspace = [0, 1, 40] }\nsolver.seed = [0, 1, 2]")
     assert len(grid.points) == len(grid.items) == 120
-    assert len(calls) == 1 + 120
+    assert len(calls) == 120
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 
 from dmft.errors import InputError
 from dmft.symmetry import (
@@ -211,7 +212,7 @@ def test_injected_noise_makes_charges_diffuse():
     change = (run.charges.charge - run.charges.predicted)[..., 0]
     for k in (20, 40, 80):
         squares = (run.theta[: k + 1] ** 2).sum(axis=-1).mean(axis=1)
-        predicted = 8 * 0.01 * np.trapezoid(squares, dx=10 * 0.005)
+        predicted = 8 * 0.01 * trapezoid(squares, dx=10 * 0.005)
         assert abs(change[k].mean()) < 4 * change[k].std() / np.sqrt(2000)
         # The standard error of a variance over 2000 runs is 3.2 %.
         assert change[k].var() == pytest.approx(predicted, rel=4 * 0.032)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -31,6 +31,8 @@ class Architecture(Settings):
     flow : gradient, multiplicative (theta' = -theta * grad), weight-decay (theta' = -grad - rate
         theta) or momentum (theta'' = -grad - rate theta'), see dynamics.py.
     """
+
+    numbers_from_text: ClassVar[bool] = True
 
     kind: str
     loss: Literal["mse", "cross-entropy"] = "mse"

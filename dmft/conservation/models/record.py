@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from dmft.errors import InputError
-
 SCHEMA = "dmft-model-laws"
 
 # In the order in which they are measured.
@@ -115,11 +113,11 @@ def load_record(path: str | Path) -> Record:
     InputError : missing, damaged or foreign file.
     """
     from dmft.store.hdf5 import reading
+    from dmft.store.kinds import check_kind
 
     with reading(Path(path)) as file:
         schema = file.attrs.get("schema")
-        if schema != SCHEMA:
-            raise InputError(f"holds {schema!r}, must be a record of tracked laws", str(path))
+        check_kind(schema, (SCHEMA,), path)
         config = json.loads(file.attrs["config"])
         return Record(
             steps=file["step"][()],

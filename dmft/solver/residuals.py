@@ -1,0 +1,230 @@
+"""The sample side of steps: what the data answer to the weights, without any tangent.
+
+With directions q_i of the rows of the weights, normals z_i on the other side and
+w_k = sum L_ki q_i,
+Stein's identity gives every echo as an average over paths (docs/optimisers.md): E[w_k z_d] =
+sum_i L_ki <q_i, z_d>. A direction knows nothing of the normals that are drawn after it, so that
+<q_i, z_d> is 0 for them, exactly: only causal entries are averaged. `LinearResiduals` needs no
+paths of the sample side, as the residual of the squared loss is a linear functional.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dmft.problem import Problem
+from dmft.solver.directions import Directions
+from dmft.solver.normals import Normals
+from dmft.solver.sampling import Sample
+
+# Directions that a march holds at most; the newest of them stay as they are when the others are
+# folded into a few combinations, found from what the last rows have on them.
+CAPACITY, NEWEST, KEPT, RECENT = 192, 64, 32, 64
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How steps see samples: multiplicities m of mean q = `fraction` and variance q `spread`.
+
+    noise_std : of fresh noise on the labels.
+    """
+
+    fraction: float
+    spread: float
+    noise_std: float
+
+    @classmethod
+    def of(cls, dynamics: Any) -> Batches:
+        """Those of some discrete dynamics; full batches where it knows of none."""
+        fraction = float(getattr(dynamics, "batch_fraction", 1.0))
+        repeats = getattr(dynamics, "sampling", "") == "with-replacement"
+        return cls(
+            fraction,
+            1.0 if repeats else 1.0 - fraction,
+            float(getattr(dynamics, "label_noise_std", 0.0)),
+        )
+
+    @property
+    def noisy(self) -> bool:
+        """Whether a step differs from that of all samples."""
+        return self.spread > 0.0 or self.noise_std > 0.0
+
+    def variance(self, train_mse: float) -> float:
+        """Of (m/q) (r - noise) about r, for the squared loss (docs/finite-steps.md)."""
+        return (self.spread * train_mse + self.noise_std**2) / self.fraction
+
+
+class Residuals(Protocol):
+    """The answer of the data to one row of weights after another."""
+
+    moment: float  # E[r^2] of the last row
+    rank: int  # directions in use
+    traced: bool  # whether to keep `echoes`
+    echoes: list[np.ndarray]  # E[sqrt(s) w z] of every row, as long as no direction was folded
+
+    def force(self, weights: np.ndarray) -> np.ndarray:
+        """The force on sqrt(s) w (paths,) that the present weights (paths,) call up."""
+        ...
+
+    def keep(self) -> None:
+        """Store what is wanted of the present row."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to continue."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        ...
+
+
+class Recent:
+    """The last rows of coefficients on some directions."""
+
+    def __init__(self) -> None:
+        self.rows = np.zeros((0, CAPACITY))
+
+    def add(self, *rows: np.ndarray) -> None:
+        """Take in rows of any number of coefficients."""
+        new = np.zeros((len(rows), CAPACITY))
+        for padded, row in zip(new, rows, strict=True):
+            padded[: len(row)] = row
+        self.rows = np.vstack([self.rows, new])[-2 * RECENT :]
+
+    def change(self, change: np.ndarray) -> None:
+        """Rows on folded directions."""
+        self.rows = fold_columns(change, self.rows)
+
+
+def fold_columns(change: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Coefficients (rows, CAPACITY) after directions were folded."""
+    folded = np.zeros_like(rows)
+    folded[:, : len(change)] = rows[:, : change.shape[1]] @ change.T
+    return folded
+
+
+class LinearResiduals:
+    """Squared loss of linear labels.
+
+    The residual's noise rho has the covariance of the rows (sqrt(s) (w - w*), sigma), and the
+    residual is r = rho + R_w r: its coefficients are L_r = L + E[sqrt(s) w z] / sqrt(delta).
+
+    moment : train_mse of the present row.
+    correlation : C_r of the kept rows, shape (kept, kept).
+    """
+
+    def __init__(self, problem: Problem, sample: Sample, normals: Normals) -> None:
+        self._ratio = problem.sampling_ratio
+        self._noise_std = problem.noise_std
+        self._batches = Batches.of(problem.dynamics)
+        self._root_variance = np.sqrt(sample.coordinates.variance)
+        self._teacher = self._root_variance * sample.coordinates.teacher
+        self._root = np.sqrt(sample.probability)
+        self._normals = normals
+        self._directions = Directions(CAPACITY, sample.count + 1, sample.count)
+        self._table = np.zeros((CAPACITY, CAPACITY))  # <q_i, z_d>
+        self._recent = Recent()
+        self._present = np.zeros(0)
+        self._kept = np.zeros((0, CAPACITY))
+        self._correlation: list[np.ndarray] = []
+        self.moment = 0.0
+        self.traced, self._folded = False, False
+        self.echoes: list[np.ndarray] = []
+
+    def force(self, weights: np.ndarray) -> np.ndarray:
+        """See `Residuals`."""
+        directions, table = self._directions, self._table
+        if directions.full:
+            self._fold()
+        error = self._root_variance * weights - self._teacher
+        row = np.append(self._root * error, self._noise_std)
+        loading, news = directions.known(row)
+        if news is not None:
+            self._extend(news)
+            loading = np.append(loading, math.sqrt(news @ news))
+        count = directions.count
+        echo = (loading @ table[: len(loading), :count]) / math.sqrt(self._ratio)
+        residual = loading + echo
+        self._recent.add(loading, echo)
+        if self.traced and not self._folded:
+            self.echoes.append(echo)
+        self._present = residual
+        self.moment = float(residual @ residual)
+        if self._batches.noisy:
+            normal = self._normals.one(directions.normals[:count])
+            directions.add(np.zeros(len(row)), normal, white=True)
+            residual = np.append(residual, math.sqrt(self._batches.variance(self.moment)))
+        count = directions.count
+        answer = residual @ directions.functions[:count, :-1]
+        noise = residual @ directions.normals[:count]
+        return math.sqrt(self._ratio) * noise + self._ratio * answer / self._root
+
+    @property
+    def rank(self) -> int:
+        """Directions in use."""
+        return self._directions.count
+
+    def _extend(self, news: np.ndarray) -> None:
+        directions = self._directions
+        before = directions.count
+        directions.add(news, self._normals.one(directions.normals[:before]))
+        weighted = self._root * directions.functions[before, :-1]
+        self._table[before, :before] = directions.normals[:before] @ weighted
+
+    def _fold(self) -> None:
+        directions = self._directions
+        before = directions.count
+        change = directions.fold(before - NEWEST, self._recent.rows[:, :before], KEPT)
+        after = len(change)
+        table = change @ self._table[:before, :before] @ change.T
+        self._table[:] = 0.0
+        self._table[:after, :after] = table
+        self._recent.change(change)
+        self._kept = fold_columns(change, self._kept)
+        self._normals.forget()
+        self._folded = True
+
+    def keep(self) -> None:
+        """See `Residuals`."""
+        present = np.zeros((1, CAPACITY))
+        present[0, : len(self._present)] = self._present
+        self._kept = np.vstack([self._kept, present])
+        self._correlation.append(self._kept @ present[0])
+
+    @property
+    def correlation(self) -> np.ndarray:
+        lower = np.zeros((len(self._correlation),) * 2)
+        for index, row in enumerate(self._correlation):
+            lower[index, : index + 1] = row
+        return lower + np.tril(lower, -1).T
+
+    def state(self) -> dict[str, Any]:
+        """See `Residuals`."""
+        return {
+            "directions": self._directions.state(),
+            "table": self._table.copy(),
+            "recent": self._recent.rows.copy(),
+            "kept": self._kept.copy(),
+            "correlation": {str(i): row for i, row in enumerate(self._correlation)},
+            "normals": self._normals.state(),
+            "folded": int(self._folded),
+            "echoes": {str(i): row for i, row in enumerate(self.echoes)},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `Residuals`."""
+        self._directions.restore(state["directions"])
+        self._table = np.array(state["table"])
+        self._recent.rows = np.array(state["recent"])
+        self._kept = np.array(state["kept"])
+        rows = state.get("correlation", {})
+        self._correlation = [np.array(rows[str(i)]) for i in range(len(rows))]
+        self._normals.restore(state["normals"])
+        self._folded = bool(state["folded"])
+        rows = state.get("echoes", {})
+        self.echoes = [np.array(rows[str(i)]) for i in range(len(rows))]

@@ -1,0 +1,185 @@
+"""The tangent-free march of one replicate in discrete dynamics, of any optimiser.
+
+A coordinate knows its parameters and what its optimiser remembers; a step moves them by the force
+that the data answer to the present weights (residuals.py). Memory and cost of a step do not grow
+with the number of steps made, but for what is kept at the stored ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dmft.errors import InputError
+from dmft.problem import Problem
+from dmft.problem.population import Coordinates
+from dmft.problem.schedules import step_factors
+from dmft.solver.normals import Normals
+from dmft.solver.optimisers import MEMORY, advance, depth_of, rule_of, weights
+from dmft.solver.path_residuals import PathResiduals
+from dmft.solver.residuals import Batches, LinearResiduals, Residuals
+from dmft.solver.sampling import Sample
+
+
+class Diverged(ArithmeticError):
+    """The residuals have grown beyond what is allowed, or are no numbers."""
+
+
+class Stepwise:
+    """State of one replicate after `count` steps.
+
+    Attributes
+    ----------
+    count : steps made.
+    first, second : parameters of every path, see optimisers.py; `second` unused if linear.
+    residuals : the sample side. moment : E[r^2] after every step, shape (steps + 1,).
+    kept_weights : w on the stored steps, a list of shape (paths,) each; kept_parameters likewise
+        of shape (2, paths), kept_force of the force on w.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        count: int,
+        seed: np.random.SeedSequence,
+        rotation: np.ndarray | None,
+        steps: int,
+        stored: np.ndarray,
+        largest: float,
+    ) -> None:
+        dynamics = problem.dynamics
+        wide = not Batches.of(dynamics).noisy
+        self.sample = Sample(problem, count, seed, rotation, wide)
+        coordinates = self.sample.coordinates
+        self.depth = depth_of(problem)
+        self._code, self._settings = rule_of(dynamics)
+        slots = MEMORY[self._code]
+        self._memory = np.zeros((2, count, slots))
+        self._steps = dynamics.step_size * step_factors(dynamics.schedule, steps)
+        self.first, self.second = start(self.depth, coordinates.a0, coordinates.b0)
+        self._root_variance = np.sqrt(coordinates.variance)
+        self._stored = {int(node) for node in stored}
+        self._largest = largest
+        self.count = 0
+        self.moment, self.risk = np.zeros((2, steps + 1))
+        self.work = {"steps": 0.0, "direction_flops": 0.0}
+        self.kept_weights: list[np.ndarray] = []
+        self.kept_parameters: list[np.ndarray] = []
+        self.kept_force: list[np.ndarray] = []
+        w = self._weights()
+        learnt = [coordinates.teacher, self._root_variance, self._root_variance * w]
+        for function in learnt:
+            self.sample.learn(function)
+        normals = Normals(self.sample, seed, np.array(learnt))
+        self.residuals: Residuals
+        if problem.regression:
+            self.residuals = LinearResiduals(problem, self.sample, normals)
+        else:
+            self.residuals = PathResiduals(problem, self.sample, normals, seed)
+        self._observe(w)
+
+    def step(self) -> None:
+        """One step of all paths, and the answer of the data to where it leads.
+
+        Raises
+        ------
+        Diverged : the residuals of the new weights are beyond what is allowed.
+        """
+        self.work["steps"] += 1.0
+        advance(
+            self._code, self.depth, self.count, self._steps[self.count], self._settings,
+            self._force, self.first, self.second, self._memory[0], self._memory[1],
+        )  # fmt: skip
+        self.count += 1
+        try:
+            self._observe(self._weights())
+        except Diverged:
+            self.count -= 1
+            raise
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """Those of every path."""
+        return self.sample.coordinates
+
+    @property
+    def strata(self) -> list[slice]:
+        """The paths of each stratum."""
+        return self.sample.strata
+
+    @property
+    def teacher(self) -> np.ndarray:
+        """w* of every path."""
+        return self.sample.coordinates.teacher
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Weight of every path."""
+        return self.sample.probability
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to continue, as a tree of arrays and numbers."""
+        return {
+            "count": self.count,
+            "parameters": np.array([self.first, self.second]),
+            "memory": self._memory.copy(),
+            "force": self._force.copy(),
+            "curves": np.array([self.moment, self.risk]),
+            "weights": np.array(self.kept_weights),
+            "kept_parameters": np.array(self.kept_parameters),
+            "kept_force": np.array(self.kept_force),
+            "residuals": self.residuals.state(),
+            "work": dict(self.work),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`, of a march at its start.
+
+        Raises
+        ------
+        InputError : a state of another version.
+        """
+        try:
+            self.count = int(state["count"])
+            self.first, self.second = np.array(state["parameters"])
+            self._memory = np.array(state["memory"])
+            self._force = np.array(state["force"])
+            self.moment, self.risk = np.array(state["curves"])
+            self.kept_weights = list(state["weights"])
+            self.kept_parameters = list(state["kept_parameters"])
+            self.kept_force = list(state["kept_force"])
+            self.residuals.restore(state["residuals"])
+            self.work = dict(state["work"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"given a march of another version: {error}", "resume") from None
+
+    def _weights(self) -> np.ndarray:
+        w = np.empty(len(self.first))
+        weights(self.depth, self.first, self.second, w)
+        return w
+
+    def _observe(self, w: np.ndarray) -> None:
+        self._force = self._root_variance * self.residuals.force(w)
+        moment = self.residuals.moment
+        if not moment <= self._largest * (self.moment[0] if self.count else np.inf):
+            raise Diverged
+        self.moment[self.count] = moment
+        error = self._root_variance * (w - self.teacher)
+        self.risk[self.count] = self.probability @ error**2
+        self.work["direction_flops"] += 12.0 * len(w) * self.residuals.rank
+        if self.count in self._stored:
+            self.kept_weights.append(w)
+            self.kept_parameters.append(np.array([self.first, self.second]))
+            self.kept_force.append(self._force)
+            self.residuals.keep()
+
+
+def start(depth: int, a0: np.ndarray, b0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The parameters at the start: 0, (u, v) or (a, b)."""
+    if depth == 1:
+        return np.zeros(len(a0)), np.zeros(len(a0))
+    if depth == 2:
+        return (a0 + b0) / 2**0.5, (a0 - b0) / 2**0.5
+    return a0.copy(), b0.copy()

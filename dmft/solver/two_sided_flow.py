@@ -1,0 +1,103 @@
+"""Gradient flow of any smooth loss and any labels: what its marches leave behind."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from dmft.numerics.collocation import STAGES
+from dmft.problem import Problem
+from dmft.problem.losses import Squared
+from dmft.problem.networks import DEPTH_TWO
+from dmft.results.observables import Samples
+from dmft.solver.data_rows import DataRows
+from dmft.solver.outcome import factor_overlap, panel_grid, sample_paths, weights_of
+from dmft.solver.pilot import StepControl
+from dmft.solver.plan import Plan
+from dmft.solver.sampling import Sample
+from dmft.solver.scheme import Finished, Grid
+from dmft.solver.two_sided import PanelDrives, TwoSidedMarch
+
+_VECTORS = 30.0  # of all paths of a side that a node takes: outputs, directions, noise, copies
+
+
+class TwoSidedFlow:
+    """Gradient flow of which both sides are sampled; see `panels.Flow`."""
+
+    rows_type = PanelDrives
+
+    def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
+        """n_paths : of each side of a replicate."""
+        self._problem = problem
+        self._n_paths = n_paths
+        self._pool = pool
+        self.descends = isinstance(problem.loss, Squared) and not problem.dynamics.weight_decay
+
+    def start(
+        self,
+        count: int,
+        seed: np.random.SeedSequence,
+        rotation: np.ndarray | None,
+        panels: int,
+        rtol: float,
+        pilot: bool,
+    ) -> TwoSidedMarch:
+        """A march at t = 0 with `count` paths on either side."""
+        of_coordinates, of_rows = seed.spawn(2)
+        sample = Sample(self._problem, count, of_coordinates)
+        teacher = sample.coordinates.variance * sample.coordinates.teacher**2
+        strength = float(np.sqrt(sample.probability @ teacher))
+        rows = DataRows(self._problem, count, of_rows, strength)
+        return TwoSidedMarch(self._problem, sample, rows, self._pool, rtol)
+
+    def control(self, march: TwoSidedMarch, rtol: float) -> StepControl:
+        """What chooses the panels of a pilot."""
+        return StepControl(self._problem, march, rtol)
+
+    def rotation(self, march: TwoSidedMarch) -> np.ndarray:
+        """Directions of noise stay in their order of appearance."""
+        return np.eye(0)
+
+    def hopeless(self, march: TwoSidedMarch) -> str:
+        """A flow always goes on."""
+        return ""
+
+    def finish(self, march: TwoSidedMarch) -> Finished:
+        """What a march leaves behind."""
+        problem, probability = self._problem, march.probability
+        weights = march.all_weights()
+        error = march.root_variance[:, None] * (weights - march.teacher[:, None])
+        charges = None
+        if problem.network.code == DEPTH_TWO:
+            start = march.coordinates
+            decay = np.exp(-2.0 * problem.dynamics.weight_decay * march.times)
+            charges = (2.0 * start.a0 * start.b0)[:, None] * decay[None, :]
+        _, values = march.data.at(march.fields)
+        data = march.data
+        return Finished(
+            weights_of(problem, march, weights, charges),
+            {},
+            {
+                "correlation_error": (probability[:, None] * error).T @ error,
+                "correlation_residual": (data.probability[:, None] * march.slopes).T @ march.slopes,
+                "overlap": (probability[:, None] * weights).T @ weights,
+            },
+            None if charges is None else factor_overlap(probability, weights, charges),
+            sample_paths(march, weights, march.root_variance[:, None] * march.forces),
+            Samples(problem, march.fields, data.labels, values, data.probability),
+        )
+
+    def grid(self, plan: Plan) -> Grid:
+        """All stages of all panels."""
+        return panel_grid(plan)
+
+    def memory(self, count: int, panels: int) -> float:
+        """Bytes of a march."""
+        return 2.0 * count * 8.0 * _VECTORS * STAGES * panels
+
+    def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
+        """Measured shares of rtol."""
+        systematic = rtol * np.abs(mean)
+        systematic[0] = 0.0
+        return np.asarray(systematic)

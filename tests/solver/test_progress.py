@@ -1,0 +1,89 @@
+"""Fraction and time left: by a clock that the counted work drives, and by the wall clock."""
+
+import time
+
+import pytest
+
+from dmft import Problem, solve
+from dmft.solver.progress import FLOW_COSTS, STEP_COSTS, WorkMeter
+
+
+@pytest.mark.parametrize("costs", [FLOW_COSTS, STEP_COSTS])
+def test_sums_of_costs(costs):
+    single = [costs.panels(k, k + 1, 300) for k in range(50)]
+    assert costs.panels(7, 50, 300) == pytest.approx(sum(single[7:]))
+    assert single == sorted(single)
+
+
+class Machine:
+    """Takes twice the model's time at late panels, and long over the first panel of all."""
+
+    def __init__(self, costs, panels):
+        self.now, self.costs, self.panels = 0.0, costs, panels
+
+    def work(self, k, paths):
+        slower = 1.0 + 0.5 * k / self.panels
+        self.now += slower * self.costs.panels(k, k + 1, paths) / 1e5
+
+
+@pytest.mark.parametrize("costs, known", [(FLOW_COSTS, False), (STEP_COSTS, True)])
+def test_estimates_by_counted_work(costs, known):
+    panels, replicates = 40, 3
+    machine = Machine(costs, panels)
+    meter = WorkMeter(costs, 1024, 4096, clock=lambda: machine.now)
+    told = []
+    machine.now += 500.0  # compiling
+    for k in range(panels):
+        machine.work(k, 1024)
+        t = 0.1 * 1.25 ** (k + 1)
+        end = 0.1 * 1.25**panels
+        planned = panels if known else None
+        told.append((machine.now, *meter.pilot_panel(k + 1, t, end, replicates, planned)))
+    machine.now += costs.pilot_ending(panels) / 1e5
+    for replicate in range(replicates):
+        for k in range(panels):
+            machine.work(k, 4096)
+            told.append((machine.now, *meter.replicate_panel(k + 1, panels, replicate, replicates)))
+        machine.now += costs.replicate_ending(panels, 4096) / 1e5
+    assert [left is None for _, _, left in told[:4]] == [True] * 3 + [False]
+    end = told[-1][0]
+    assert told[-1][1] == pytest.approx(1.0) and told[-1][2] == pytest.approx(0.0, abs=1e-9)
+    for now, fraction, left in told[4:-1]:
+        assert 0.0 < fraction < 1.0
+        assert 0.5 < left / (end - now) < 2.0, now / end
+    fractions = [fraction for _, fraction, _ in told[panels:]]
+    assert fractions == sorted(fractions)
+
+
+def test_a_resumed_march_has_no_speed_yet():
+    meter = WorkMeter(FLOW_COSTS, 1024, 4096)
+    fraction, left = meter.replicate_panel(20, 40, 1, 2)
+    assert 0.5 < fraction < 0.8 and left is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "problem, settings",
+    [
+        (Problem(), {}),
+        (Problem(network={"init_scale": 0.01}), {"t_max": 1e4}),
+        (Problem(dynamics={"kind": "sgd"}), {"t_max": 200.0}),
+    ],
+    ids=["default", "small-start", "sgd"],
+)
+def test_time_left_on_the_wall_clock(problem, settings):
+    solve(
+        problem, **{**settings, "t_max": 3.0}, n_paths=256, replicates=2
+    )  # loads what is compiled
+    start, seen = time.monotonic(), []
+    solve(problem, **settings, progress=lambda state: seen.append((time.monotonic(), state)))
+    end = time.monotonic()
+    slack = 0.03 * (end - start)  # what comes after the last panel, and a moment of a busy machine
+    checked = 0
+    for now, state in seen:
+        if now - start < 0.1 * (end - start) or state.seconds_left is None:
+            continue
+        checked += 1
+        ratio = (state.seconds_left + slack) / (end - now + slack)
+        assert 0.5 < ratio < 2.0, (state, end - now)
+    assert checked > 0.8 * len(seen) - 4
