@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dmft.results.comparison import Comparison
+    from dmft.results.simulation import Simulation
     from dmft.results.solution import Solution
-    from dmft.simulation import Simulation
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555"
 PURPLE, SKY = "#CC79A7", "#56B4E9"

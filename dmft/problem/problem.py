@@ -8,9 +8,7 @@ from pydantic import Field, model_validator
 
 from dmft.errors import InputError
 from dmft.problem.dynamics import (
-    SGD,
     Dynamics,
-    GradientDescent,
     GradientFlow,
     StochasticGradientFlow,
 )
@@ -18,7 +16,6 @@ from dmft.problem.features import Features, Isotropic
 from dmft.problem.labels import Labels, LinearLabels, PoissonLabels
 from dmft.problem.losses import Hinge, Logistic, Loss, Poisson, Squared
 from dmft.problem.networks import Diagonal, Network
-from dmft.problem.schedules import Constant
 from dmft.problem.teachers import BernoulliGauss, Empirical, Teacher
 from dmft.resolution import Source, resolve
 from dmft.validation import Settings
@@ -126,7 +123,7 @@ class Problem(Settings):
         return self
 
     def _repr_html_(self) -> str:
-        from dmft.results.display import problem_html
+        from dmft.problem.display import problem_html
 
         return problem_html(self)
 
@@ -151,27 +148,4 @@ def require_squared(problem: Problem) -> None:
         )
         raise InputError(
             f"given '{given}', known here for the squared loss of linear labels", f"problem.{what}"
-        )
-
-
-def require_plain_steps(problem: Problem) -> None:
-    """Refuse optimisers with memory and schedules, where only plain steps are known.
-
-    Raises
-    ------
-    InputError : momentum, an adaptive optimiser or a schedule.
-    """
-    dynamics = problem.dynamics
-    if not dynamics.discrete:
-        return
-    if not isinstance(dynamics, GradientDescent | SGD):
-        raise InputError(
-            f"given '{dynamics.kind}', allowed: gradient-descent, sgd", "dynamics.kind"
-        )
-    if dynamics.momentum:
-        raise InputError(f"given {dynamics.momentum:g}, must be 0 here", "dynamics.momentum")
-    if dynamics.schedule != Constant():
-        raise InputError(
-            f"given '{dynamics.schedule.kind}', must be constant without warm-up here",
-            "dynamics.schedule",
         )

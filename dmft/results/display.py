@@ -1,19 +1,18 @@
-"""Short text and HTML of problems and results, for terminals and notebooks."""
+"""Short text and HTML of results, for terminals and notebooks."""
 
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel
+
+from dmft.problem.display import problem_words
 
 if TYPE_CHECKING:
-    from dmft.problem import Problem
     from dmft.results.curves import Curves
 
 _SHOWN = ("train_loss", "train_mse", "excess_risk", "test_error", "overlap", "mean_charge")
-_MOST = 400  # characters of the settings in a text
 _WIDTH, _HEIGHT = 360, 150  # of a drawing, in pixels
 
 
@@ -22,14 +21,6 @@ def text(result: Curves) -> str:
     lines = [f"{type(result).__name__} of {problem_words(result.problem)}", _extent(result)]
     ends = [f"{name} = {_with_error(result, name)}" for name in _SHOWN[1:] if name in result.curves]
     return "\n".join([*lines, "at the end: " + ", ".join(ends)])
-
-
-def problem_words(problem: Problem) -> str:
-    """The settings of a problem that are not the defaults, in one line."""
-    changed = _changed(problem)
-    words = ", ".join(f"{key} = {_short(value)}" for key, value in changed.items())
-    words = words if len(words) <= _MOST else words[: _MOST - 3] + "..."
-    return f"a problem with {words}" if words else "the default problem"
 
 
 def html(result: Curves) -> str:
@@ -43,39 +34,6 @@ def html(result: Curves) -> str:
         f"{escape(_extent(result))}</p>{_drawing(result)}"
         f"<details><summary>all curves at the end</summary><table>{rows}</table></details></div>"
     )
-
-
-def problem_html(problem: Problem) -> str:
-    """A table of all settings, those that were changed in bold."""
-    from dmft.config import flat
-
-    changed = _changed(problem)
-    rows = []
-    for key, value in flat(problem.model_dump(mode="json", exclude_none=True)):
-        shown = escape(_short(value))
-        shown = f"<b>{shown}</b>" if key in changed else shown
-        rows.append(f"<tr><th scope='row'>{escape(key)}</th><td>{shown}</td></tr>")
-    return f"<table>{''.join(rows)}</table>"
-
-
-def _changed(settings: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """Kinds that are not the default one, and settings that are not those of their kind."""
-    found: dict[str, Any] = {}
-    for name, field in type(settings).model_fields.items():
-        value, usual = getattr(settings, name), field.default
-        if isinstance(value, BaseModel):
-            if type(value) is not type(usual):
-                found[f"{prefix}{name}.kind"] = getattr(value, "kind", "")
-            found |= _changed(value, f"{prefix}{name}.")
-        elif name != "kind" and value != usual:
-            found[prefix + name] = value
-    return found
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list | tuple) and len(value) > 4:
-        return f"{len(value)} values"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _extent(result: Curves) -> str:

@@ -80,14 +80,14 @@ class Directions:
             combinations.append((block, white))
         recent = np.eye(self.count)[old:]
         change = np.vstack([block for block, _ in combinations] + [recent])
-        white = np.concatenate(
+        kinds = np.concatenate(
             [np.full(len(block), of_noise) for block, of_noise in combinations]
             + [self.white[old : self.count]]
         )
         for array in (self.functions, self.normals):
             array[: len(change)] = change @ array[: self.count]
             array[len(change) :] = 0.0
-        self.white[: len(change)] = white
+        self.white[: len(change)] = kinds
         self.count = len(change)
         return change
 

@@ -97,10 +97,11 @@ class Normals:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`, of normals of the same paths that none was taken from."""
+        """The inverse of `state`, of normals of the same paths, fewer of them handed out."""
+        missing = int(state["refined"]) - self._refined
         self._refined, self._blocks = int(state["refined"]), int(state["blocks"])
         self._fresh = bool(state["fresh"])
         self._next, self._block = int(state["next"]), np.array(state["block"])
-        for _ in range(self._refined):
+        for _ in range(missing):
             self._paths.innovations(1)
             self._paths.use(1)

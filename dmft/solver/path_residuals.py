@@ -168,7 +168,8 @@ class PathResiduals:
             size = generator.poisson(batches.fraction * count)
             draws = np.bincount(generator.integers(count, size=size), minlength=count)
         else:
-            draws = generator.permutation(count) < round(batches.fraction * count)
+            chosen = generator.permutation(count) < round(batches.fraction * count)
+            draws = chosen.astype(np.int64)
         seen = np.zeros(count)
         for draw in range(int(draws.max(initial=0))):
             noise = batches.noise_std * generator.standard_normal(count)

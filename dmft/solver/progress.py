@@ -8,13 +8,14 @@ paths; the time that a unit of work takes is measured as the solve goes.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
 
 _REMEMBERED = 200  # panels whose speed counts
+_DELAY = 4.0  # times the usual speed: a panel that took longer was held up by something else
 _FEWEST = 3  # panels before there is an estimate: the first ones load compiled code
 # Before its lengths have settled, a panel of the pilot may multiply t and says little of the rest.
 _SETTLED, _EARLY_GROWTH = 8, 0.35
@@ -56,7 +57,7 @@ class Costs:
         return n + self.linear * n * (n - 1) / 2 + self.square * (n - 1) * n * (2 * n - 1) / 6
 
 
-FLOW_COSTS = Costs(fixed=1900.0, square=1.0 / 680.0, last=1.4)
+FLOW_COSTS = Costs(fixed=1900.0, square=1.0 / 500.0, last=1.4)
 STEP_COSTS = Costs(linear=1.0 / 15.0, finish=1.0 / 120.0, pilot=0.1)
 
 
@@ -76,7 +77,7 @@ class WorkMeter:
     ) -> None:
         self._costs, self._clock = costs, clock
         self._pilot_paths, self._paths = pilot_paths, paths
-        self._speeds: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)  # seconds a unit, unit
+        self._speeds: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)  # seconds, work
         self._last: tuple[int | None, int, float] | None = None  # replicate, panels, clock
         self._pilot_times: deque[float] = deque(maxlen=_RECENT + 1)
 
@@ -109,8 +110,8 @@ class WorkMeter:
     def _told(self, done: float, panels: int, replicates: int) -> tuple[float, float | None]:
         whole = self._pilot(panels) + replicates * self._replicate(panels)
         whole -= self._costs.replicate_ending(panels, self._paths)  # no panel comes after the last
-        speed = self._speed()
-        return min(1.0, done / whole), None if speed is None else max(0.0, whole - done) * speed
+        fraction, speed = min(1.0, round(done / whole, 9)), self._speed()
+        return fraction, None if speed is None else max(0.0, whole - done) * speed
 
     def _panels_left(self, panels: int, t_max: float) -> int:
         """Panels that the pilot still needs if log t goes on growing as it did lately."""
@@ -130,16 +131,13 @@ class WorkMeter:
             march, before, then = self._last
             if march == replicate and before < panels:
                 work = self._costs.panels(before, panels, paths)
-                self._speeds.append(((now - then) / work, work))
+                self._speeds.append((now - then, work))
         self._last = (replicate, panels, now)
 
     def _speed(self) -> float | None:
-        """Seconds a unit of work takes: the median over the work, which no single delay moves."""
+        """Seconds a unit of work takes: the mean over what is no delay, as compiling is one."""
         if len(self._speeds) < _FEWEST:
             return None
-        ordered = sorted(self._speeds)
-        half = 0.499 * sum(work for _, work in ordered)
-        reached = accumulate(work for _, work in ordered)
-        return next(
-            seconds for (seconds, _), work in zip(ordered, reached, strict=True) if work >= half
-        )
+        most = _DELAY * statistics.median(seconds / work for seconds, work in self._speeds)
+        usual = [(seconds, work) for seconds, work in self._speeds if seconds <= most * work]
+        return sum(seconds for seconds, _ in usual) / sum(work for _, work in usual)

@@ -1,8 +1,7 @@
 """The sample side of steps: what the data answer to the weights, without any tangent.
 
-With directions q_i of the rows of the weights, normals z_i on the other side and
-w_k = sum L_ki q_i,
-Stein's identity gives every echo as an average over paths (docs/optimisers.md): E[w_k z_d] =
+With directions q_i of the rows of the weights, normals z_i on the other side and w_k = sum_i L_ki
+q_i, Stein's identity gives every echo as an average over paths (docs/optimisers.md): E[w_k z_d] =
 sum_i L_ki <q_i, z_d>. A direction knows nothing of the normals that are drawn after it, so that
 <q_i, z_d> is 0 for them, exactly: only causal entries are averaged. `LinearResiduals` needs no
 paths of the sample side, as the residual of the squared loss is a linear functional.
@@ -62,9 +61,18 @@ class Residuals(Protocol):
     """The answer of the data to one row of weights after another."""
 
     moment: float  # E[r^2] of the last row
-    rank: int  # directions in use
     traced: bool  # whether to keep `echoes`
     echoes: list[np.ndarray]  # E[sqrt(s) w z] of every row, as long as no direction was folded
+
+    @property
+    def rank(self) -> int:
+        """Directions in use."""
+        ...
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """C_r of the kept rows of weights, shape (kept, kept)."""
+        ...
 
     def force(self, weights: np.ndarray) -> np.ndarray:
         """The force on sqrt(s) w (paths,) that the present weights (paths,) call up."""

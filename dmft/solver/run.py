@@ -75,6 +75,13 @@ class Run:
                 f"relative standard error {self._done.relative_error():.2g} after "
                 f"{self._done.count} replicates, above target_error {target:g}"
             )
+        runaway = self._done.runaway()
+        if not reason and runaway:
+            replicate, node = runaway
+            reason = (
+                f"replicate {replicate + 1} runs away from the others at node {node}: a few paths "
+                "decide; take more paths, or a smaller step"
+            )
         rise, node = self._done.rise()
         if not reason and rise and self._scheme.descends:
             reason = (

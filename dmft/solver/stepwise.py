@@ -49,7 +49,7 @@ class Stepwise:
         stored: np.ndarray,
         largest: float,
     ) -> None:
-        dynamics = problem.dynamics
+        dynamics: Any = problem.dynamics
         wide = not Batches.of(dynamics).noisy
         self.sample = Sample(problem, count, seed, rotation, wide)
         coordinates = self.sample.coordinates

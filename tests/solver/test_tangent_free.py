@@ -1,0 +1,264 @@
+"""The march of steps without tangents: exact curves, tangents, finite networks, folds, resuming."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dmft
+from dmft import Interrupted, Problem
+from dmft.solver import residuals, schemes, solve
+from dmft.solver.directions import Directions
+from dmft.solver.replicates import Replicates
+from dmft.solver.stepwise import Stepwise
+from dmft.theory.linear import marchenko_pastur
+
+SGD = {"kind": "sgd", "step_size": 0.1, "batch_fraction": 0.1}
+SIGNS = {"loss": {"kind": "hinge"}, "labels": {"kind": "sign"}, "sampling_ratio": 1.5}
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Few steps of plain descent too."""
+    monkeypatch.setattr(schemes, "_MOST_TRACED", 0)
+
+
+def marched(problem: Problem, steps: int, paths: int = 512) -> Stepwise:
+    stored = np.arange(steps + 1)
+    march = Stepwise(problem, paths, np.random.SeedSequence(1), None, steps, stored, 1e6)
+    for _ in range(steps):
+        march.step()
+    return march
+
+
+# ------------------------------------------------------------------ squared loss
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_linear_model_is_exact(always, momentum):
+    """Along an eigenvector of X^T X heavy ball is a recursion of three terms."""
+    eta, ratio, noise, steps = 0.2, 0.5, 0.3, 40
+    dynamics = {"kind": "gradient-descent", "step_size": eta, "momentum": momentum}
+    problem = Problem(
+        network={"kind": "linear"}, sampling_ratio=ratio, noise_std=noise, dynamics=dynamics
+    )
+    spectrum = marchenko_pastur(ratio)
+    x, kept = spectrum.eigenvalue, [np.ones(len(spectrum.eigenvalue))]
+    velocity = np.zeros(len(x))
+    for _ in range(steps):
+        velocity = momentum * velocity + x * kept[-1]
+        kept.append(kept[-1] - eta * velocity)
+    kept = np.array(kept)
+    inverse = np.divide(1.0, x, out=np.zeros_like(x), where=x > 0)
+    train = (kept**2 * (x + noise**2)) @ spectrum.samples
+    risk = (kept**2 + noise**2 * (1 - kept) ** 2 * inverse) @ spectrum.coordinates
+    solution = solve(problem, t_max=steps, n_paths=512, replicates=2)
+    np.testing.assert_allclose(solution.train_mse, train, rtol=5e-3, atol=1e-5)
+    np.testing.assert_allclose(solution.excess_risk, risk, rtol=5e-3)
+
+
+@pytest.mark.parametrize(
+    "dynamics",
+    [{"kind": "gradient-descent", "step_size": 0.1, "weight_decay": 0.05}, SGD],
+    ids=["descent", "batches"],
+)
+def test_agrees_with_tangents(dynamics, monkeypatch):
+    problem = Problem(
+        dynamics=dynamics, noise_std=0.3, features={"kind": "discrete", "values": (0.5, 1.5)}
+    )
+    options = {"t_max": 60, "n_paths": 2048, "replicates": 4}
+    traced = solve(problem, **options)
+    monkeypatch.setattr(schemes, "_MOST_TRACED", 0)
+    free = solve(problem, **options)
+    assert free.kernels.response_weights is None
+    for name in ("train_mse", "excess_risk", "mean_charge", "overlap"):
+        a, b = traced.curves[name], free.curves[name]
+        error = np.hypot(np.hypot(a.stderr, b.stderr), 2e-3 * np.abs(a.mean))
+        assert np.max(np.abs(a.mean - b.mean) / np.maximum(error, 1e-12)) < 5.0, name
+
+
+def test_the_charge_of_every_path_moves_as_it_must():
+    """u^2 - v^2 <- (u^2 - v^2) ((1 - eta lambda)^2 - (eta g)^2) under plain descent, exactly."""
+    march = marched(Problem(dynamics={**SGD, "weight_decay": 0.3}), 30)
+    u, v = np.array(march.kept_parameters).transpose(1, 0, 2)
+    charge, g = u**2 - v**2, np.array(march.kept_force)
+    expected = charge[:-1] * ((1 - 0.1 * 0.3) ** 2 - (0.1 * g[:-1]) ** 2)
+    np.testing.assert_allclose(charge[1:], expected, rtol=1e-10)
+
+
+def test_schedules_scale_every_step():
+    """Factors of 0 stop the weights where they are."""
+    schedule = {"kind": "piecewise", "steps": [5], "factors": [0.0]}
+    dynamics = {"kind": "adam", "step_size": 0.02, "schedule": schedule}
+    solution = solve(Problem(dynamics=dynamics), t_max=9, n_paths=256, replicates=2)
+    risk = solution.excess_risk
+    assert np.all(np.diff(risk[:6]) != 0.0)
+    np.testing.assert_array_equal(risk[6:], risk[5])
+
+
+# ------------------------------------------------------------------ any loss
+
+
+def finite(problem: Problem, steps: int, dimension: int, seed: int) -> np.ndarray:
+    """Hinge loss by SGD on one network of depth 2, plain NumPy: overlap, squared norm, loss."""
+    rng = np.random.default_rng(seed)
+    n = round(problem.sampling_ratio * dimension)
+    x = rng.standard_normal((n, dimension)) / np.sqrt(dimension)
+    teacher = np.where(np.arange(dimension) < 0.1 * dimension, rng.standard_normal(dimension), 0.0)
+    teacher /= np.sqrt(np.mean(teacher**2))
+    y = np.sign(x @ teacher + problem.noise_std * rng.standard_normal(n))
+    dynamics = problem.dynamics
+    u, v = np.full(dimension, 2**0.5 * problem.network.init_scale), np.zeros(dimension)
+    rows = []
+    for _ in range(steps + 1):
+        w = u * v
+        margin = y * (x @ w)
+        rows.append([np.mean(w * teacher), np.mean(w**2), np.mean(np.maximum(0.0, 1.0 - margin))])
+        batch = rng.random(n) < dynamics.batch_fraction
+        g = x.T @ (-y * (margin < 1.0) * batch) / dynamics.batch_fraction
+        u, v = u - dynamics.step_size * v * g, v - dynamics.step_size * u * g
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.2])
+def test_hinge_is_that_of_finite_networks(fraction):
+    """No curvature of the loss is used, which here is a point mass."""
+    dynamics = {"kind": "sgd", "step_size": 0.05, "batch_fraction": fraction}
+    problem = Problem(**SIGNS, dynamics=dynamics)
+    solution = solve(problem, t_max=40, n_paths=4096, replicates=4)
+    networks = np.array([finite(problem, 40, 1500, seed) for seed in range(16)])
+    for index, name in enumerate(("overlap", "squared_norm", "train_loss")):
+        mean = networks[..., index].mean(0)
+        error = networks[..., index].std(0, ddof=1) / 4
+        curve = solution.curves[name]
+        # Of so few coordinates, and of the sample, biases of a percent remain.
+        allowed = np.sqrt(error**2 + curve.stderr**2 + (0.02 * mean) ** 2) + 1e-9
+        assert np.max(np.abs(curve.mean - mean) / allowed) < 4.0, name
+
+
+@pytest.mark.parametrize("sampling", ["independent", "with-replacement"])
+def test_rows_of_data_answer_like_the_closed_form(sampling):
+    """A Huber loss too wide to matter is the squared loss: both sides sampled, or one."""
+    dynamics = {**SGD, "sampling": sampling, "label_noise_std": 0.2}
+    common = {"noise_std": 0.3, "dynamics": dynamics}
+    options = {"t_max": 130, "n_paths": 2048, "replicates": 6}
+    closed = solve(Problem(**common), **options)
+    sampled = solve(Problem(**common, loss={"kind": "huber", "width": 1e6}), **options)
+    for name in ("train_mse", "excess_risk", "mean_charge", "overlap", "squared_norm"):
+        a, b = closed.curves[name], sampled.curves[name]
+        error = np.hypot(np.hypot(a.stderr, b.stderr), 0.01 * np.abs(a.mean))
+        assert np.max(np.abs(a.mean - b.mean) / np.maximum(error, 1e-12)) < 5.0, name
+
+
+# ------------------------------------------------------------------ directions
+
+
+def test_folding_keeps_what_recent_rows_use():
+    """Rows of low rank on many directions: functions and normals of what they span survive."""
+    rng = np.random.default_rng(0)
+    directions = Directions(40, 100, 50)
+    functions = np.linalg.qr(rng.standard_normal((100, 30)))[0].T
+    for index, function in enumerate(functions):
+        directions.add(function, rng.standard_normal(50), white=index % 3 == 0)
+    profile = np.zeros((3, 30))
+    profile[:, directions.white[:30]] = rng.standard_normal((3, 10))
+    profile[:2, ~directions.white[:30]] = rng.standard_normal((2, 20))
+    rows = rng.standard_normal((12, 3)) @ profile
+    before = rows @ directions.functions[:30], rows @ directions.normals[:30]
+    change = directions.fold(24, rows, 6)
+    assert directions.count == len(change) == 6 + 6 + 6
+    after = rows @ change.T
+    np.testing.assert_allclose(after @ directions.functions[:18], before[0], atol=1e-10)
+    np.testing.assert_allclose(after @ directions.normals[:18], before[1], atol=1e-10)
+    product = directions.functions[:18] @ directions.functions[:18].T
+    np.testing.assert_allclose(product, np.eye(18), atol=1e-10)
+
+
+def test_folding_does_not_move_the_curves(monkeypatch):
+    """Half of the room, and many more folds, within what replicates scatter."""
+    problem = Problem(dynamics=SGD, noise_std=0.3)
+    options = {"t_max": 200, "n_paths": 1024, "replicates": 4}
+    wide = solve(problem, **options)
+    monkeypatch.setattr(residuals, "NEWEST", 100)
+    other = solve(problem, **options)
+    for name in ("train_mse", "excess_risk", "mean_charge"):
+        a, b = wide.curves[name], other.curves[name]
+        error = np.hypot(np.hypot(a.stderr, b.stderr), 3e-3 * a.mean)
+        assert np.max(np.abs(a.mean - b.mean) / error) < 5.0, name
+
+
+# ------------------------------------------------------------------ runs
+
+
+@pytest.mark.parametrize("polled", [5, 95, 330])  # in the pilot, replicates 1 and 2
+@pytest.mark.parametrize("kind", ["squared", "hinge"])
+def test_resuming_gives_the_same_numbers(kind, polled):
+    """In the middle of a march, before and after directions were folded; on other threads."""
+    problem = Problem(**(SIGNS if kind == "hinge" else {}), dynamics=SGD)
+    options = {"t_max": 140, "n_paths": 256, "replicates": 2}
+    whole = solve(problem, **options, threads=1)
+    states, polls = [], iter(range(1, 1000))
+    with pytest.raises(Interrupted):
+        solve(problem, **options, checkpoint=states.append, stop=lambda: next(polls) == polled)
+    resumed = solve(problem, **options, resume=states[-1], threads=2)
+    for name, curve in whole.curves.items():
+        np.testing.assert_array_equal(curve.mean, resumed.curves[name].mean)
+    np.testing.assert_array_equal(
+        whole.kernels.correlation_residual, resumed.kernels.correlation_residual
+    )
+    assert resumed.work == whole.work
+
+
+def test_divergence_ends_a_solve(always):
+    problem = Problem(dynamics={"kind": "gradient-descent", "step_size": 1.0, "momentum": 0.9})
+    solution = solve(problem, t_max=50, n_paths=128, replicates=1)
+    assert solution.status == "not-converged"
+    assert "step_size 1 is above what is stable" in solution.reason
+    assert all(np.isfinite(curve.mean).all() for curve in solution.curves.values())
+
+
+def test_a_replicate_that_runs_away_is_reported():
+    replicates = Replicates(Problem())
+    risk = np.ones((4, 10)) + 0.01 * np.random.default_rng(0).standard_normal((4, 10))
+    replicates.curves = {"train_mse": list(risk), "excess_risk": list(risk)}
+    assert replicates.runaway() is None
+    risk[2, 6:] = 5.0
+    replicates.curves["excess_risk"] = list(risk)
+    assert replicates.runaway() == (2, 6)
+
+
+def test_adam_does_not_run_away():
+    """Where tangents amplify single paths, and a replicate in four with them."""
+    dynamics = {"kind": "adam", "step_size": 0.03, "beta2": 0.99, "epsilon": 1e-3}
+    problem = Problem(
+        sampling_ratio=0.6, teacher={"density": 0.2},
+        network={"init_u": 0.4, "init_v": 0.1}, dynamics=dynamics,
+    )  # fmt: skip
+    solution = solve(problem, t_max=60, n_paths=512, replicates=16)
+    assert solution.status == "done"
+    rows = solution.curves["excess_risk"].runs
+    assert np.max(np.abs(rows / np.median(rows, axis=0) - 1.0)) < 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gradient-descent", "sgd"])
+def test_ten_thousand_steps_cost_ten_times_a_thousand(kind):
+    problem = Problem(dynamics={"kind": kind, "step_size": 0.1})
+    short, long = (
+        solve(problem, t_max=steps, n_paths=512, replicates=1) for steps in (1000, 10_000)
+    )
+    assert long.work["direction_flops"] < 20.0 * short.work["direction_flops"]
+    assert len(long.time) <= 257
+
+
+@pytest.mark.slow
+def test_small_steps_tend_to_the_flow():
+    """What descent differs from the flow by is of order eta: half of it at half the step."""
+    flow = dmft.solve(Problem(), t_max=40.0, n_paths=2048)
+    off = []
+    for eta, steps in ((0.1, 400), (0.05, 800)):
+        problem = Problem(dynamics={"kind": "gradient-descent", "step_size": eta})
+        solution = solve(problem, t_max=steps, n_paths=4096)
+        off.append(solution.excess_risk[-1] - flow.excess_risk[-1])
+    assert off[0] > 0.004
+    assert off[1] / off[0] == pytest.approx(0.5, abs=0.15)
