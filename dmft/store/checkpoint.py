@@ -79,7 +79,7 @@ def load_checkpoint(path: str | Path, *, finished: bool = False) -> tuple[Config
                 f"is {KINDS[header.schema].name}, only a solve or a simulation can be resumed"
             )
         if header.status != RUNNING and not finished:
-            raise InputError(f"holds a finished solve ({header.status}), nothing to resume")
+            raise InputError(f"is finished ({header.status}), nothing to resume")
         group = file.get(CHECKPOINT)
         if group is None or not hasattr(group, "keys"):
             remedy = "it cannot be extended" if finished else "start again with --overwrite"

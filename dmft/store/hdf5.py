@@ -94,9 +94,8 @@ def writing(path: Path) -> Iterator[h5py.File]:
         yield file
         file.flush()
         image = file.id.get_file_image()
-    with replacing(path) as temporary, temporary.open("wb") as out:
-        out.write(image)
-        out.write(trailer(image))
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"".join((image, trailer(image))))
 
 
 def write_variable(file: h5py.File, variable: Variable, values: np.ndarray) -> None:
