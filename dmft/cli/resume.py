@@ -1,8 +1,8 @@
 """Continue a solve or a simulation that was interrupted or killed, from its last checkpoint.
 
 The numbers are the same as without the interruption. A finished file is left as it is, unless
---set asks for more of it: more replicates of a solve, more seeds of a simulation. What is there
-already is not computed again."""
+--set asks for more seeds of a simulation: what is there already is not computed again. An
+unfinished solve may be given more replicates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 SUMMARY = "continue or extend a solve or a simulation"
 EXAMPLES = """\
   dmft resume out.h5
-  dmft resume out.h5 --set solver.replicates=16
   dmft resume sim.h5 --set simulation.seeds=32"""
 
 # What may be asked for beyond what a file holds, by its schema.
