@@ -123,6 +123,8 @@ TRAPS = {
         d=nn.Linear(6, 6)), 6),
     "layer of nothing": (
         lambda: nn.Sequential(nn.Linear(4, 6), nn.Identity(), nn.Linear(6, 3)), 21),
+    "depthwise": (lambda: Net(
+        lambda m, x: m.b(m.c(m.a(x)[..., None]).sum(-1)), c=nn.Conv1d(6, 6, 1, groups=6)), 12),
     "batch norm": (lambda: nn.Sequential(
         nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)), None),
 }  # fmt: skip

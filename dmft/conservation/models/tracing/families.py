@@ -77,7 +77,7 @@ def _sets(members: np.ndarray, solution: Solution) -> list[tuple[bool, np.ndarra
     sets = [(False, members[single])] if single.any() else []
     rest = members[~single]
     for label in np.unique(solution.labels[rest]):
-        sets.append((True, rest[solution.labels[rest] == label]))
+        sets.append((True, rest[solution.labels[rest] == label]))  # noqa: PERF401
     return [(mixed and len(own) > 1, own) for mixed, own in sets]
 
 

@@ -118,9 +118,9 @@ def _exchanges(
     laws = []
     for exchange in exchanges(trace, Readers(others)):
         terms, text, means = [], "", True
-        for name, own, region, sign in (exchange.first, exchange.second):
+        for name, axis, region, sign in (exchange.first, exchange.second):
             part = "" if region is None else f"{':,' * region[0]}{region[1]}:{region[2]}"
-            slot = Slot(name, _axis_first(own, region), part)
+            slot = Slot(name, _axis_first(axis, region), part)
             terms.append(Term(slot, float(sign * exchange.first[3])))
             text += f" {'+' if terms[-1].weight > 0 else '-'} sum of {slot} along all other axes"
             means &= any(s.places is None for s in shifts[name])

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from dmft.conservation.models.tracing import moving, scales
+from dmft.conservation.models.tracing import layers, moving, scales
 from dmft.conservation.models.tracing.recording import Node, Trace, Value
 from dmft.conservation.models.tracing.rules import FIXING, RULES, fix, zeros
 from dmft.conservation.models.tracing.scales import Scale, Term
 from dmft.conservation.models.tracing.unknowns import Solution, Unknowns
 
-assert moving.MOVING
+_RULES = {**RULES, **layers.RULES, **moving.RULES}  # all register theirs in one table
 _ONE = Fraction(1)
 
 
@@ -78,7 +78,7 @@ class Follow:
         return Scale(shape, tuple(terms))
 
     def _visit(self, node: Node) -> None:
-        apply = RULES.get(node.op)
+        apply = _RULES.get(node.op)
         found: Any = None
         if apply is not None:
             try:

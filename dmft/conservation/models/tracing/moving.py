@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from dmft.conservation.models.tracing import scales
 from dmft.conservation.models.tracing.recording import Node, Value
-from dmft.conservation.models.tracing.rules import Walk, fix, rule, wrapped
+from dmft.conservation.models.tracing.rules import RULES, Walk, fix, rule, wrapped
 from dmft.conservation.models.tracing.scales import Scale, Term
 
+__all__ = ["RULES", "permutation", "pieces", "sliced", "split_axis"]
 _ONE = Fraction(1)
 
 
@@ -351,6 +350,3 @@ def _unfold(walk: Walk, node: Node) -> Scale | None:
         if axis not in scale.axes():
             return Scale(node.outputs[0].shape, scale.terms)
     return None
-
-
-MOVING: Callable[..., Any] = _reshape  # importing this module registers its rules

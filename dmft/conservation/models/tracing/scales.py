@@ -149,9 +149,9 @@ def contract(
             continue
         sizes = tuple(scale.shape[a] for a in group.axes)
         if rest and told_apart:
-            coordinates = _coordinates(group.axes, rest, sizes)
+            places = coordinates(group.axes, rest, sizes)
             for _, ids in group.parts:
-                unknowns.mark(ids, coordinates)
+                unknowns.mark(ids, places)
         if free:
             unknowns.require(group.parts)
             free = False
@@ -163,7 +163,7 @@ def contract(
     return Scale(shape, tuple(terms))
 
 
-def _coordinates(axes: tuple[int, ...], rest: tuple[int, ...], sizes: Sequence[int]) -> np.ndarray:
+def coordinates(axes: tuple[int, ...], rest: tuple[int, ...], sizes: Sequence[int]) -> np.ndarray:
     """A number for each combination of places on the axes `rest`."""
     total = np.zeros(tuple(sizes), np.int64)
     for n, a in enumerate(axes):

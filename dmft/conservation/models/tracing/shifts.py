@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from dmft.conservation.models.tracing import moving, scales
+from dmft.conservation.models.tracing.layers import batch_settings
 from dmft.conservation.models.tracing.recording import Node, Trace, Value
-from dmft.conservation.models.tracing.rules import batch_settings, wrapped
+from dmft.conservation.models.tracing.rules import wrapped
 
 Places = tuple[tuple[int, ...], bytes, tuple[int, ...]]  # axes, mask, its shape
 
@@ -147,7 +148,7 @@ def _narrowed(value: Any, out: list[Shift], shape: tuple[int, ...]) -> list[Shif
         axes = frozenset(a - lost for a in shift.axes if a >= lost and value.shape[a - lost] != 1)
         if shift.places is None:
             found.append(Shift(axes, shift.why))
-        elif not lost or all(a >= lost for a in shift.places[0]):
+        elif not lost or all(a >= lost for a in shift.places[0]):  # noqa: SIM102
             if all(value.shape[a - lost] == n for a, n in zip(
                     shift.places[0], shift.places[2], strict=True)):  # fmt: skip
                 places = (tuple(a - lost for a in shift.places[0]), *shift.places[1:])
@@ -305,7 +306,7 @@ def _embedding(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift
 
 def _split(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
     x, axis = node.arguments[0], moving.split_axis(node)
-    if len(node.outputs[0].shape) < len(x.shape):
+    if len(node.outputs[0].shape) < len(x.shape):  # noqa: SIM108
         same = lambda a: a + (a >= axis)  # noqa: E731
     else:
         same = lambda a: a  # noqa: E731

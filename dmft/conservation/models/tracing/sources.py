@@ -154,7 +154,7 @@ def _side_by_side(node: Node, given: list[list[Source]]) -> list[Source]:
         stop = start + part.shape[axis]
         for one in next(moving_parts):
             if one.axis != axis and one.region is None:
-                found.append(replace(one, region=(axis, start, stop)))
+                found.append(replace(one, region=(axis, start, stop)))  # noqa: PERF401
         start = stop
     return found
 
