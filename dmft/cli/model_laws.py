@@ -31,15 +31,17 @@ def prepare(parser: options.Parser) -> options.Parser:
 
 
 def execute(given: argparse.Namespace) -> int:
-    """Print the laws; exit status 2 if the model cannot be built."""
+    """Print the laws; exit status 2 if the model cannot be built, 3 if not all is determined."""
     from dmft.cli.output import print_json
     from dmft.conservation import laws
 
     found = laws(_model(given.path).train(given.training))
+    status = 0 if found.determined else 3
     if given.json:
         print_json(found.to_table())
-        return 0
-    print(f"{found.count} conservation laws of {found.dimension} parameters of {found.model}")
+        return status
+    count = found.count if found.determined else f"not determined, at least {found.count}"
+    print(f"{count} conservation laws of {found.dimension} parameters of {found.model}")
     for kind, members in _by_kind(found.laws).items():
         count = sum(law.count for law in members)
         times = f", {len(members)} times" if len(members) > 1 else ""
@@ -48,7 +50,7 @@ def execute(given: argparse.Namespace) -> int:
         print(f"  broken    {kind}: {broken[0].why}")
     for what in found.unrecognised:
         print(f"  not recognised: {what}")
-    return 0
+    return status
 
 
 def _by_kind(laws: Any) -> dict[str, list[Any]]:

@@ -26,6 +26,7 @@ EXAMPLES = """\
   dmft symmetry check model.toml
   dmft symmetry equilibrium model.toml --plot balance.png
   dmft symmetry track model.toml -o run.h5 --method sgd --method gd --plot run.png
+  dmft symmetry plot run.h5 -o run.png
   dmft symmetry check layers.toml --checkpoints step10.safetensors --gradients grad10.npz
   dmft symmetry track layers.toml --checkpoints run/ --gradients grads/ -o run.h5"""
 
@@ -61,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_plot(track)
     options.add_running(track)
     track.set_defaults(act=_track)
+    plot = actions.add_parser("plot", help="draw charges again", description=_plot.__doc__)
+    plot.add_argument("file", type=Path, metavar="RUN.h5", help="of `dmft symmetry track`")
+    options.add_output(plot, "FIG.png")
+    options.add_json(plot)
+    plot.set_defaults(act=_plot)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -190,6 +196,7 @@ def _equilibrium(arguments: argparse.Namespace) -> int:
     from threadpoolctl import threadpool_limits
 
     from dmft.symmetry import summary
+    from dmft.symmetry.checkpoints import check_optimizer
 
     with threadpool_limits(arguments.threads):
         if points is None:
@@ -197,6 +204,7 @@ def _equilibrium(arguments: argparse.Namespace) -> int:
                 config, arguments.tolerance, at_end=arguments.at == "end"
             )
         else:
+            check_optimizer(points, config.training)
             *_, last = points
             found, draw = summary.of_point(
                 last, _specified(config, points), config.training, arguments.tolerance
@@ -254,13 +262,35 @@ def _track(arguments: argparse.Namespace) -> int:
     return 0 if report.status == "done" else 3
 
 
+def _plot(arguments: argparse.Namespace) -> int:
+    """Draw the charges of a file, as `track --plot` does, as .png, .pdf or .svg."""
+    from dmft.cli.files import prepare_figure
+    from dmft.cli.output import print_json
+    from dmft.store import replacing
+    from dmft.symmetry.figures import plot_report
+    from dmft.symmetry.files import load_report
+
+    figure = arguments.output
+    prepare_figure(figure, arguments.overwrite)
+    report = load_report(arguments.file)
+    with replacing(figure) as temporary:
+        plot_report(report, temporary)
+    if arguments.json:
+        print_json({"file": str(arguments.file), "figure": str(figure)})
+    else:
+        print(f"figure in {figure}")
+    return 0
+
+
 def _tracked(config: SymmetryConfig, points: Points | None, arguments: argparse.Namespace) -> Any:
     from dmft.cli.progress import progress_bar
+    from dmft.symmetry.checkpoints import check_optimizer
     from dmft.symmetry.report import of_points, of_runs
     from dmft.symmetry.training import train
 
     settings = config.to_table()
     if points is not None:
+        check_optimizer(points, config.training)
         symmetries = _specified(config, points)
         return of_points(points, symmetries, config.training, settings, arguments.tolerance)
     assert config.model is not None

@@ -5,14 +5,19 @@ Uses [problem] and [dynamics] of the configuration; takes about a second."""
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from dmft.cli import parser as options
+
+if TYPE_CHECKING:
+    from dmft.theory import Limit, Prediction
 
 SUMMARY = "predict limits and rates"
 EXAMPLES = """\
   dmft theory
   dmft theory config.toml --set problem.network.init_scale=1e-3
-  dmft theory --set dynamics.weight_decay=0.1 --json"""
+  dmft theory --set dynamics.weight_decay=0.1 --json
+  dmft theory --set problem.loss.kind=logistic --set problem.labels.kind=sign"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,14 +28,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dmft.cli.output import print_json
     from dmft.config import load_config
-    from dmft.theory import predict
+    from dmft.theory import Prediction, limit, predict
 
-    config = load_config(arguments.config, arguments.overrides)
-    found = predict(config.problem)
+    problem = load_config(arguments.config, arguments.overrides).problem
+    found: Prediction | Limit = predict(problem) if problem.regression else limit(problem)
     if arguments.json:
         print_json(found.to_dict())
         return 0
-    rows = [
+    rows = _prediction_rows(found) if isinstance(found, Prediction) else _limit_rows(found)
+    for name, text in rows:
+        print(f"{name:<26}{text}")
+    if found.note:
+        print(f"note: {found.note}")
+    return 0
+
+
+def _prediction_rows(found: Prediction) -> list[tuple[str, str]]:
+    return [
         ("regime", found.regime),
         ("excess risk", _number(found.excess_risk)),
         ("train mse", _number(found.train_mse)),
@@ -39,11 +53,22 @@ def run(arguments: argparse.Namespace) -> int:
         ("excess risk settles like", _decay(found.risk_power, found.risk_rate)),
         ("nonzero weights", _number(found.nonzero)),
     ]
-    for name, text in rows:
-        print(f"{name:<26}{text}")
-    if found.note:
-        print(f"note: {found.note}")
-    return 0
+
+
+def _limit_rows(found: Limit) -> list[tuple[str, str]]:
+    """What there is; a number that the regime does not have is left out."""
+    numbers = [
+        ("overlap", found.overlap),
+        ("squared norm", found.squared_norm),
+        ("angle over pi", found.angle),
+        ("excess risk", found.excess_risk),
+        ("test error", found.test_error),
+        ("margin", found.margin),
+        ("train loss", found.train_loss),
+        ("separability threshold", found.separability_threshold or None),
+    ]
+    present = [(name, _number(value)) for name, value in numbers if value is not None]
+    return [("regime", found.regime), *present]
 
 
 def _number(value: float) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GROUPINGS = ("tensor", "module", "layer", "projection", "head")
 SUMMARY = "maps and angles of checkpoints"
 EXAMPLES = """\
+  dmft trajectory inspect checkpoints/
   dmft trajectory map checkpoints/ -o run.h5
   dmft trajectory map checkpoints/ -o run.h5 --by layer --exclude '*.bias' --csv layers.csv
   dmft trajectory map checkpoints/ -o heads.h5 --by head --heads 12
@@ -31,6 +32,12 @@ EXAMPLES = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_map(actions.add_parser("map", help="measure a trajectory", description=_map.__doc__))
+    inspect = actions.add_parser(
+        "inspect", help="show what a run is taken for", description=_inspect.__doc__
+    )
+    _add_run(inspect)
+    options.add_json(inspect)
+    inspect.set_defaults(act=_inspect)
     compare = actions.add_parser(
         "compare", help="compare two trajectories", description=_compare.__doc__
     )
@@ -53,11 +60,37 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _add_map(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    options.add_output(parser, "OUT.h5")
+    parser.add_argument(
+        "--of", choices=["weights", "parameters"], default="weights",
+        help="of a solution or simulation: w (default), or (u, v)",
+    )  # fmt: skip
+    parser.add_argument("--csv", type=Path, metavar="FILE.csv", help="also the table of all groups")
+    parser.add_argument(
+        "--cache", type=Path, metavar="FILE.h5",
+        help="where Gram matrices are kept for the next time; default OUT.cache.h5",
+    )  # fmt: skip
+    parser.add_argument("--no-cache", action="store_true", help="keep nothing")
+    parser.add_argument(
+        "--sketch", action="store_true", default=None,
+        help="random projections with error bars, for many checkpoints or a growing folder; the "
+        "default above 1000 checkpoints",
+    )  # fmt: skip
+    parser.add_argument(
+        "--memory", type=options.positive_number, default=1.0, metavar="GB",
+        help="memory to use (default 1)",
+    )  # fmt: skip
+    options.add_running(parser)
+    parser.set_defaults(act=_map)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    """What to read, and as what."""
     parser.add_argument(
         "paths", nargs="+", type=Path, metavar="FOLDER",
-        help="folder of checkpoints; or checkpoints in their order; or OUT.h5 or SIM.h5 of dmft",
+        help="folder of checkpoints; or checkpoints; or OUT.h5 or SIM.h5 of dmft",
     )  # fmt: skip
-    options.add_output(parser, "OUT.h5")
     parser.add_argument("--by", choices=GROUPINGS, help="also measure every group of tensors")
     for name, what in (("include", "only tensors"), ("exclude", "no tensors")):
         parser.add_argument(
@@ -73,21 +106,13 @@ def _add_map(parser: argparse.ArgumentParser) -> None:
         help="heads of keys and values, if they are fewer",
     )  # fmt: skip
     parser.add_argument(
-        "--of", choices=["weights", "parameters"], default="weights",
-        help="of a solution or simulation: w (default), or (u, v)",
+        "--steps", metavar="PATTERN",
+        help="names with {step} (or {epoch}, {date}) for the number and * for anything; 'order' "
+        "takes files as they are given",
     )  # fmt: skip
-    parser.add_argument("--csv", type=Path, metavar="FILE.csv", help="also the table of all groups")
     parser.add_argument(
-        "--cache", type=Path, metavar="FILE.h5",
-        help="where Gram matrices are kept for the next time; default OUT.cache.h5",
-    )  # fmt: skip
-    parser.add_argument("--no-cache", action="store_true", help="keep nothing")
-    parser.add_argument(
-        "--memory", type=options.positive_number, default=1.0, metavar="GB",
-        help="memory to use (default 1)",
-    )  # fmt: skip
-    options.add_running(parser)
-    parser.set_defaults(act=_map)
+        "--key", metavar="KEY", help="entry of the files that is the model, as in state_dict_ema"
+    )
 
 
 def _map(arguments: argparse.Namespace) -> None:
@@ -112,11 +137,38 @@ def _map(arguments: argparse.Namespace) -> None:
         print_json({"file": str(path), **report.to_dict()})
     elif not arguments.quiet:
         print(report.table())
-        for what, names in (("left out", report.skipped), ("tied to others", report.tied)):
-            if names:
-                print(f"{what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+        if report.notes.get("steps_from"):
+            print(f"steps from {report.notes['steps_from']}")
+        for what, names in _left_out(report):
+            print(f"{what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
         print(f"saved in {path}")
         print("next:", command("dmft", "trajectory", "plot", path, "-o", path.with_suffix(".png")))
+
+
+def _left_out(report: Report) -> Iterator[tuple[str, list[str]]]:
+    """Files and tensors that were not taken, with the reason."""
+    files = report.notes.get("left_out", {})
+    for what, found in (("files left out", files), ("left out", report.skipped)):
+        if found:
+            yield what, [f"{name} ({why})" if why else name for name, why in found.items()]
+    if report.tied:
+        yield "tied to others", list(report.tied)
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    """Show what a folder is taken for: files, steps, tensors left out, groups and heads.
+
+    Reads no tensor data."""
+    from dmft.cli.output import print_json
+    from dmft.trajectory.inspection import inspected
+
+    paths = arguments.paths[0] if len(arguments.paths) == 1 else arguments.paths
+    names = ("include", "exclude", "heads", "kv_heads", "steps", "key", "by")
+    found = inspected(paths, **{name: getattr(arguments, name) for name in names})
+    if arguments.json:
+        print_json(found.to_dict())
+    else:
+        print(found.table())
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -194,18 +246,20 @@ def _of_result(arguments: argparse.Namespace) -> Report:
 
 
 def _of_files(arguments: argparse.Namespace) -> Report:
-    from dmft.trajectory.gram import of_checkpoints
+    from dmft.trajectory.opening import of_checkpoints
     from dmft.trajectory.report import report_of
 
     paths = arguments.paths[0] if len(arguments.paths) == 1 else arguments.paths
     cache = arguments.cache or arguments.output.with_suffix(".cache.h5")
     settings = {
-        name: getattr(arguments, name) for name in ("include", "exclude", "heads", "kv_heads")
+        name: getattr(arguments, name)
+        for name in ("include", "exclude", "heads", "kv_heads", "steps", "key", "sketch")
     }
     with _stoppable(arguments) as hooks:
         grams = of_checkpoints(
             paths,
             **settings,
+            by=arguments.by,
             cache=None if arguments.no_cache else cache,
             memory=int(arguments.memory * 1e9),
             threads=arguments.threads,

@@ -42,16 +42,17 @@ def loss_slopes(loss: Loss, fields: np.ndarray, labels: np.ndarray) -> np.ndarra
 
 def loss_curvatures(loss: Loss, fields: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """d2l/dh2 where it exists; at the kinks of the Huber loss that of the inner side."""
+    fields, labels = np.broadcast_arrays(fields, labels)
     if loss.code == LOGISTIC:
         return _sigmoid(fields) * _sigmoid(-fields)
     if loss.code == HUBER:
         return np.where(np.abs(fields - labels) <= loss.parameter, 1.0, 0.0)
     if loss.code == HINGE:
-        return np.zeros(np.broadcast(fields, labels).shape)
+        return np.zeros(fields.shape)
     if loss.code == POISSON:
         return np.asarray(np.exp(fields))
     assert loss.code == SQUARED
-    return np.ones(np.broadcast(fields, labels).shape)
+    return np.ones(fields.shape)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

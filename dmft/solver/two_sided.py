@@ -17,6 +17,8 @@ import numpy as np
 from dmft.numerics.anderson import Anderson
 from dmft.numerics.collocation import STAGES, lagrange, radau
 from dmft.problem import Problem
+from dmft.problem.losses import LOGISTIC
+from dmft.problem.networks import LINEAR
 from dmft.solver.data_rows import DataRows
 from dmft.solver.drive import Drive, DriveRows
 from dmft.solver.march import Attempt
@@ -29,9 +31,11 @@ from dmft.solver.state import NoPath
 _MOST_SWEEPS = 40
 _SWEEP_TOLERANCE = 0.1  # of rtol
 # Squared, of rtol: what a node must add, relative to its size, to get a direction. What it leaves
-# out is noise of that relative variance; every direction more is one more sampled echo, whose
-# errors all add up: with ten times less, half as many directions again and twice the bias.
-_LEAST_NEWS = 0.3
+# out is noise of that relative variance. A direction more is an echo more that is sampled, and the
+# errors of all echoes add up: with huber, twice the bias at .01. Logistic flows have little bias,
+# and go on to times where weights like log t add only about 1/log t of their size.
+# On the linear network echoes are exact in the mean, and all directions count.
+_LEAST_NEWS, _LEAST_LOGISTIC_NEWS, _LEAST_LINEAR_NEWS = 0.3, 0.01, 1e-6
 _PLAIN_ITERATIONS, _NEWTON_ITERATIONS, _NEWTON_TOLERANCE = 12, 30, 1e-6  # of R_d
 _SLOPE_SHARE = 0.1  # how much of the time error of r counts
 
@@ -95,7 +99,10 @@ class TwoSidedMarch:
         self.teacher, self.probability = sample.coordinates.teacher, sample.probability
         self.data = DataPaths(problem, rows, pool)
         self.root_variance, self.first_slope = self.paths.root_variance, self.paths.first_slope
-        least = math.sqrt(_LEAST_NEWS * rtol)
+        news = _LEAST_LOGISTIC_NEWS if problem.loss.code == LOGISTIC else _LEAST_NEWS
+        if problem.network.code == LINEAR:
+            news = _LEAST_LINEAR_NEWS
+        least = math.sqrt(news * rtol)
         self._of_rows = Drive(rows, 1.0, least)
         self._of_weights = Drive(sample, math.sqrt(self.ratio), least)
         self.time = 0.0

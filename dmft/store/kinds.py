@@ -32,7 +32,7 @@ KINDS = {
     "dmft-collection": Kind("a collection of a sweep", "dmft sweep plot"),
     "dmft-trajectory": Kind("a trajectory", "dmft trajectory plot"),
     "dmft-trajectory-cache": Kind("a cache of `dmft trajectory map`"),
-    "dmft-symmetry": Kind("a tracked run of `dmft symmetry track`", "dmft info"),
+    "dmft-symmetry": Kind("a tracked run of `dmft symmetry track`", "dmft symmetry plot"),
     "dmft-noise-equilibrium": Kind("an equilibrium of `dmft symmetry equilibrium`", "dmft info"),
     "dmft-model-laws": Kind("a record of tracked conservation laws", "dmft info"),
     "dmft-bench": Kind("a file of measurements", "dmft bench"),

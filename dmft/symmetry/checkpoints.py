@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.symmetry.layout import Layout
-from dmft.trajectory.readers.formats import file_tensors
+from dmft.symmetry.training import Training
+from dmft.trajectory.readers.formats import file_tensors, read_file
+from dmft.trajectory.readers.state import OPTIMISER
 from dmft.trajectory.readers.tensor import FLOATS, Tensor, as_float
 from dmft.trajectory.series import open_series
 
@@ -30,10 +33,12 @@ class Points:
     """Checkpoints with gradients, read one at a time.
 
     layout : of the tensors that have gradients.
+    optimizer : "adam" or "momentum" if the checkpoints hold such a state, else None.
     """
 
     layout: Layout
     _rows: tuple[tuple[float, str, dict[str, Tensor], dict[str, Tensor]], ...]
+    optimizer: str | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -47,6 +52,11 @@ class Points:
                 raise InputError(f"per-sample gradients: {error.message}", name) from None
             theta = self.layout.flatten({key: _whole(weights[key]) for key in self.layout.shapes})
             yield Point(step, name, np.asarray(theta, dtype=float), rows)
+
+    @property
+    def first(self) -> str:
+        """Name of the first checkpoint."""
+        return self._rows[0][1]
 
     @property
     def step(self) -> np.ndarray:
@@ -83,7 +93,46 @@ def open_points(checkpoints: Path, gradients: Path) -> Points:
                 )
         shapes = {key: tensor.shape for key, tensor in weights.items() if key in found}
         rows.append((step, name, weights, found))
-    return Points(Layout(shapes), tuple(rows))
+    return Points(Layout(shapes), tuple(rows), _optimizer_of(checkpoints))
+
+
+def check_optimizer(points: Points, training: Training) -> None:
+    """Refuse settings that the optimiser's state in the checkpoints contradicts.
+
+    Raises
+    ------
+    InputError : moments of Adam; momentum buffers where the settings have no momentum.
+    """
+    where = points.first
+    if points.optimizer == "adam":
+        raise InputError(
+            "holds moments of Adam, whose charges follow no such law, must be a run of SGD", where
+        )
+    if points.optimizer == "momentum" and not training.momentum:
+        raise InputError("holds momentum buffers, but training.momentum is 0, give it", where)
+
+
+def _optimizer_of(path: Path) -> str | None:
+    """By the names in the state of the optimiser, beside the model or in its file."""
+    first = open_series(path).checkpoints[-1].files if path.is_dir() else (path,)
+    found: set[str] = set()
+    for file in first:
+        _, left_out = read_file(file)
+        keys = [key for key, why in left_out.items() if why == OPTIMISER]
+        places: list[tuple[Path, str | None]] = [(file, key) for key in keys]
+        places += [(file.parent / name, None) for name in ("optimizer.pt", "optimizer.bin")]
+        for place, key in places:
+            if place.is_file():
+                with suppress(InputError):  # a state of another form says nothing
+                    found |= {tensor.name.split(".")[-1] for tensor in _state(place, key)}
+    if found & {"exp_avg", "exp_avg_sq"}:
+        return "adam"
+    return "momentum" if "momentum_buffer" in found else None
+
+
+def _state(path: Path, key: str | None) -> list[Tensor]:
+    """Tensors of the optimiser: an entry of a file, or a file of its own."""
+    return read_file(path, key or "state")[0]
 
 
 def _series(path: Path) -> list[tuple[float, str, dict[str, Tensor]]]:

@@ -48,6 +48,7 @@ class ExponentialSymmetry:
         ------
         InputError : not square, not symmetric, not finite, or zero.
         """
+        _check_real(matrix, name)
         if sparse.issparse(matrix):
             return cls._of_sparse(sparse.csr_array(matrix, dtype=float), name)
         dense = _numbers(matrix, name)
@@ -272,6 +273,7 @@ class Symmetries:
 
 
 def _numbers(values: Any, name: str) -> np.ndarray:
+    _check_real(values, name)
     try:
         found = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
@@ -279,6 +281,13 @@ def _numbers(values: Any, name: str) -> np.ndarray:
     if not np.isfinite(found).all():
         raise InputError("holds NaN or infinity", name)
     return found
+
+
+def _check_real(values: Any, name: str) -> None:
+    # Parameters are real, so that A is; numpy would drop the imaginary part.
+    kind = getattr(values, "dtype", None)
+    if np.iscomplexobj(values) if kind is None else np.dtype(kind).kind == "c":
+        raise InputError("is complex, must be real", name)
 
 
 def _check_square(shape: tuple[int, ...], name: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.store.hdf5 import write_variable
+from dmft.store.hdf5 import reading, write_variable
+from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
 from dmft.store.schema import Variable
 from dmft.symmetry.report import Report
@@ -56,6 +58,30 @@ def save_report(
                 write_variable(file, variable, values)
         _write_names(file, "method", report.methods, "run")
         _write_names(file, "name", report.names, "symmetry")
+
+
+def load_report(path: str | Path) -> Report:
+    """Read the charges of runs back.
+
+    Raises
+    ------
+    InputError : missing, damaged or foreign file.
+    """
+    with reading(Path(path)) as file:
+        schema = file.attrs.get("schema")
+        check_kind(schema, (SCHEMA,))
+        found = {
+            v.attribute: file[v.path][()] for v in _VARIABLES
+            if v.attribute != "ends" and v.path in file
+        }  # fmt: skip
+        ends = None
+        if "parameters_start" in file:
+            ends = np.array([file[f"parameters_{name}"][()] for name in ("start", "end")])
+        return Report(
+            methods=tuple(file["method"].asstr()[()]), names=tuple(file["name"].asstr()[()]),
+            ends=ends, status=file.attrs["status"], reason=file.attrs.get("reason", ""),
+            settings=json.loads(file.attrs["config"]), **found,
+        )  # fmt: skip
 
 
 def save_equilibrium(

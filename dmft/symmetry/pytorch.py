@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.store.output import replacing
 from dmft.symmetry.layout import Layout
 
 if TYPE_CHECKING:
@@ -70,6 +72,49 @@ def per_sample_gradients(
     rows = vmap(grad(of_one), in_dims=(None, 0, 0), chunk_size=chunk_size)(free, inputs, targets)
     arrays = {name: _array(value) for name, value in rows.items()}
     return layout_of(module).flatten(arrays, samples=True)
+
+
+class PointWriter:
+    """Writes checkpoints and per-sample gradients as `dmft symmetry` reads them.
+
+    `folder`/checkpoints/step-N.npz holds the trainable parameters by name, and
+    `folder`/gradients/step-N.npz the same names with the samples along a first axis.
+
+    Parameters
+    ----------
+    folder : made if it is missing.
+    module, loss, inputs, targets, chunk_size : as in `per_sample_gradients`.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        module: torch.nn.Module,
+        loss: Callable[[Any, Any], Any],
+        inputs: Any,
+        targets: Any,
+        chunk_size: int | None = None,
+    ) -> None:
+        self.folder, self.module = Path(folder), module
+        self._arguments = (loss, inputs, targets, chunk_size)
+
+    def write(self, step: int) -> None:
+        """Write the present parameters and their gradients, both files whole or not at all.
+
+        Raises
+        ------
+        InputError : as `per_sample_gradients`.
+        DmftError : a file cannot be written.
+        """
+        rows = per_sample_gradients(self.module, *self._arguments)
+        theta = parameters_of(self.module)
+        layout = layout_of(self.module)
+        for name, values in (("checkpoints", theta), ("gradients", rows)):
+            path = self.folder / name / f"step-{step}.npz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            arrays: Any = {key: values[..., layout.places(key)] for key in layout.shapes}
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, **arrays)
 
 
 def _trainable(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

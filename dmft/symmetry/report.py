@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from dmft.symmetry.tracker import expected_drift, integrated
 from dmft.symmetry.training import Run, Training
 
 _ROWS = 10
+_LARGEST = 0.2  # residual of checkpoints that a prediction may leave, in units of the charge
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,13 +143,22 @@ def of_points(
             expected_drift(
                 stack, point.theta, point.gradients, step_size=training.step_size,
                 batch_size=training.batch_size, weight_decay=training.weight_decay,
+                momentum=training.momentum, nesterov=training.nesterov,
             )
         )  # fmt: skip
     predicted = integrated(points.step, np.array(drift), charge[0])
-    return Report(
+    report = Report(
         points.step, ("checkpoints",), stack.names, np.array(charge)[:, None], predicted[:, None],
         np.array(size)[:, None], settings=settings,
     )  # fmt: skip
+    worst = float(np.abs(report.residual).max())
+    if worst <= _LARGEST:
+        return report
+    reason = (
+        f"the prediction misses the charges by {worst:.2g} of their size: not SGD with this"
+        " step_size, batch_size, momentum and weight_decay, or checkpoints too far apart"
+    )
+    return replace(report, status="not-converged", reason=reason)
 
 
 def validate_at(symmetry: ExponentialSymmetry, point: Any, tolerance: float | None) -> float:

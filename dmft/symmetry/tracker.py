@@ -4,6 +4,13 @@ Two predictions are kept apart. `ChargeTracker` is told every step: C <- (1 - et
 eta^2 g^T A g with the gradient that was applied holds to rounding, so its residual tests a training
 program. `expected_drift` needs per-sample gradients at a few points only, and is what the noise
 does on average.
+
+With momentum the charge is one of two numbers that move together. With the buffer m' = beta m + g +
+lambda theta, the direction d = m' (heavy ball) or g + lambda theta + beta m' (Nesterov) and
+theta' = theta - eta d, the cross charge D = theta^T A m and theta^T A g = 0 give
+
+    theta^T A m' = beta D + lambda C =: E,       D' = E - eta d^T A m',
+    C' = C - 2 eta theta^T A d + eta^2 d^T A d,  theta^T A d = E, or lambda C + beta E (Nesterov).
 """
 
 from __future__ import annotations
@@ -45,7 +52,9 @@ class ChargeTracker:
     """Follows the charges of theta <- (1 - eta lambda) theta - eta g, step by step.
 
     Call `record(step, theta)` wherever the charge is wanted, the first time before any step, and
-    `step(gradient)` for every gradient that is applied.
+    `step(gradient)` for every gradient that is applied. With `momentum` the buffers are those of
+    PyTorch's SGD (dampening 0), made from the gradients; a run that has buffers of its own gives
+    them to `step`.
 
     Example
     -------
@@ -67,11 +76,17 @@ class ChargeTracker:
         symmetries: Sequence[ExponentialSymmetry] | Symmetries,
         step_size: float,
         weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        *,
+        nesterov: bool = False,
     ) -> None:
         self.symmetries = (
             symmetries if isinstance(symmetries, Symmetries) else Symmetries(symmetries)
         )
         self.step_size, self.weight_decay = step_size, weight_decay
+        self.momentum, self.nesterov = momentum, nesterov
+        self._buffer: np.ndarray | None = None
+        self._cross: np.ndarray | float = 0.0
         self._predicted: np.ndarray | None = None
         self._rows: list[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = []
 
@@ -92,13 +107,57 @@ class ChargeTracker:
             self._predicted = charge
         self._rows.append((step, charge, self._predicted, self.symmetries.sizes(theta)))
 
-    def step(self, gradient: np.ndarray, step_size: float | None = None) -> None:
-        """Account for one step with this gradient, at another step size if the run changes it."""
+    def step(
+        self,
+        gradient: np.ndarray,
+        step_size: float | None = None,
+        *,
+        theta: np.ndarray | None = None,
+        buffer: np.ndarray | None = None,
+    ) -> None:
+        """Account for one step with this gradient, at another step size if the run changes it.
+
+        Parameters
+        ----------
+        gradient : of the batch, without weight decay, shape (..., P).
+        theta : parameters before the step, needed for momentum with weight decay.
+        buffer : the momentum buffer after the step; made from the gradients by default.
+
+        Raises
+        ------
+        InputError : the start was not recorded, or `theta` is missing.
+        """
         if self._predicted is None:
             raise InputError("given a step before the start was recorded, call `record` first")
         eta = self.step_size if step_size is None else step_size
-        kept = (1.0 - eta * self.weight_decay) ** 2
-        self._predicted = kept * self._predicted + eta**2 * self.symmetries.charges(gradient)
+        if self.momentum == 0.0:
+            kept = (1.0 - eta * self.weight_decay) ** 2
+            self._predicted = kept * self._predicted + eta**2 * self.symmetries.charges(gradient)
+        else:
+            self._with_momentum(np.asarray(gradient), eta, theta, buffer)
+
+    def _with_momentum(
+        self,
+        gradient: np.ndarray,
+        eta: float,
+        theta: np.ndarray | None,
+        buffer: np.ndarray | None,
+    ) -> None:
+        charges, beta, decay = self.symmetries, self.momentum, self.weight_decay
+        pull = gradient
+        if decay:
+            if theta is None:
+                raise InputError("not given, needed for momentum with weight decay", "theta")
+            pull = gradient + decay * theta
+        if buffer is None:
+            buffer = pull if self._buffer is None else beta * self._buffer + pull
+        direction = pull + beta * buffer if self.nesterov else buffer
+        assert self._predicted is not None
+        along = beta * self._cross + decay * self._predicted  # theta^T A m'
+        met = decay * self._predicted + beta * along if self.nesterov else along
+        self._cross = along - eta * charges.bilinear(direction, buffer)
+        self._predicted = self._predicted - 2.0 * eta * met + eta**2 * charges.charges(direction)
+        self._buffer = np.array(buffer)
 
     def result(self) -> ChargeRecord:
         """What was recorded so far."""
@@ -116,11 +175,18 @@ def expected_drift(
     step_size: float,
     batch_size: int,
     weight_decay: float = 0.0,
+    momentum: float = 0.0,
+    nesterov: bool = False,
 ) -> np.ndarray:
     """Mean change of each charge in one step of SGD on these samples, drawn with replacement.
 
     E[dC] = ((1 - eta lambda)^2 - 1) C + eta^2 (g^T A g + Tr[A Sigma] / batch_size) with the mean g
     and the covariance Sigma of the per-sample gradients (samples, P). Shape (K,).
+
+    With momentum beta, where gradients change little over 1 / (1 - beta) steps, eta becomes
+    eta / (1 - beta), and the term of the mean gradient is larger by (1 + beta) / (1 - beta), or
+    (1 - beta + 2 beta^2) / (1 - beta) of Nesterov's: the stationary solution of the law in
+    `ChargeTracker`.
 
     Parameters
     ----------
@@ -131,16 +197,21 @@ def expected_drift(
     step_size : eta.
     batch_size : samples drawn for a step.
     weight_decay : lambda.
+    momentum, nesterov : beta, and Nesterov's form of it.
 
     Raises
     ------
     InputError : gradients of the wrong shape.
     """
     rows = per_sample_array(gradients, np.asarray(theta))
+    eta = step_size / (1.0 - momentum)
+    odd = 1.0 - momentum + 2.0 * momentum**2 if nesterov else 1.0 + momentum
+    memory = odd / (1.0 - momentum)
     noise = noise_power(rows, symmetries.directions) @ symmetries.values / batch_size
-    second = symmetries.charges(rows.mean(axis=0)) + noise
-    kept = (1.0 - step_size * weight_decay) ** 2
-    return np.asarray((kept - 1.0) * symmetries.charges(theta) + step_size**2 * second)
+    charge = symmetries.charges(theta)
+    # The decay pulls along theta, which no gradient meets.
+    smooth = symmetries.charges(rows.mean(axis=0)) + weight_decay**2 * charge
+    return np.asarray(-2.0 * eta * weight_decay * charge + eta**2 * (memory * smooth + noise))
 
 
 def integrated(step: np.ndarray, drift: np.ndarray, first: np.ndarray) -> np.ndarray:

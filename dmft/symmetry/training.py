@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from dmft.errors import InputError
@@ -24,13 +24,28 @@ _DIVERGED = 1e6  # times the loss at the start, the labels squared, and one
 _LOOK = 50  # steps between looks whether it has
 
 
+def _known_optimizer(given: object) -> str:
+    if given != "sgd":
+        raise InputError(
+            f"given {given!r}, must be 'sgd' (with momentum or without): steps that are rescaled "
+            "per parameter, as of Adam, keep no charge and have no such equilibrium"
+        )
+    return "sgd"
+
+
 class Training(Settings):
     """theta <- (1 - eta lambda) theta - eta g, and noise if it is injected.
+
+    With momentum, m <- beta m + g + lambda theta and theta <- theta - eta m, or of Nesterov's
+    theta <- theta - eta (g + lambda theta + beta m), as in PyTorch's SGD.
 
     method : "sgd" takes g on random batches, "gd" on all samples, "injected-noise" adds Gaussian
         noise of variance 2 eta temperature to gradient descent.
     step_size : eta.
     batch_size : samples of a batch, drawn with replacement.
+    momentum : beta.
+    nesterov : Nesterov's form of it.
+    optimizer : "sgd"; others have no law for their charges and are refused.
     weight_decay : lambda; the loss is L + gamma |theta|^2 with gamma = lambda / 2.
     label_noise_std : standard deviation of noise drawn afresh for every label of every batch.
     temperature : of injected noise.
@@ -44,6 +59,9 @@ class Training(Settings):
     method: Method = "sgd"
     step_size: float = Field(0.01, gt=0)
     batch_size: int = Field(1, ge=1)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    nesterov: bool = False
+    optimizer: Annotated[str, BeforeValidator(_known_optimizer)] = "sgd"
     weight_decay: float = Field(0.0, ge=0)
     label_noise_std: float = Field(0.0, ge=0)
     temperature: float = Field(0.01, ge=0)
@@ -55,8 +73,11 @@ class Training(Settings):
 
     @property
     def noise_strength(self) -> float:
-        """sigma^2 = step_size / batch_size."""
-        return self.step_size / self.batch_size
+        """sigma^2 = step_size / (batch_size (1 - momentum)).
+
+        It belongs to the time step_size / (1 - momentum) times the number of steps.
+        """
+        return self.step_size / (self.batch_size * (1.0 - self.momentum))
 
     @property
     def penalty(self) -> float:
@@ -134,8 +155,10 @@ def train(
         _check_stability(model, x, y, training, starts)
     rng = np.random.default_rng(np.random.SeedSequence([training.seed, 3]))
     tracker = ChargeTracker(
-        Symmetries(model.symmetries()), training.step_size, training.weight_decay
-    )
+        Symmetries(model.symmetries()), training.step_size, training.weight_decay,
+        training.momentum, nesterov=training.nesterov,
+    )  # fmt: skip
+    buffer = np.zeros_like(starts)
     theta, kept, losses, sharpness = starts.copy(), [], [], []
     recorded = set(training.recorded_steps().tolist())
     status, reason = "done", ""
@@ -157,7 +180,7 @@ def train(
                 losses.append(loss)
                 sharpness.append(model.sharpness(theta, x, y))
             if step < training.steps:
-                theta = _stepped(model, x, y, training, theta, step, rng, tracker)
+                theta = _stepped(model, x, y, training, theta, step, rng, tracker, buffer)
     record = tracker.result()
     return Run(
         record.step, np.array(kept), record, np.array(losses), np.array(sharpness), training,
@@ -174,7 +197,9 @@ def _stepped(
     step: int,
     rng: np.random.Generator,
     tracker: ChargeTracker,
+    buffer: np.ndarray,
 ) -> np.ndarray:
+    """The parameters after one step; the momentum buffer is changed in place."""
     eta = training.step_size_at(step)
     if training.method == "sgd":
         chosen = rng.integers(len(x), size=(len(theta), training.batch_size))
@@ -183,6 +208,12 @@ def _stepped(
         shape = (len(theta), x.shape[-2], y.shape[-1])
         y = y + training.label_noise_std * rng.standard_normal(shape)
     gradient = model.gradient(theta, x, y)
+    if training.momentum:
+        pull = gradient + training.weight_decay * theta
+        buffer *= training.momentum
+        buffer += pull
+        tracker.step(gradient, eta, theta=theta, buffer=buffer)
+        return theta - eta * (pull + training.momentum * buffer if training.nesterov else buffer)
     tracker.step(gradient, eta)
     theta = (1.0 - eta * training.weight_decay) * theta - eta * gradient
     if training.method == "injected-noise":
@@ -221,6 +252,10 @@ def _check(
         raise InputError(
             f"given shape {starts.shape}, must be (runs, {model.parameters})", "starts"
         )
+    if training.momentum and training.method == "injected-noise":
+        raise InputError("given with injected noise, must be 0 there", "training.momentum")
+    if training.nesterov and not training.momentum:
+        raise InputError("given without momentum", "training.nesterov")
     if training.batch_size > len(x):
         raise InputError(
             f"given {training.batch_size}, must be at most the number of samples {len(x)}",
@@ -234,9 +269,12 @@ def _check_stability(
     first = training.step_size_at(0)
     for number, theta in enumerate(starts):
         curvature = largest_curvature(model, theta, x, y) + training.weight_decay
-        if first * curvature > 2.0:
+        beta = training.momentum
+        # Roots of the quadratic recursion at -1: Polyak's bound, and Nesterov's.
+        bound = 2.0 * (1.0 + beta) / (1.0 + 2.0 * beta if training.nesterov else 1.0)
+        if first * curvature > bound:
             raise InputError(
-                f"given {first:.4g} for the first step, must be below 2 / {curvature:.4g} ="
-                f" {2.0 / curvature:.4g}, the stability limit at the start of run {number}",
+                f"given {first:.4g} for the first step, must be below {bound:.4g} / {curvature:.4g}"
+                f" = {bound / curvature:.4g}, the stability limit at the start of run {number}",
                 "training.step_size",
             )

@@ -117,6 +117,18 @@ class SmoothPenalty:
             np.concatenate([nodes.probability for nodes in parts]),
         )
 
+    def answers(
+        self, tau: float, theta: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """w, its probability, d(sqrt(s) w)/dx and its channel, arrays over points."""
+        found, start = [], 0
+        for block, nodes in self._nodes(tau, theta):
+            slope = nodes.speed / (nodes.speed + theta)
+            found.append((nodes.weight, nodes.probability, slope, nodes.channel + start))
+            start += len(block)
+        w, probability, slope, channel = (np.concatenate(part) for part in zip(*found, strict=True))
+        return w, probability, slope, channel
+
     def _nodes(
         self, tau: float, theta: float, resolve_slowest: bool = False
     ) -> list[tuple[Channels, _Nodes]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,11 @@ class Cache:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._sets: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
+        self._answers: dict[str, bool] = {}
+        self._projections: dict[str, dict[str, np.ndarray]] = {}
         self._changed = False
         if path is not None and path.exists():
-            self._sets = _read(path)
+            self._sets, self._projections, self._answers = _read(path)
 
     def known(self, identities: Sequence[str], piece: str) -> tuple[np.ndarray, np.ndarray]:
         """What is known of a piece: its matrix (T, T), and which rows and columns of it, (T,)."""
@@ -54,6 +57,24 @@ class Cache:
     def add(self, identities: Sequence[str], piece: str, gram: np.ndarray) -> None:
         """Keep the matrix of a piece."""
         self._sets.setdefault(tuple(identities), {})[piece] = gram
+        self._changed = True
+
+    def projections(self, title: str) -> dict[str, np.ndarray]:
+        """What is known of a projection: its rows by what they depend on."""
+        return dict(self._projections.get(title, {}))
+
+    def keep_projections(self, title: str, rows: dict[str, np.ndarray]) -> None:
+        """Keep the rows of a projection in place of those known."""
+        self._projections[title] = rows
+        self._changed = True
+
+    def answer(self, question: Sequence[str]) -> bool | None:
+        """What was found before, None if it was not asked."""
+        return self._answers.get(_digest(question))
+
+    def keep_answer(self, question: Sequence[str], found: bool) -> None:
+        """Keep the answer to a question of yes or no."""
+        self._answers[_digest(question)] = found
         self._changed = True
 
     def save(self) -> None:
@@ -76,6 +97,12 @@ class Cache:
                 group.attrs["checkpoints"] = json.dumps(identities)
                 group["piece"] = list(matrices)
                 group["gram"] = np.array(list(matrices.values()))
+            file.attrs["answers"] = json.dumps(self._answers)
+            for number, (title, rows) in enumerate(self._projections.items()):
+                group = file.create_group(f"projections/{number}")
+                group.attrs["title"] = title
+                group["key"] = list(rows)
+                group["row"] = np.array(list(rows.values()))
         self._changed = False
 
 
@@ -102,15 +129,25 @@ def _covers(
     return other != key and set(key) <= set(other) and less.keys() <= more.keys()
 
 
-def _read(path: Path) -> dict[tuple[str, ...], dict[str, np.ndarray]]:
-    sets = {}
+def _digest(question: Sequence[str]) -> str:
+    return blake2b(json.dumps(list(question)).encode(), digest_size=16).hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[Any, Any], dict[str, dict[str, np.ndarray]], dict[str, bool]]:
+    sets, projections = {}, {}
     with reading(path) as file:
         if file.attrs.get("schema") != SCHEMA:
             raise InputError("is no cache of trajectories")
-        for group in file["sets"].values():
+        for group in file.get("sets", {}).values():
             identities = tuple(json.loads(group.attrs["checkpoints"]))
             grams, names = group["gram"][()], group["piece"].asstr()[()]
             if grams.shape != (len(names), len(identities), len(identities)):
                 raise InputError(f"dataset {group.name}/gram has shape {grams.shape}, damaged?")
             sets[identities] = dict(zip(names, grams, strict=True))
-    return sets
+        for group in file.get("projections", {}).values():
+            keys, rows = group["key"].asstr()[()], group["row"][()]
+            if len(keys) != len(rows):
+                raise InputError(f"dataset {group.name}/row has {len(rows)} rows, damaged?")
+            projections[str(group.attrs["title"])] = dict(zip(keys, rows, strict=True))
+        answers = json.loads(file.attrs.get("answers", "{}"))
+    return sets, projections, answers

@@ -17,6 +17,7 @@ from dmft.errors import InputError
 from dmft.store.hdf5 import reading
 from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
+from dmft.trajectory.blocks import Factors
 from dmft.trajectory.measures import SCALARS, Trajectory
 from dmft.trajectory.report import Group, Report, Scalars
 
@@ -69,7 +70,7 @@ def load_report(path: str | Path) -> Report:
         settings = json.loads(file.attrs["config"])
         trajectory = Trajectory(
             file["step"][()],
-            file["blocks/gram"][()],
+            _read_blocks(file),
             file["blocks/size"][()],
             int(file.attrs["parameters"]),
         )
@@ -79,17 +80,30 @@ def load_report(path: str | Path) -> Report:
             checkpoints=tuple(file["checkpoint"].asstr()[()]),
             grouping=file.attrs["grouping"],
             groups=_read_groups(file),
-            skipped=tuple(json.loads(file.attrs["skipped"])),
+            skipped=_named(json.loads(file.attrs["skipped"])),
             tied=tuple(json.loads(file.attrs["tied"])),
+            notes=json.loads(file.attrs.get("notes", "{}")),
             settings=settings,
         )
+
+
+def _named(skipped: Any) -> dict[str, str]:
+    """Names with reasons; of older files names alone."""
+    return dict(skipped) if isinstance(skipped, dict) else dict.fromkeys(skipped, "")
+
+
+def _read_blocks(file: h5py.File) -> np.ndarray | Factors:
+    if "blocks/factor" in file:
+        return Factors(file["blocks/factor"][()])
+    return np.asarray(file["blocks/gram"][()])
 
 
 def _write_path(file: h5py.File, report: Report) -> None:
     path = report.path
     file.attrs["parameters"] = path.parameters
     file.attrs["grouping"] = report.grouping
-    file.attrs["skipped"], file.attrs["tied"] = json.dumps(report.skipped), json.dumps(report.tied)
+    file.attrs["skipped"] = json.dumps(dict(report.skipped))
+    file.attrs["tied"], file.attrs["notes"] = json.dumps(report.tied), json.dumps(report.notes)
     _write_table(file, "scalars", [path.scalars], [])
     _scale(file, "step", path.step, "training step or time")
     _names(file, "checkpoint", report.checkpoints, "step")
@@ -113,7 +127,11 @@ def _write_path(file: h5py.File, report: Report) -> None:
     what = "leading principal components"
     _dataset(file, "principal_path", components, what, "1", ["step", "component"])
     axes = ["blocks/block", "blocks/basis", "blocks/basis_other"]
-    _dataset(file, "blocks/gram", path.blocks, "Gram matrices that add up", "1", axes)
+    if isinstance(path.blocks, Factors):
+        what, along = "factor F of the Gram matrix F F^T", ["step", "blocks/column"]
+        _dataset(file, "blocks/factor", path.blocks.values, what, "1", along)
+    else:
+        _dataset(file, "blocks/gram", path.blocks, "Gram matrices that add up", "1", axes)
     _dataset(file, "blocks/size", path.sizes, "parameters or replicates", "1", axes[:1])
 
 

@@ -15,9 +15,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dmft.trajectory.blocks import Factors
+
 
 def jackknife(
-    function: Callable[[np.ndarray], np.ndarray], sums: np.ndarray, sizes: np.ndarray
+    function: Callable[[np.ndarray], np.ndarray], sums: np.ndarray | Factors, sizes: np.ndarray
 ) -> np.ndarray | None:
     """Standard error of `function(sum of the blocks)`.
 
@@ -34,12 +36,18 @@ def jackknife(
         return None
     total = sums.sum(axis=0)
     share = sizes / sizes.sum()
-    # Each rest is rescaled to the size of the whole, so that sums and ratios are treated alike.
-    rest = (total - sums) / (1.0 - share)[:, None, None]
     estimate = function(total[None])[0]
-    left = function(rest)
-    h = (1.0 / share).reshape(-1, *[1] * (left.ndim - 1))
-    pseudo = h * estimate - (h - 1.0) * left
-    centre = count * estimate - np.sum((1.0 - 1.0 / h) * left, axis=0)
-    variance: np.ndarray = np.mean((pseudo - centre) ** 2 / (h - 1.0), axis=0)
-    return np.sqrt(variance)
+    # Sums of w, w q, w q^2 and of q over the blocks, with q_j = p_j - x and w_j = 1 / (h_j - 1):
+    # one rest is held at a time, since with many checkpoints each is large.
+    weight, first, second, mean = 0.0, 0.0 * estimate, 0.0 * estimate, 0.0 * estimate
+    for block, part in zip(iter(sums), share, strict=True):
+        # Each rest is rescaled to the size of the whole, so that sums and ratios are treated alike.
+        left = function(((total - block) / (1.0 - part))[None])[0]
+        odds = (1.0 - part) / part  # h - 1
+        pseudo = odds * (estimate - left)
+        weight += 1.0 / odds
+        first, second = first + pseudo / odds, second + pseudo**2 / odds
+        mean = mean + part * pseudo
+    # The centre x_J - x is sum_j q_j / h_j.
+    variance = (second - 2.0 * mean * first + mean**2 * weight) / count
+    return np.asarray(np.sqrt(np.maximum(variance, 0.0)))

@@ -15,7 +15,8 @@ from dmft.trajectory.attention import Part
 
 _PIECES = 32  # of a model, if it were a single tensor
 _LEAST = 8  # of a part, for its own error bar,
-_MOST = 2048  # as long as there are no more in all
+_MOST = 2048  # as long as there are no more in all,
+_STORE = 400e6  # and their matrices take no more bytes
 _UNIT = 2**24  # elements read at once, over all checkpoints
 _SMALLEST = 4096
 
@@ -55,10 +56,14 @@ class Unit:
     complete: tuple[int, ...]
 
 
-def pieces_of(parts: Sequence[Part], total: int) -> list[Piece]:
-    """Cut every part into pieces of about total / 32 parameters, and into 8 where parts are few."""
-    goal = max(1, -(-total // _PIECES))
-    least = max(1, min(_LEAST, _MOST // max(len(parts), 1)))
+def pieces_of(parts: Sequence[Part], total: int, checkpoints: int = 1) -> list[Piece]:
+    """Cut every part into pieces of about total / 32 parameters, and into 8 where parts are few.
+
+    With many checkpoints, whose matrices are large, into fewer.
+    """
+    room = int(_STORE / (8 * checkpoints**2))
+    goal = max(1, -(-total // max(1, min(_PIECES, room))))
+    least = max(1, min(_LEAST, min(_MOST, room) // max(len(parts), 1)))
     pieces = []
     for number, part in enumerate(parts):
         rows, width = (part.count, part.width) if part.count > 1 else (part.width, 1)

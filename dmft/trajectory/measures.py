@@ -26,6 +26,7 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.trajectory import algebra
+from dmft.trajectory.blocks import Factors, changed, is_finite
 from dmft.trajectory.jackknife import jackknife
 
 Weighting = Literal["checkpoints", "time", "log-time", "length"]
@@ -54,7 +55,8 @@ class Trajectory:
     ----------
     step : training step or time of each checkpoint, shape (T,), increasing.
     blocks : Gram matrices (see `algebra`) that add up to the whole, shape (block, T, T): of
-        groups of parameters, or of replicates. Error bars are a jackknife over them.
+        groups of parameters, or of replicates; or `Factors` of them. Error bars are a jackknife
+        over them.
     sizes : number of parameters (or replicates) in each block, shape (block,).
     parameters : number of parameters; of a mean field, 0.
     name : what it is the trajectory of.
@@ -65,7 +67,7 @@ class Trajectory:
     """
 
     step: np.ndarray
-    blocks: np.ndarray
+    blocks: np.ndarray | Factors
     sizes: np.ndarray
     parameters: int
     name: str = ""
@@ -80,7 +82,7 @@ class Trajectory:
                 f"({len(self.sizes)}, {count}, {count})",
                 self.name,
             )
-        if not np.isfinite(self.blocks).all():
+        if not is_finite(self.blocks):
             raise InputError("holds NaN or infinity, refused", self.name)
         if not (np.diff(self.step) > 0).all():
             raise InputError("given steps that do not increase, must increase", self.name)
@@ -180,7 +182,7 @@ class Trajectory:
         """The trajectory of some of the checkpoints only, given by increasing indices."""
         sums = np.tril(np.ones(self.gram.shape))[points]
         change = np.concatenate([sums[:1], np.diff(sums, axis=0)])
-        blocks = change @ self.blocks @ change.T
+        blocks = changed(self.blocks, change)
         return Trajectory(self.step[points], blocks, self.sizes, self.parameters, self.name)
 
     def error_of(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
@@ -300,7 +302,11 @@ def _mean_turn(gram: np.ndarray) -> np.ndarray:
 
 
 def _participation(gram: np.ndarray) -> np.ndarray:
-    return algebra.participation_ratio(algebra.spectrum(algebra.centred(gram)))
+    # By trace and Frobenius norm, which need no eigenvalues.
+    centred = algebra.centred(gram)
+    total = np.trace(centred, axis1=-2, axis2=-1) ** 2
+    squares = np.sum(centred**2, axis=(-2, -1))
+    return np.divide(total, squares, out=np.zeros_like(total), where=squares > 0.0)
 
 
 SCALARS = {

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.trajectory.blocks import Factors
 from dmft.trajectory.gram import Grams
 from dmft.trajectory.groups import Grouping
 from dmft.trajectory.measures import SCALARS, Map, Trajectory
+from dmft.trajectory.projections import Projections
 
 # (value, standard error) of each scalar; None where undefined.
 Scalars = Mapping[str, tuple[float | None, float | None]]
@@ -42,7 +44,8 @@ class Report:
     checkpoints : their names.
     grouping : what the groups are, "" without any.
     groups : in the order of the tensors.
-    skipped, tied : names of tensors that are not counted.
+    skipped, tied : names of tensors that are not counted, with the reason or counted already.
+    notes : what was taken for what, see `series.Series`.
     """
 
     path: Trajectory
@@ -50,14 +53,22 @@ class Report:
     checkpoints: tuple[str, ...] = ()
     grouping: str = ""
     groups: tuple[Group, ...] = ()
-    skipped: tuple[str, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
     tied: tuple[str, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def projected(self) -> int | None:
+        """Width of the random projections, None where products are exact."""
+        blocks = self.path.blocks
+        return blocks.values.shape[1] if isinstance(blocks, Factors) else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: scalars with their errors, and those of the groups."""
         return {
             "checkpoints": len(self.path.step),
+            "steps": self.path.step.tolist(),
             "parameters": self.path.parameters,
             **_flat(self.path.scalars),
             "grouping": self.grouping,
@@ -67,6 +78,8 @@ class Report:
             ],
             "skipped": list(self.skipped),
             "tied": list(self.tied),
+            "projections": self.projected,
+            **self.notes,
         }
 
     def table(self) -> str:
@@ -74,6 +87,8 @@ class Report:
         lines = [f"checkpoints                      {len(self.path.step)}"]
         if self.path.parameters:
             lines.append(f"parameters                       {self.path.parameters}")
+        if self.projected is not None and self.projected < self.path.parameters:
+            lines.append(f"random projections               to {self.projected} numbers")
         for name, (value, error) in self.path.scalars.items():
             unit = " degrees" if SCALARS[name].units == "degrees" else ""
             lines.append(f"{name.replace('_', ' '):<33}{_words(value, error)}{unit}")
@@ -110,7 +125,7 @@ class Report:
 
 
 def report_of(
-    grams: Grams, source: str | Path, by: Grouping | None = None, **settings: Any
+    grams: Grams | Projections, source: str | Path, by: Grouping | None = None, **settings: Any
 ) -> Report:
     """Everything about checkpoints.
 
@@ -134,6 +149,7 @@ def report_of(
         groups=tuple(Group(path.name, path.parameters, path.scalars) for path in groups),
         skipped=grams.skipped,
         tied=grams.tied,
+        notes=grams.notes,
         settings=settings,
     )
 

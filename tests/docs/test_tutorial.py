@@ -35,6 +35,7 @@ PAGES = (
     "file-format.md",
     "finite-steps.md",
     "long-times.md",
+    "classification.md",
     "conservation.md",
     "sweeps.md",
     "trajectories.md",

@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
+from scipy.optimize import nnls
 
+from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.settings import SimulationSettings
+from dmft.simulation import simulate
 from dmft.simulation.coordinates import start_of
 from dmft.simulation.data import draw_data
 from dmft.simulation.flow import IntegrationError, _March, integrate
+from dmft.simulation.losses import loss_slopes, loss_values
 from dmft.simulation.rosenbrock import GAMMA, STAGES, dense_weights, end_weights
 
 
@@ -263,3 +267,102 @@ def test_no_weights_come_from_a_flow_that_cannot_proceed():
     data.labels[3] = np.nan
     with pytest.raises(IntegrationError, match="cannot proceed beyond t = 0"):
         flow(problem, data, [1.0])
+
+
+# ---------------------------------------------------------------------- other losses
+
+CLASSES = {"loss": {"kind": "logistic"}, "labels": {"kind": "sign"}}
+LOSSES = [("logistic", "sign"), ("huber", "outliers"), ("poisson", "poisson")]
+
+
+def flow_of_loss(problem, data, times, rtol):
+    drawn = data.coordinates
+    return integrate(
+        data.features,
+        data.labels,
+        start_of(problem.network, problem.dynamics.weight_decay, drawn.a0, drawn.b0),
+        np.asarray(times, float),
+        teacher=drawn.teacher,
+        variance=drawn.variance,
+        rtol=rtol,
+        loss=problem.loss,
+    ).weights
+
+
+def explicit_flow(problem, data, times):
+    """w from the equations of a, b or w by a tight explicit integration."""
+    depth, decay = problem.network.depth, problem.dynamics.weight_decay
+    drawn, d = data.coordinates, len(data.coordinates.teacher)
+
+    def weights(state):
+        return state if depth == 1 else (state[:d] ** depth - state[d:] ** depth) / depth
+
+    def rate(_, state):
+        h = data.features @ weights(state)
+        g = data.features.T @ loss_slopes(problem.loss, h, data.labels)
+        if depth == 1:
+            return -g - decay * state
+        a, b = state[:d], state[d:]
+        power = depth - 1
+        return np.concatenate([-(a**power) * g - decay * a, b**power * g - decay * b])
+
+    start = np.zeros(d) if depth == 1 else np.concatenate([drawn.a0, drawn.b0])
+    path = solve_ivp(
+        rate, (0.0, times[-1]), start, method="DOP853", t_eval=times, rtol=1e-11, atol=1e-13
+    )
+    assert path.success
+    return np.array([weights(state) for state in path.y.T])
+
+
+@pytest.mark.parametrize("ratio", [0.6, 2.0])
+@pytest.mark.parametrize("network", [{"init_scale": 0.3}, {"depth": 3}, {"kind": "linear"}])
+@pytest.mark.parametrize("loss, labels", LOSSES)
+def test_other_losses_against_an_explicit_integration(loss, labels, network, ratio):
+    problem = Problem(
+        sampling_ratio=ratio,
+        noise_std=0.3,
+        loss={"kind": loss},
+        labels={"kind": labels, **({"slope": 0.7} if loss == "poisson" else {})},
+        network=network,
+        dynamics={"weight_decay": 0.05 if ratio > 1 else 0.0},
+        features={"kind": "discrete", "values": [0.5, 1.5]},
+    )
+    data = draw(problem, 30)
+    times = np.concatenate([[0.0], np.geomspace(0.1, 20.0, 5)])
+    found = flow_of_loss(problem, data, times, 1e-7)
+    exact = explicit_flow(problem, data, times)
+    # The slope of the Huber loss has kinks, across which steps are of lower order.
+    assert np.abs(found - exact).max() < 2e-6 * np.abs(exact).max()
+
+
+def test_separable_data_end_in_the_margin_directions():
+    """dw/dlog t of separable data at t = 1e6: largest l2 margin, by least distance programming."""
+    problem = Problem(sampling_ratio=1.0, noise_std=0.3, network={"kind": "linear"}, **CLASSES)
+    data = draw(problem, 150)
+    w = flow_of_loss(problem, data, [0.0, 1e5, 1e6, 1e7], 1e-6)
+    direction = (w[3] - w[2]) / np.log(10.0)
+    rows = data.labels[:, None] * data.features
+    matrix = np.vstack([rows.T, np.ones(len(rows))])
+    target = np.append(np.zeros(150), 1.0)
+    residual = matrix @ nnls(matrix, target)[0] - target
+    best = -residual[:-1] / residual[-1]
+    # w = best log t + O(1), the margin of best being 1 (Soudry et al. 2018).
+    cosine = direction @ best / np.linalg.norm(direction) / np.linalg.norm(best)
+    assert cosine > 0.999
+    assert np.linalg.norm(direction) == pytest.approx(np.linalg.norm(best), rel=0.01)
+    loss = [loss_values(problem.loss, data.features @ each, data.labels).mean() for each in w]
+    assert loss[2] * 1e6 == pytest.approx(loss[1] * 1e5, rel=0.1)
+
+
+def test_inseparable_data_end_at_the_minimum():
+    problem = Problem(sampling_ratio=4.0, noise_std=0.7, **CLASSES)
+    data = draw(problem, 80)
+    w = flow_of_loss(problem, data, [0.0, 1e6], 1e-5)[-1]
+    slopes = loss_slopes(problem.loss, data.features @ w, data.labels)
+    assert np.abs(data.features.T @ slopes).max() < 1e-10
+
+
+def test_hinge_has_no_flow():
+    problem = Problem(loss={"kind": "hinge"}, labels={"kind": "sign"})
+    with pytest.raises(InputError, match="problem.loss.kind: given 'hinge', whose slope jumps"):
+        simulate(problem, dimension=20, seeds=1)

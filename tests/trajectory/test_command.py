@@ -228,7 +228,7 @@ def test_interruption_and_continuation(folder, capsys, model, write):
     write(model(12, shapes={f"t{i}": (40, 50) for i in range(40)}), "long")
     program = (
         "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from dmft.trajectory import engine, gram; gram._SAVE_SECONDS = 0;"
+        "from dmft.trajectory import engine, passes; passes.SAVE_SECONDS = 0;"
         "read = engine._Scratch.grams;"
         "engine._Scratch.grams = lambda *a: (time.sleep(0.1), read(*a))[1];"
         "from dmft.cli.main import main;"

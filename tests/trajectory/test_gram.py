@@ -15,7 +15,7 @@ import pytest
 
 from dmft import trajectory
 from dmft.errors import InputError, Interrupted
-from dmft.trajectory import algebra, engine, gram, layout
+from dmft.trajectory import algebra, engine, layout, passes
 from tests.trajectory.conftest import SHAPES, flat
 
 
@@ -186,7 +186,7 @@ def test_a_killed_pass_continues(model, write, tmp_path):
     walk, cache = model(12, shapes={f"t{i}": (40, 50) for i in range(30)}), tmp_path / "cache.h5"
     folder = write(walk)
     program = (
-        "import time; from dmft.trajectory import gram, of_checkpoints; gram._SAVE_SECONDS = 0;"
+        "import time; from dmft.trajectory import of_checkpoints, passes; passes.SAVE_SECONDS = 0;"
         f"of_checkpoints({str(folder)!r}, cache={str(cache)!r}, threads=1,"
         "progress=lambda state: time.sleep(0.05))"
     )
@@ -237,13 +237,13 @@ def test_a_cache_of_another_kind_is_refused(model, write, tmp_path):
 def record_rows(monkeypatch):
     """The rows of the Gram matrix that each piece is asked for."""
     seen = []
-    original = gram.accumulate
+    original = passes.accumulate
 
     def accumulate(series, units, fresh, **options):
         seen.extend(fresh(unit.shares[0].piece).tolist() for unit in units)
         return original(series, units, fresh, **options)
 
-    monkeypatch.setattr(gram, "accumulate", accumulate)
+    monkeypatch.setattr(passes, "accumulate", accumulate)
     return seen
 
 

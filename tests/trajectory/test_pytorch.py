@@ -96,7 +96,8 @@ def test_batch_normalisation_statistics_are_left_out(tmp_path):
     net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
     for i in range(3):
         with torch.no_grad():
-            net[0].weight += 1.0
+            for parameter in net.parameters():
+                parameter += 1.0
             net(torch.randn(8, 4))
         torch.save(net.state_dict(), tmp_path / f"{i}.pt")
     grams = trajectory.of_checkpoints(tmp_path)

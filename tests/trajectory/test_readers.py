@@ -110,7 +110,7 @@ def test_stacked_arrays(model, tmp_path):
     stacked = {name: np.array([arrays[name] for arrays in walk]) for name in walk[0]}
     np.savez(tmp_path / "run.npz", seed=np.array([1, 2]), **stacked)
     grams = check(tmp_path / "run.npz", walk)
-    assert grams.skipped == ("seed",)
+    assert list(grams.skipped) == ["seed"]
     np.save(tmp_path / "run.npy", flat(walk))
     check(tmp_path / "run.npy", walk)
     first = trajectory.of_checkpoints(tmp_path / "run.npy", cache=tmp_path / "cache.h5")
@@ -185,8 +185,8 @@ BAD = {
         "holds step 2 twice: 02.npz, 2.npz",
     ),
     "names": (
-        lambda f: (f / "final.npz").write_bytes(b""),
-        r"differ in more than a number \(0.npz|2.npz, final.npz\), give the files",
+        lambda f: (f / "start9.npz").write_bytes(b""),
+        r"differ in more than a number \(0.npz, start9.npz\), give the files",
     ),
     "truncated": (
         lambda f: (f / "3.npz").write_bytes((f / "2.npz").read_bytes()[:300]),
@@ -239,7 +239,7 @@ def test_truncated_safetensors(model, tmp_path, length):
         (b'{"a": {"dtype": "F32", "shape": [2]}}', "damaged header at tensor 'a'"),
         (b'{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}', "damaged header"),
         (b'{"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}', "damaged header"),
-        (b'{"a": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}}', "type F8_E4M3"),
+        (b'{"a": {"dtype": "F8_E8M0", "shape": [8], "data_offsets": [0, 8]}}', "type F8_E8M0"),
     ],
 )
 def test_damaged_safetensors(tmp_path, header, message):

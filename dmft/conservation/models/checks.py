@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import torch
 
 
-def check_model(model: Any) -> None:
-    """Parameters exist, and have values.
+def check_model(model: Any, *, meta: bool = False) -> None:
+    """Parameters exist, and have values or, with `meta`, shapes.
 
     Raises
     ------
-    InputError : not a module, no parameters, or some on the meta device.
+    InputError : not a module, no parameters, some without a shape, or on the meta device.
     """
     try:
         import torch
@@ -29,10 +29,13 @@ def check_model(model: Any) -> None:
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"given {type(model).__name__}, must be a torch.nn.Module", "model")
     parameters = list(model.named_parameters())
+    for name, parameter in parameters:
+        if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
+            raise InputError(f"given {name} without a shape (run the model once)", "model")
     if not any(parameter.numel() for _, parameter in parameters):
         raise InputError(f"given {type(model).__name__}, it has no parameters", "model")
     for name, parameter in parameters:
-        if parameter.is_meta:
+        if parameter.is_meta and not meta:
             raise InputError(
                 f"given {name} on the meta device, must have values (use to_empty or from_config)",
                 "model",

@@ -15,12 +15,14 @@ SCHEMA = "dmft-model-laws"
 CURVES = {
     "drift": "mean change since the start, over the mean size of what the law subtracts",
     "relative_drift": "mean of |h(t) - h(0)| / |h(0)|",
-    "explained": "mean change that the optimiser's rule predicts, over the same size",
-    "unexplained": "largest change minus prediction since the start, over the same size",
+    "explained": "mean sum of 2 B(theta, u) + h(u) over the applied changes u, over that size",
+    "unexplained": "largest change minus what is explained since the start, over the same size",
     "adjusted_drift": "the drift after division by the weight decay so far",
     "baseline_drift": "the drift of equally shaped quantities that are not conserved",
     "baseline_relative_drift": "their relative drift",
-    "residual": "largest change minus prediction in one step, over the same size",
+    "residual": "largest change minus 2 B(theta, u) + h(u) in one step, over the same size",
+    "forecast": "mean change forecast from settings and gradients alone, over the same size",
+    "forecast_residual": "largest change minus forecast in one step, over the same size",
 }
 
 
@@ -53,16 +55,18 @@ class Record:
     baseline_drift: np.ndarray = field(repr=False)
     baseline_relative_drift: np.ndarray = field(repr=False)
     residual: np.ndarray = field(repr=False)
+    forecast: np.ndarray = field(repr=False)
+    forecast_residual: np.ndarray = field(repr=False)
 
     def table(self) -> str:
         """The last record as text, one line for each law."""
-        head = f"{'drift':>9} {'explained':>9} {'residual':>9} {'baseline':>9}  law"
+        head = f"{'drift':>9} {'forecast':>9} {'residual':>9} {'baseline':>9}  law"
         lines = [f"after {self.steps[-1]} steps of {self.optimizer}, {self.precision}", head]
         worst = self.residual.max(axis=0)
         for i, name in enumerate(self.names):
             mark = "   (groups with different settings)" if name in self.mixed else ""
             lines.append(
-                f"{self.drift[-1, i]:>9.1e} {self.explained[-1, i]:>9.1e} {worst[i]:>9.1e}"
+                f"{self.drift[-1, i]:>9.1e} {self.forecast[-1, i]:>9.1e} {worst[i]:>9.1e}"
                 f" {self.baseline_drift[-1, i]:>9.1e}  {name}{mark}"
             )
         return "\n".join(lines)

@@ -30,8 +30,9 @@ def track(
     """Follow the laws of a model while it is trained.
 
     Every `optimizer.step()` from now on is measured: the drift of each law since the start, what
-    the rule of the optimiser predicts for it (see `updates`), and the drift of equally shaped
-    quantities that are not conserved. Close the tracker, or use it in a `with` block, to stop.
+    the applied changes explain of it (all but rounding, for any optimiser), what its settings and
+    gradients alone forecast (see `updates`), and the drift of equally shaped quantities that are
+    not conserved. Close the tracker, or use it in a `with` block, to stop.
 
     Parameters
     ----------
@@ -161,8 +162,10 @@ class Tracker:
         self._first_control = [None if c is None else (c, _inverse(c)) for c in controls]
         self._values = values
         self._explained = [torch.zeros_like(value) for value in values]
+        self._forecast = [torch.zeros_like(value) for value in values]
         self._decay = [1.0 for _ in values]
         self._worst = torch.zeros(len(values), dtype=torch.float64)
+        self._missed = torch.zeros(len(values), dtype=torch.float64)
         self._versions = self._version()
         self._note(controls)
 
@@ -189,10 +192,7 @@ class Tracker:
             if self._version() != self._versions:  # changed by somebody else
                 self._values = [law.evaluate(self.parameters) for law in self.laws]
             self._rules = [self._rule(law) for law in self.laws]
-            kinds = {rule.kind for rule in self._rules}
-            self._gradient = self._at(self._gradients()) if "sgd" in kinds else []
-            if "other" in kinds:
-                self._copy = {name: p.clone() for name, p in self.parameters.items()}
+            self._copy = {name: p.clone() for name, p in self.parameters.items()}
 
     def _gradients(self) -> dict[str, Any]:
         import torch
@@ -212,18 +212,41 @@ class Tracker:
                 values, controls = self._measure(self.parameters)
             else:
                 values, controls = [law.evaluate(self.parameters) for law in self.laws], []
+            exact = self._exact(values)
             expected = self._expected()
-            for i, (value, predicted) in enumerate(zip(values, expected, strict=True)):
-                self._explained[i] = self._explained[i] + (predicted - self._values[i])
+            for i, (value, change, forecast) in enumerate(
+                zip(values, exact, expected, strict=True)
+            ):
+                before = self._values[i]
+                self._explained[i] = self._explained[i] + change
+                self._forecast[i] = self._forecast[i] + (forecast - before)
                 self._decay[i] = self._predictions[i].decay(self._rules[i])
-                error = (value - predicted).abs().max() / self._size[i]
-                self._worst[i] = torch.maximum(self._worst[i], error.double().cpu())
+                for worst, error in (
+                    (self._worst, value - before - change), (self._missed, value - forecast),
+                ):  # fmt: skip
+                    size = error.abs().max() / self._size[i]
+                    worst[i] = torch.maximum(worst[i], size.double().cpu())
             self._values = values
             self._versions = self._version()
             if noted:
                 self._note(controls)
 
+    def _exact(self, values: list[Any]) -> list[Any]:
+        """2 B(theta, u) + h(u) for the change u that was really applied, whatever made it."""
+        change = {name: p - self._copy[name] for name, p in self.parameters.items()}
+        back = {name: p - change[name] for name, p in self._copy.items()}
+        found = []
+        for law, value in zip(self.laws, values, strict=True):
+            at_change = law.evaluate(change)
+            if law.degree == 2:  # h(theta + u) - h(theta - u) is four times the bilinear form
+                at_change = at_change + (value - law.evaluate(back)) / 2
+            found.append(at_change)
+        return found
+
     def _expected(self) -> list[Any]:
+        """What the settings and the gradients alone forecast; a closure's are its last ones."""
+        kinds = {rule.kind for rule in self._rules}
+        self._gradient = self._at(self._gradients()) if "sgd" in kinds else []
         velocity = self._at(self._velocities()) if any(
             rule.kind == "momentum" for rule in self._rules
         ) else []  # fmt: skip
@@ -279,8 +302,10 @@ class Tracker:
                 first, inverse = before
                 moved = (controls[i] - first).abs()
                 entries += [moved.mean() / size, (moved * inverse).sum()]
-            rows.append(torch.stack([*entries, self._worst[i].to(size)]))
+            entries += [self._worst[i].to(size), self._forecast[i].abs().mean() / size]
+            rows.append(torch.stack([*entries, self._missed[i].to(size)]))
         self._worst = torch.zeros_like(self._worst)
+        self._missed = torch.zeros_like(self._missed)
         self._rows.append(torch.stack(rows, dim=1).double().cpu())
         self._steps.append(self.step)
 

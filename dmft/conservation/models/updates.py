@@ -1,4 +1,4 @@
-"""What an optimiser does to a law in one step, exactly.
+"""What the settings of an optimiser and the gradients alone forecast for a law in one step.
 
 A step theta' = f theta + delta changes a quadratic law h with the bilinear form B to
 h(theta') = f^2 h(theta) + 2 f B(theta, delta) + h(delta). A conserved law has B(theta, g) = 0 for

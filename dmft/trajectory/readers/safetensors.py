@@ -18,6 +18,12 @@ _TYPES = {
     "F32": ("float32", 4),
     "F16": ("float16", 2),
     "BF16": (BFLOAT16, 2),
+    "F8_E4M3": ("float8_e4m3fn", 1),
+    "F8_E5M2": ("float8_e5m2", 1),
+    "BOOL": ("bool", 1),
+    **{f"I{8 * n}": (f"int{8 * n}", n) for n in (1, 2, 4, 8)},
+    **{f"U{8 * n}": (f"uint{8 * n}", n) for n in (1, 2, 4, 8)},
+    "C64": ("complex64", 8),
 }
 _LONGEST_HEADER = 100_000_000  # as in the reference implementation
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ import numpy as np
 from dmft.errors import InputError
 
 BFLOAT16 = "bfloat16"
-FLOATS = ("float64", "float32", "float16", BFLOAT16)
+# Sign, exponent and fraction bits of 8: exponent bits, bias, and whether infinity exists.
+FLOAT8 = {"float8_e4m3fn": (4, 7, False), "float8_e5m2": (5, 15, True)}
+FLOATS = ("float64", "float32", "float16", BFLOAT16, *FLOAT8)
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,14 @@ class Tensor:
     @property
     def itemsize(self) -> int:
         """Bytes per element."""
+        if self.dtype in FLOAT8:
+            return 1
         return 2 if self.dtype == BFLOAT16 else np.dtype(self.dtype).itemsize
 
     def read(self, start: int, stop: int, buffer: np.ndarray) -> np.ndarray:
-        """Elements start to stop in their own type (bfloat16: as uint16), held by `buffer`.
+        """Elements start to stop in their own type, held by `buffer`.
+
+        Of bfloat16 and float8 the bits, as uint16 and uint8.
 
         Parameters
         ----------
@@ -78,6 +85,8 @@ class Tensor:
                     view = view[count:]
         except OSError as error:
             raise InputError(f"cannot be read ({error.strerror})", str(self.path)) from None
+        if self.dtype in FLOAT8:
+            return raw
         numbers = raw.view("<u2" if self.dtype == BFLOAT16 else f"<f{self.itemsize}")
         return (
             numbers
@@ -121,4 +130,24 @@ def as_float(numbers: np.ndarray, dtype: str) -> np.ndarray:
     """Floats of what `Tensor.read` returned; bfloat16 is the upper half of a float32."""
     if dtype == BFLOAT16 and numbers.dtype == np.uint16:
         return (numbers.astype(np.uint32) << 16).view(np.float32)
+    if dtype in FLOAT8 and numbers.dtype == np.uint8:
+        return _float8_values(dtype)[numbers]
     return numbers
+
+
+@cache
+def _float8_values(dtype: str) -> np.ndarray:
+    """The numbers that the 256 patterns of 8 bits stand for ("FP8 formats", arXiv:2209.05433)."""
+    exponent_bits, bias, has_infinity = FLOAT8[dtype]
+    fraction_bits = 7 - exponent_bits
+    bits = np.arange(256)
+    fraction = (bits & (2**fraction_bits - 1)) / 2**fraction_bits
+    exponent = (bits >> fraction_bits) & (2**exponent_bits - 1)
+    normal = np.where(exponent > 0, 1.0 + fraction, fraction)
+    values = normal * 2.0 ** (np.maximum(exponent, 1) - bias)
+    top = exponent == 2**exponent_bits - 1
+    if has_infinity:
+        values[top] = np.where(fraction[top] == 0.0, np.inf, np.nan)
+    else:
+        values[top & (fraction == fraction.max())] = np.nan
+    return np.asarray(np.where(bits >= 128, -values, values), dtype=np.float32)

@@ -34,7 +34,7 @@ SAME = {
 COUNTS = {
     "mlp": 14, "wide": 14, "swiglu": 4, "reglu": 8, "resnet": 9, "gpt2": 41, "gpt2-untied": 53,
     "gpt2-relu": 45, "llama": 20, "llama-grouped": 24, "llama-no-eps": 21, "mistral": 16,
-    "qwen2": 16, "qwen3": 16, "qwen3-moe": 22, "mixtral": 25, "neox": 47, "vit": 60,
+    "qwen2": 16, "qwen3": 16, "qwen3-moe": 22, "mixtral": 25, "neox": 48, "vit": 60,
 }  # fmt: skip
 
 
@@ -93,9 +93,9 @@ def test_flow_conserves(zoo, name):
 def test_relations_of_names_and_broken_laws(zoo):
     found = laws(zoo["qwen3"]()[0])
     why = {one.name: one.why for one in found.broken}
-    assert "eps = 1e-06" in why["norms of Q model.layers.0.self_attn"]
-    law = found["QK gains model.layers.0.self_attn"]
-    assert law.degree == 2 and "by plane of rotation" in law.formula
+    assert "eps" in why["norms model.layers.0.self_attn.q_proj"]
+    law = found["scale model.layers.0.self_attn.q_norm-model.layers.0.self_attn.k_norm"]
+    assert law.degree == 2 and law.count == 1  # one plane of rotation
     table = found.to_table()
     assert table["laws"] == 16 and table["unrecognised"] == []
     with pytest.raises(InputError, match="no law of Qwen3ForCausalLM"):
@@ -106,8 +106,8 @@ def test_dropout_breaks_the_means_of_the_stream_in_training(zoo):
     model = zoo["classes"].gpt2(resid_pdrop=0.1)[0]
     model.train()
     found = laws(model)
-    assert found.count == 41 - 13
-    assert any("drops single entries" in one.why for one in found.broken)
+    # What is dropped has no mean; words and positions are not dropped.
+    assert found.count == 41 - 10
     model.eval()
     assert laws(model).count == 41
     attention_only = zoo["classes"].gpt2(attn_pdrop=0.1)[0].train()
@@ -124,7 +124,7 @@ def test_frozen_and_shared_parameters(zoo):
     )
     tied[2].weight = tied[0].weight
     found = laws(tied)
-    assert found.count == 0 and "shared" in found.broken[0].why
+    assert found.count == 0 and found.determined
 
 
 def test_layer_that_is_used_twice():
@@ -156,7 +156,7 @@ def test_graph_of_convolutions_pooling_and_flattening():
     ).double()  # fmt: skip
     found = laws(net, loss="cross-entropy")
     assert [law.name for law in found] == [
-        "neurons 0-3", "neurons 3-7", "output sums 9", "output bias 9",
+        "neurons 0-3", "channels 0", "output sums 9", "output sums 9.bias",
     ]  # fmt: skip
     assert found.count == 4 + 4 + 6 + 1
     x, y = torch.randn(6, 1, 4, 4).double(), torch.tensor([0, 1, 2, 0, 1, 2])
@@ -181,18 +181,15 @@ def test_operations_that_mix_channels_or_divide_by_them_fix_the_scale():
             return self.outer(self.operation(torch.relu(self.inner(x))))
 
     assert laws(Net(lambda y: y / 2)).count == 4
+    assert laws(Net(lambda y: 2.0 / y)).count == 4  # of degree -1: both with a plus
     for operation in (
         lambda y: 1 / (1 + y),
-        lambda y: 2.0 / y,
         lambda y: y + 1,
         lambda y: y.mean((-2, -1)),
-        lambda y: y.flatten(1),
-        lambda y: torch.max_pool1d(y, 1),
-        lambda y: y.transpose(0, 1),
     ):
         assert laws(Net(operation)).count == 0
     # A convolution has its channels second, a linear layer last.
-    assert laws(nn.Sequential(nn.Conv1d(2, 6, 1), nn.ReLU(), nn.Linear(6, 2))).count == 0
+    assert laws(nn.Sequential(nn.Conv1d(2, 6, 1), nn.ReLU(), nn.Linear(6, 2))).count == 1
 
 
 def test_what_is_not_recognised_is_listed():
@@ -208,19 +205,25 @@ def test_what_is_not_recognised_is_listed():
             return self.outer(torch.softmax(self.inner(x), -1) @ self.mixing)
 
     found = laws(Strange())
-    assert found.count == 0 and found.unrecognised == ("mixing: used outside of a module",)
+    # Known since operations are followed: softmax sums of a layer, and mixing against outer.
+    assert found.count == 5 + 10 and found.determined
 
     class Depends(Strange):
         def forward(self, x):
             return self.outer(x) if x.sum() > 0 else self.inner(x)
 
-    assert laws(Depends()).unrecognised == ("model: Depends",)
-    odd = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.utils.parametrizations.weight_norm(
-        nn.Linear(4, 4)))  # fmt: skip
-    assert laws(odd).count == 0 and len(laws(odd).unrecognised) == 1
+    found = laws(Depends())
+    assert found.count == 0 and "control flow" in found.unrecognised[0]
+
+    class Odd(Strange):
+        def forward(self, x):
+            return self.outer(torch.relu(self.inner(x)) @ torch.linalg.matrix_exp(self.mixing))
+
+    found = laws(Odd())
+    assert not found.determined and "linalg_matrix_exp" in found.unrecognised[0]
 
 
-def test_unsupported_attention_is_listed(zoo):
+def test_attention_of_other_families_is_followed(zoo):
     import transformers
 
     config = transformers.BertConfig(
@@ -228,14 +231,12 @@ def test_unsupported_attention_is_listed(zoo):
         intermediate_size=4,
     )  # fmt: skip
     found = laws(transformers.BertModel(config))
-    assert found.count == 0 and found.unrecognised == ("model: BertModel",)
-    attention = torch.nn.MultiheadAttention(4, 2, add_bias_kv=True)
-    assert "bias_k" in laws(attention).unrecognised[0]
+    assert found.count > 0 and found.determined and found.checked
     plain = laws(torch.nn.MultiheadAttention(4, 2))
     assert plain.count == 2 * (3 + 3) + 4 and not plain.unrecognised
 
 
-def test_subclass_with_another_forward_pass_is_not_taken_for_its_parent(zoo):
+def test_subclass_is_followed_like_its_parent(zoo):
     model = zoo["gpt2"]()[0]
 
     class Changed(type(model)):
@@ -243,8 +244,8 @@ def test_subclass_with_another_forward_pass_is_not_taken_for_its_parent(zoo):
             return super().forward(*arguments, **options)
 
     model.__class__ = Changed
-    found = laws(model)
-    assert found.unrecognised and found.count < 41
+    found = laws(model, "cross-entropy")
+    assert found.determined and found.count == 41
 
 
 def test_walk_of_a_large_model_reads_no_weights():
@@ -275,7 +276,6 @@ def test_walk_of_a_large_model_reads_no_weights():
 MISTAKES = [
     (lambda nn: 3, "given int"),
     (lambda nn: nn.ReLU(), "no parameters"),
-    (lambda nn: nn.Linear(2, 2, device="meta"), "meta"),
     (lambda nn: nn.Linear(2, 2).to(torch.complex64), "complex64"),
 ]
 

@@ -1,0 +1,312 @@
+"""The operations of one forward pass, as PyTorch dispatches them below autograd.
+
+Whatever Python does on the way (hooks, parametrisations, weights used by hand) ends here.
+What is detached or computed without gradients is a constant of the gradient field: a symmetry that
+leaves it alone still gives a law. Custom backward passes and gradient hooks change the field, so
+that nothing follows from the forward pass: they are reasons to list no law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+_OUTPUTS_LEFT_OUT = (
+    "past_key_values", "hidden_states", "attentions", "decoder_hidden_states",
+    "decoder_attentions", "cross_attentions", "encoder_hidden_states", "encoder_attentions",
+)  # fmt: skip
+_NO_MUTATION = ("batch_norm", "rrelu_with_noise")  # running statistics and noise only
+
+
+class NotTraced(Exception):
+    """Why a forward pass does not tell the gradient field."""
+
+
+@dataclass
+class Value:
+    """A tensor at one point of the forward pass.
+
+    kind : 'parameter', 'dependent' on parameters, 'data' or 'tokens' (of inputs that are real
+        or whole numbers) or 'constant'.
+    numbers : the entries of integers and truth values, where they are known.
+    """
+
+    index: int
+    shape: tuple[int, ...]
+    kind: str
+    name: str = ""
+    numbers: Any = None
+
+    @property
+    def moves(self) -> bool:
+        """Whether it depends on parameters."""
+        return self.kind in ("parameter", "dependent")
+
+
+@dataclass
+class Node:
+    """One operation. Tensors among the arguments are replaced by their values."""
+
+    op: str
+    arguments: list[Any]
+    outputs: list[Value]
+
+    @property
+    def inputs(self) -> list[Value]:
+        """All values among the arguments, in order."""
+        return list(_values(self.arguments))
+
+
+@dataclass
+class Trace:
+    """All operations that depend on parameters, in order."""
+
+    parameters: dict[str, Value]
+    nodes: list[Node] = field(default_factory=list)
+    outputs: list[tuple[str, Value]] = field(default_factory=list)
+
+
+def _values(something: Any) -> Iterator[Value]:
+    if isinstance(something, Value):
+        yield something
+    elif isinstance(something, (list, tuple)):
+        for one in something:
+            yield from _values(one)
+
+
+class _Recorder:
+    """Keeps every tensor alive, so that identity tells them apart."""
+
+    def __init__(self, model: torch.nn.Module, *, fake: bool) -> None:
+        self.fake = fake
+        self.values: dict[int, Value] = {}
+        self.alive: list[Any] = []
+        self.storages: dict[int, list[Any]] = {}
+        self.count = 0
+        self.trace = Trace({})
+        for name, parameter in model.named_parameters():
+            kind = "parameter" if parameter.requires_grad else "constant"
+            value = self.enter(parameter, kind, name)
+            if kind == "parameter":
+                self.trace.parameters[name] = value
+
+    def enter(self, tensor: Any, kind: str, name: str = "") -> Value:
+        import torch
+
+        numbers = None
+        whole = not (tensor.is_floating_point() or tensor.is_complex())
+        if whole and not self.fake and type(tensor) is torch.Tensor and not tensor.is_meta:
+            numbers = tensor.detach().clone().numpy() if tensor.device.type == "cpu" else None
+        value = Value(self.count, tuple(tensor.shape), kind, name, numbers)
+        self.count += 1
+        self.values[id(tensor)] = value
+        self.alive.append(tensor)
+        aliases = self.storages.setdefault(tensor.untyped_storage()._cdata, [])
+        if not any(one is tensor for one in aliases):
+            aliases.append(tensor)
+        return value
+
+    def value(self, tensor: Any) -> Value:
+        return self.values.get(id(tensor)) or self.enter(tensor, "constant")
+
+    def replaced(self, something: Any) -> Any:
+        import torch
+
+        if isinstance(something, torch.Tensor):
+            return self.value(something)
+        if isinstance(something, (list, tuple)):
+            return [self.replaced(one) for one in something]
+        return something
+
+    def note(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
+        import torch
+
+        schema = func._schema
+        op = schema.name.removeprefix("aten::")
+        given = {**dict(zip((a.name for a in schema.arguments), args, strict=False)), **kwargs}
+        arguments = [
+            self.replaced(given.get(a.name, a.default_value if a.has_default_value() else None))
+            for a in schema.arguments
+        ]
+        inputs = list(_values(arguments))
+        moves = any(value.moves for value in inputs)
+        kinds = {value.kind for value in inputs}
+        kind = "dependent" if moves else next((k for k in ("data", "tokens") if k in kinds),
+                                              "constant")  # fmt: skip
+        if moves and (op in ("detach", "lift_fresh") or not torch.is_grad_enabled()):
+            kind, moves = "data", False
+        chosen = op in ("nonzero", "unique_dim", "_unique2") and any(v.moves for v in inputs)
+        if chosen or (
+            op in ("_local_scalar_dense", "is_nonzero", "equal", "allclose")
+            and any(value.moves or value.kind == "data" for value in inputs)
+        ):
+            raise NotTraced("the forward pass depends on values of tensors (control flow)")
+        mutated = [
+            given[a.name] for a in schema.arguments
+            if a.alias_info is not None and a.alias_info.is_write and a.name in given
+        ]  # fmt: skip
+        if any(word in op for word in _NO_MUTATION):
+            mutated = []
+        if mutated and self._mutate(op, arguments, mutated, out, kind, moves):
+            return
+        outputs = [
+            self.enter(one, kind) for one in _tensors(out)
+        ]  # fmt: skip
+        if moves and outputs:
+            self.trace.nodes.append(Node(op.removesuffix("_") if mutated else op, arguments,
+                                         outputs))  # fmt: skip
+
+    def _mutate(
+        self, op: str, arguments: list[Any], mutated: list[Any], out: Any, kind: str, moves: bool
+    ) -> bool:
+        """A change in place; aliases change too. Whether all has been noted."""
+        target = next(iter(_tensors(mutated)), None)
+        if target is None:
+            return False
+        if self.value(target).kind == "parameter":
+            raise NotTraced(f"the forward pass changes {self.value(target).name} in place")
+        aliases = [
+            one for one in self.storages[target.untyped_storage()._cdata]
+            if one is not target and self.values[id(one)].kind != "parameter"
+        ]  # fmt: skip
+        if any(
+            self.values[id(one)].kind == "parameter"
+            for one in self.storages[target.untyped_storage()._cdata]
+        ):
+            raise NotTraced("the forward pass changes a parameter in place")
+        if len(mutated) > 1 or any(one is not target for one in _tensors(out)):
+            aliases.append(target)
+            op = "arbitrary"
+        if not moves and not any(self.values[id(one)].moves for one in aliases):
+            self.enter(target, kind)
+            for one in aliases:
+                self.enter(one, kind)
+            return True
+        if op == "arbitrary" or not all(_covers(one, target) for one in aliases):
+            every = [target, *[one for one in aliases if one is not target]]
+            inputs = [*arguments, [self.values[id(one)] for one in every]]
+            known = {id(one) for one in every}
+            every += [one for one in _tensors(out) if id(one) not in known]
+            outputs = [self.enter(one, "dependent") for one in every]
+            self.trace.nodes.append(Node("arbitrary", inputs, outputs))
+            return True
+        result = self.enter(target, kind)
+        self.trace.nodes.append(Node(op.removesuffix("_"), arguments, [result]))
+        for one in aliases:
+            again = self.enter(one, kind)
+            self.trace.nodes.append(Node("view", [result, list(again.shape)], [again]))
+        return True
+
+
+def _tensors(something: Any) -> Iterator[Any]:
+    import torch
+
+    if isinstance(something, torch.Tensor):
+        yield something
+    elif isinstance(something, (list, tuple)):
+        for one in something:
+            yield from _tensors(one)
+
+
+def _covers(one: Any, other: Any) -> bool:
+    """Whether two aliases have the same entries in the same order."""
+    same = one.numel() == other.numel() and one.storage_offset() == other.storage_offset()
+    return bool(same and one.is_contiguous() and other.is_contiguous())
+
+
+def record(
+    model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], *, fake: bool
+) -> Trace:
+    """Run the model once and write down what it does; its buffers stay as they are.
+
+    Raises
+    ------
+    NotTraced : the forward pass does not tell the gradient field.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    recorder = _Recorder(model, fake=fake)
+
+    class Mode(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            out = func(*args, **(kwargs or {}))
+            recorder.note(func, args, kwargs or {}, out)
+            return out
+
+    with _quiet(model), ExitStack() as stack:
+        if fake:
+            from torch._subclasses.fake_tensor import FakeTensorMode
+
+            stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        for one in _tensors([*args, *kwargs.values()]):
+            recorder.enter(one, "data" if one.is_floating_point() else "tokens")
+        stack.enter_context(Mode())
+        out = model(*args, **kwargs)
+    for label, tensor in _outputs(out):
+        if id(tensor) not in recorder.values:
+            raise NotTraced("an output cannot be followed")
+        recorder.trace.outputs.append((label, recorder.values[id(tensor)]))
+        _check_backward(tensor)
+    return recorder.trace
+
+
+@contextmanager
+def _quiet(model: torch.nn.Module) -> Iterator[None]:
+    """No fused kernels, the same random numbers as before, and buffers put back."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    buffers = [(b, b.clone()) for b in model.buffers() if not b.is_meta]
+    with (
+        sdpa_kernel(SDPBackend.MATH), torch.random.fork_rng(devices=[]), torch.enable_grad(),
+    ):  # fmt: skip
+        fused = torch._C._get_mkldnn_enabled()
+        torch._C._set_mkldnn_enabled(False)
+        try:
+            yield
+        finally:
+            torch._C._set_mkldnn_enabled(fused)
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    if buffer.shape == before.shape:
+                        buffer.copy_(before)
+
+
+def _outputs(out: Any, label: str = "") -> Iterator[tuple[str, Any]]:
+    import torch
+
+    if isinstance(out, torch.Tensor):
+        if out.is_floating_point():
+            yield label, out
+    elif isinstance(out, Mapping):
+        for key, one in out.items():
+            if key not in _OUTPUTS_LEFT_OUT:
+                yield from _outputs(one, str(key))
+    elif isinstance(out, (list, tuple)):
+        for one in out:
+            yield from _outputs(one, label)
+    elif hasattr(out, "__dict__") and not isinstance(out, (str, int, float)):
+        for one in vars(out).values():
+            yield from _outputs(one, label)
+
+
+def _check_backward(tensor: Any) -> None:
+    """No node of the backward pass is a function of Python."""
+    from torch.autograd.function import BackwardCFunction
+
+    waiting, seen = [tensor.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, BackwardCFunction):
+            raise NotTraced(f"a backward pass of its own ({type(node).__name__})")
+        waiting += [following for following, _ in node.next_functions]

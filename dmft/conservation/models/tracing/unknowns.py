@@ -1,0 +1,295 @@
+"""Linear equations between many unknown scales, most of them `x = y`, `x = -y` or `x = 0`.
+
+Equations come in batches: sum_j c_j x[ids_j[n]] = 0 for all n. Equalities are merged by connected
+components, zeros are spread, and the few equations with three terms or more are eliminated exactly
+within the small blocks they link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import lcm
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+_LARGEST_BLOCK = 64
+
+Part = tuple[Fraction, np.ndarray]  # coefficient, ids
+
+
+class Unknowns:
+    """Free scales, the equations between them, and what tells them apart.
+
+    Two unknowns can be mixed by a matrix if no operation treats them differently: `mark` notes
+    that one has, `separate` that each is on its own.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._equations: list[list[Part]] = []
+        self._marks: list[tuple[np.ndarray, np.ndarray]] = []
+        self._single: list[np.ndarray] = []
+        self._rng = np.random.default_rng(0)
+
+    def new(self, shape: Sequence[int]) -> np.ndarray:
+        """Fresh unknowns."""
+        count = int(np.prod(shape, dtype=np.int64))
+        ids = np.arange(self.size, self.size + count).reshape(tuple(shape))
+        self.size += count
+        return ids
+
+    def require(self, parts: Sequence[Part]) -> None:
+        """Let a sum be zero for all entries of arrays of one shape."""
+        parts = [(c, np.asarray(ids).reshape(-1)) for c, ids in parts if c]
+        if parts:
+            self._equations.append(parts)
+
+    def separate(self, ids: np.ndarray) -> None:
+        """Each of these is treated in a way of its own."""
+        self._single.append(np.unique(ids))
+
+    def mark(self, ids: np.ndarray, places: np.ndarray | None = None) -> None:
+        """These are treated alike if they have the same places, else not."""
+        if places is None:
+            ids = np.unique(ids)
+            codes = np.full(len(ids), self._code(1)[0])
+        else:
+            table = self._code(int(places.max()) + 1)
+            ids, codes = ids.reshape(-1), table[places.reshape(-1)]
+        self._marks.append((ids, codes))
+
+    def _code(self, count: int) -> np.ndarray:
+        return self._rng.integers(1, 2**62, size=count, dtype=np.uint64)
+
+    def solve(self) -> Solution:
+        """All solutions, as combinations of independent directions."""
+        equations = _Reduced(self.size, self._equations)
+        labels = np.zeros(self.size, np.uint64)
+        for ids, codes in self._marks:
+            np.add.at(labels, ids, codes)
+        single = np.zeros(self.size, bool)
+        for ids in self._single:
+            single[ids] = True
+        return equations.finish(labels, single)
+
+
+class Solution:
+    """Directions of the null space, sparse: entry n says x[ids[n]] = values[n] in direction[n].
+
+    labels, single : by direction, what tells it apart from others.
+    """
+
+    def __init__(
+        self, size: int, entries: tuple[np.ndarray, np.ndarray, np.ndarray], count: int,
+        labels: np.ndarray, single: np.ndarray,
+    ) -> None:  # fmt: skip
+        order = np.argsort(entries[0], kind="stable")
+        self.ids, self.directions, self.values = (each[order] for each in entries)
+        self._starts = np.searchsorted(self.ids, np.arange(size + 1))
+        self.count = count
+        self.labels = np.zeros(count, np.uint64)
+        # Members that move the other way are told apart from those that do not.
+        turned = np.where(self.values < 0, np.uint64(3), np.uint64(1))
+        np.add.at(self.labels, self.directions, labels[self.ids] * turned)
+        self.single = np.zeros(count, bool)
+        np.logical_or.at(self.single, self.directions, single[self.ids])
+
+    def entries(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(position in ids, direction, value) of all that is not zero."""
+        flat = ids.reshape(-1)
+        counts = self._starts[flat + 1] - self._starts[flat]
+        positions = np.repeat(np.arange(len(flat)), counts)
+        first = np.repeat(self._starts[flat], counts)
+        offset = np.arange(len(positions)) - np.repeat(np.cumsum(counts) - counts, counts)
+        places = first + offset
+        return positions, self.directions[places], self.values[places]
+
+
+class _Reduced:
+    """Eliminates equalities and zeros until nothing changes, then the rest in blocks."""
+
+    def __init__(self, size: int, equations: list[list[Part]]) -> None:
+        self.size = size
+        self.root = np.arange(size)
+        self.sign = np.ones(size, np.int64)
+        self.zero = np.zeros(size, bool)
+        pending = equations
+        while True:
+            links: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+            zeros: list[np.ndarray] = []
+            pending = [rest for each in pending for rest in self._sort(each, links, zeros)]
+            if not links and not zeros:
+                break
+            self._merge(links, zeros)
+        self.pending = pending
+
+    def _sort(
+        self, parts: list[Part], links: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+        zeros: list[np.ndarray],
+    ) -> list[list[Part]]:  # fmt: skip
+        """Split a batch by how many terms are left of each equation."""
+        roots = np.stack([self.root[ids] for _, ids in parts])
+        signs = np.stack([self.sign[ids] for _, ids in parts])
+        scale = lcm(*(c.denominator for c, _ in parts))
+        weights = np.array([int(c * scale) for c, _ in parts])[:, None] * signs
+        weights[self.zero[roots]] = 0
+        for i in range(len(parts)):  # the same unknown twice
+            for j in range(i):
+                same = (roots[i] == roots[j]) & (weights[j] != 0)
+                weights[i] = np.where(same, weights[i] + weights[j], weights[i])
+                weights[j] = np.where(same, 0, weights[j])
+        left = (weights != 0).sum(0)
+        one = left == 1
+        if one.any():
+            zeros.append(roots[:, one].T[(weights[:, one] != 0).T])
+        done = left <= 1
+        two = left == 2
+        if two.any():
+            mask = (weights[:, two] != 0).T
+            pair = roots[:, two].T[mask].reshape(-1, 2)
+            weight = weights[:, two].T[mask].reshape(-1, 2)
+            equal = np.abs(weight[:, 0]) == np.abs(weight[:, 1])
+            if equal.any():
+                sign = -np.sign(weight[equal, 0] * weight[equal, 1])
+                links.append((pair[equal, 0], pair[equal, 1], sign))
+            done[np.flatnonzero(two)[equal]] = True
+        if done.all():
+            return []
+        keep = ~done
+        # Coefficients that differ within a batch because of signs: one batch for each pattern.
+        patterns, which = np.unique(weights[:, keep], axis=1, return_inverse=True)
+        kept = roots[:, keep]
+        return [
+            [(Fraction(int(w)), kept[i, which == p]) for i, w in enumerate(pattern) if w]
+            for p, pattern in enumerate(patterns.T)
+        ]
+
+    def _merge(
+        self, links: list[tuple[np.ndarray, np.ndarray, np.ndarray]], zeros: list[np.ndarray]
+    ) -> None:
+        """Components of the graph of signed unknowns: x and -x in one component are zero."""
+        n = self.size
+        for ids in zeros:
+            self.zero[ids] = True
+        if links:
+            a, b, sign = (np.concatenate(each) for each in zip(*links, strict=True))
+            other = np.where(sign > 0, b, b + n)
+            opposite = np.where(sign > 0, b + n, b)
+            rows, columns = np.concatenate([a, a + n]), np.concatenate([other, opposite])
+            graph = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), (2 * n, 2 * n))
+            _, component = connected_components(graph, directed=False)
+            first = np.full(component.max() + 1, n)
+            np.minimum.at(first, component, np.arange(2 * n) % n)
+            new = first[component[:n]]
+            self.zero |= component[:n] == component[n:]
+            np.logical_or.at(self.zero, new, self.zero.copy())
+            same = component[new] == component[:n]
+            self.sign = self.sign * np.where(same, 1, -1)[self.root]
+            self.root = new[self.root]
+        self.zero[:] = self.zero | self.zero[self.root]
+
+    def finish(self, labels: np.ndarray, single: np.ndarray) -> Solution:
+        """Directions of what is left."""
+        roots = np.flatnonzero((self.root == np.arange(self.size)) & ~self.zero)
+        found = _Directions()
+        linked = self._blocks(found)
+        alone = roots[~np.isin(roots, linked)]
+        found.add(alone, np.arange(len(alone)) + found.count, np.ones(len(alone)), len(alone))
+        ids, directions, values = found.arrays()
+        # Members of the classes of the roots.
+        members = np.argsort(self.root, kind="stable")
+        bounds = np.searchsorted(self.root[members], np.arange(self.size + 1))
+        counts = bounds[ids + 1] - bounds[ids]
+        which = np.repeat(np.arange(len(ids)), counts)
+        offset = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
+        each = members[np.repeat(bounds[ids], counts) + offset]
+        entries = (each, directions[which], values[which] * self.sign[each])
+        return Solution(self.size, entries, found.count, labels, single)
+
+    def _blocks(self, found: _Directions) -> np.ndarray:
+        """Eliminate the equations with more terms, block by block."""
+        if not self.pending:
+            return np.zeros(0, np.int64)
+        rows: list[tuple[np.ndarray, np.ndarray]] = []
+        first, second = [], []
+        for parts in self.pending:
+            ids = np.stack([ids for _, ids in parts], axis=1)
+            weights = np.array([int(c) for c, _ in parts])
+            rows.append((ids, weights))
+            for j in range(1, ids.shape[1]):
+                first.append(ids[:, 0])
+                second.append(ids[:, j])
+        a, b = np.concatenate(first), np.concatenate(second)
+        graph = coo_matrix((np.ones(len(a), np.int8), (a, b)), (self.size, self.size))
+        _, component = connected_components(graph, directed=False)
+        involved = np.unique(np.concatenate([a, b]))
+        blocks: dict[int, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
+        for ids, weights in rows:
+            weight = tuple(weights.tolist())
+            for line in ids.tolist():
+                blocks.setdefault(int(component[line[0]]), []).append((tuple(line), weight))
+        known: dict[tuple, list[list[int]]] = {}
+        for equations in blocks.values():
+            own = sorted({i for line, _ in equations for i in line})
+            if len(own) > _LARGEST_BLOCK:  # taken for zero: laws may be lost, none is wrong
+                continue
+            place = {i: n for n, i in enumerate(own)}
+            form = tuple((tuple(place[i] for i in line), w) for line, w in equations)
+            if (len(own), form) not in known:
+                known[len(own), form] = null_space(form, len(own))
+            for vector in known[len(own), form]:
+                used = [n for n, value in enumerate(vector) if value]
+                found.add(
+                    np.array([own[n] for n in used]), np.full(len(used), found.count),
+                    np.array([vector[n] for n in used], float), 1,
+                )  # fmt: skip
+        return involved
+
+
+class _Directions:
+    def __init__(self) -> None:
+        self.count = 0
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def add(self, ids: np.ndarray, directions: np.ndarray, values: np.ndarray, new: int) -> None:
+        self._parts.append((ids, directions, values))
+        self.count += new
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        ids, directions, values = zip(*self._parts, strict=True)
+        return np.concatenate(ids), np.concatenate(directions), np.concatenate(values)
+
+
+def null_space(
+    equations: Sequence[tuple[Sequence[int], Sequence[int]]], size: int
+) -> list[list[int]]:
+    """Integer vectors that span what solves (places, weights), by exact elimination."""
+    pivots: dict[int, list[Fraction]] = {}
+    for places, weights in equations:
+        row = [Fraction(0)] * size
+        for place, weight in zip(places, weights, strict=True):
+            row[place] += weight
+        for pivot, other in pivots.items():
+            if row[pivot]:
+                factor = row[pivot]
+                row = [a - factor * b for a, b in zip(row, other, strict=True)]
+        lead = next((s for s, value in enumerate(row) if value), None)
+        if lead is None:
+            continue
+        row = [value / row[lead] for value in row]
+        for pivot, other in pivots.items():
+            if other[lead]:
+                factor = other[lead]
+                pivots[pivot] = [a - factor * b for a, b in zip(other, row, strict=True)]
+        pivots[lead] = row
+    basis = []
+    for free in (s for s in range(size) if s not in pivots):
+        vector = [Fraction(int(s == free)) for s in range(size)]
+        for pivot, row in pivots.items():
+            vector[pivot] = -row[free]
+        scale = lcm(*(value.denominator for value in vector))
+        basis.append([int(value * scale) for value in vector])
+    return basis

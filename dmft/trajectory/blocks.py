@@ -1,0 +1,56 @@
+"""Gram matrices as products of factors, for trajectories whose matrices would not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+BLOCKS = 16  # of the jackknife
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """Blocks G_j = F_j F_j^T of a Gram matrix, formed one at a time.
+
+    Stands where an array of shape (block, T, T) does.
+
+    values : F, the columns of block j are j, j + BLOCKS, ...; shape (T, k).
+    """
+
+    values: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(blocks, T, T)."""
+        count, width = self.values.shape
+        return min(BLOCKS, width), count, count
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[block] for block in range(len(self)))
+
+    def __getitem__(self, block: int) -> np.ndarray:
+        part = self.values[:, block :: len(self)]
+        return np.asarray(part @ part.T)
+
+    def sum(self, axis: int = 0) -> np.ndarray:
+        """The whole matrix, (T, T)."""
+        return np.asarray(self.values @ self.values.T)
+
+    def changed(self, change: np.ndarray) -> Factors:
+        """Factors of change G change^T."""
+        return Factors(change @ self.values)
+
+
+def is_finite(blocks: np.ndarray | Factors) -> bool:
+    """Whether there is neither NaN nor infinity."""
+    return bool(np.isfinite(blocks.values if isinstance(blocks, Factors) else blocks).all())
+
+
+def changed(blocks: np.ndarray | Factors, change: np.ndarray) -> np.ndarray | Factors:
+    """Blocks in another basis: change G_j change^T."""
+    return blocks.changed(change) if isinstance(blocks, Factors) else change @ blocks @ change.T

@@ -1,0 +1,39 @@
+"""Tensors that hold the same numbers: in every checkpoint (still), or as another one (tied)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dmft.trajectory.readers.tensor import Tensor, as_float
+from dmft.trajectory.series import Series
+
+_READ = 2**20  # elements at a time
+
+
+def is_still(series: Series, name: str) -> bool:
+    """Whether a tensor is equal in all checkpoints. The last is looked at first: few stand still
+    up to there."""
+    rows = series.rows
+    order = [len(rows) - 1, *range(1, len(rows) - 1)]
+    return all(_equal(rows[0][name], rows[t][name]) for t in order)
+
+
+def are_equal(series: Series, first: str, second: str) -> bool:
+    """Whether two tensors are equal in every checkpoint."""
+    rows = series.rows
+    if rows[0][first].shape != rows[0][second].shape:
+        return False
+    return all(_equal(row[first], row[second]) for row in reversed(rows))
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    for start in range(0, first.size, _READ):
+        stop = min(start + _READ, first.size)
+        if not np.array_equal(_values(first, start, stop), _values(second, start, stop)):
+            return False
+    return True
+
+
+def _values(tensor: Tensor, start: int, stop: int) -> np.ndarray:
+    buffer = np.empty((stop - start) * tensor.itemsize, np.uint8)
+    return as_float(tensor.read(start, stop, buffer), tensor.dtype)

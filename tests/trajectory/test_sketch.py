@@ -1,0 +1,118 @@
+"""Random projections: unbiased, within their error, independent of the cut, and incremental."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dmft import trajectory
+from dmft.errors import InputError
+from dmft.trajectory import algebra, projections, sketch
+from dmft.trajectory.files import load_report, save_report
+from dmft.trajectory.report import report_of
+from tests.trajectory.conftest import flat
+
+
+def test_few_parameters_are_exact(model, write):
+    walk = model(7)
+    folder = write(walk)
+    exact = algebra.from_vectors(flat(walk))
+    path = trajectory.of_checkpoints(folder, sketch=True).trajectory()
+    assert np.abs(path.gram - exact).max() < 1e-13 * np.abs(exact).max()
+    for name, (value, _) in trajectory.of_checkpoints(folder).trajectory().scalars.items():
+        assert path.scalars[name][0] == pytest.approx(value, rel=1e-10), name
+
+
+def test_products_are_kept_on_average_within_the_stated_variance():
+    rng = np.random.default_rng(1)
+    width, size = 64, 40 * 64
+    vectors = rng.standard_normal((2, size)) + 0.3
+    exact = vectors @ vectors.T
+    products = []
+    for trial in range(400):
+        out = np.zeros((2, width))
+        target = sketch.Target("", (("a", 0, size + width * 1000),), width)
+        sketch.fold(vectors, width * 50 * trial, target, out)  # other signs each time
+        products.append(out @ out.T)
+    products = np.array(products)
+    mean, error = products.mean(axis=0), products.std(axis=0) / 20.0
+    assert (np.abs(mean - exact) < 4.0 * error).all()
+    squares = np.diag(exact)
+    bound = (np.outer(squares, squares) + exact**2) / width
+    assert (products.var(axis=0) < 1.3 * bound).all()
+    assert (products.var(axis=0) > 0.7 * bound).all()
+
+
+def test_any_cut_gives_the_same():
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((3, 1000))
+    target = sketch.Target("", (("a", 0, 5000),), 128)
+    whole, parts = np.zeros((3, 128)), np.zeros((3, 128))
+    sketch.fold(vectors, 77, target, whole)
+    for start in range(0, 1000, 37):
+        sketch.fold(vectors[:, start : start + 37], 77 + start, target, parts)
+    assert np.abs(whole - parts).max() < 1e-12
+
+
+def test_error_bars_cover_the_exact_values(tmp_path, monkeypatch):
+    monkeypatch.setattr(projections, "WIDTH", 512)
+    monkeypatch.setattr(sketch, "_SUBBLOCK", 700)
+    z = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        theta = rng.standard_normal(20_000) + np.cumsum(0.3 * rng.standard_normal((12, 20_000)), 0)
+        np.save(tmp_path / f"{seed}.npy", theta)
+        exact = trajectory.of_arrays(theta)
+        found = trajectory.of_checkpoints(tmp_path / f"{seed}.npy", sketch=True).trajectory()
+        for name in ("mean_directional_similarity", "length", "straightness"):
+            value, error = found.scalars[name]
+            z.append((value - exact.scalars[name][0]) / error)
+    assert np.sqrt(np.mean(np.square(z))) < 2.0
+    assert np.abs(z).max() < 5.0
+
+
+def test_groups_and_files(model, write, tmp_path):
+    walk = model()
+    grams = trajectory.of_checkpoints(write(walk), sketch=True, by="layer")
+    for name, path in grams.groups("layer").items():
+        names = [n for n in walk[0] if n.startswith(name)]
+        exact = algebra.from_vectors(flat(walk, names))
+        assert np.abs(path.gram - exact).max() < 1e-12 * np.abs(exact).max()
+    with pytest.raises(InputError, match="kept by layer"):
+        grams.groups("tensor")
+    report = report_of(grams, "x", "layer")
+    save_report(tmp_path / "x.h5", report)
+    again = load_report(tmp_path / "x.h5")
+    assert np.array_equal(again.path.gram, report.path.gram)
+    assert again.path.scalars == report.path.scalars
+
+
+def test_a_growing_folder_costs_its_new_checkpoints(model, write, tmp_path):
+    walk = model(12)
+    cache = tmp_path / "cache.h5"
+    write(walk[:10])
+    first = trajectory.of_checkpoints(tmp_path / "run", sketch=True, cache=cache)
+    folder = write(walk)
+    again = trajectory.of_checkpoints(folder, sketch=True, cache=cache)
+    fresh = trajectory.of_checkpoints(folder, sketch=True)
+    assert np.array_equal(again.trajectory().gram, fresh.trajectory().gram)
+    # np.savez writes all files anew; their times of change tell them apart
+    assert 0 < first.computed <= again.computed
+    for i, arrays in enumerate(model(2, seed=5)):
+        np.savez(folder / f"step-{1000 + i}.npz", **arrays)
+    more = trajectory.of_checkpoints(folder, sketch=True, cache=cache)
+    assert more.computed == 2 * first.computed // 10
+
+
+def test_many_checkpoints_are_projected_by_default(tmp_path):
+    theta = np.cumsum(np.random.default_rng(0).standard_normal((1100, 30)), axis=0)
+    np.save(tmp_path / "many.npy", theta)
+    grams = trajectory.of_checkpoints(tmp_path / "many.npy")
+    assert isinstance(grams, trajectory.Projections)
+    exact = trajectory.of_arrays(theta).similarity()
+    assert grams.trajectory().similarity() == pytest.approx(exact, rel=1e-10)
+
+
+def test_too_many_groups_for_the_memory(model, write):
+    with pytest.raises(InputError, match=r"memory: given .* projections of 6 checkpoints"):
+        trajectory.of_checkpoints(write(model()), sketch=True, by="tensor", memory=100_000)
