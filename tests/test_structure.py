@@ -31,8 +31,6 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 UPWARDS = {("results", "trajectory"), ("sweep", "dmft"), ("bench", "dmft")}
 LONGEST = 350
 STILL_LONGER = {
-    "conservation/models/graph.py",
-    "conservation/models/huggingface.py",
     "plotting.py",
     "simulation/ensemble.py",
     "solver/state.py",
