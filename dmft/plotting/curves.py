@@ -23,7 +23,7 @@ from dmft.plotting.style import (
     words_of,
 )
 from dmft.results.curves import Curves
-from dmft.results.observables import CHARGES, is_positive, main_curves
+from dmft.results.observables import CHARGES, is_counted, is_positive, main_curves
 from dmft.results.simulation import Simulation
 from dmft.results.solution import Solution
 
@@ -204,7 +204,8 @@ def _draw_line(
     log: tuple[bool, bool],
     **look: Any,
 ) -> None:
-    time = dense(solution)
+    # Shares and error rates are no polynomials: they are drawn from node to node.
+    time = solution.time if is_counted(name) or name == "test_error" else dense(solution)
     values = np.asarray(solution.curve_at(name, time))
     shown = visible(time, values, log)
     time, values = time[shown], values[shown]

@@ -19,6 +19,7 @@ KERNELS = (
     "correlation_error", "correlation_residual", "overlap", "response_weights", "response_residual",
 )  # fmt: skip
 _SATURATED = 0.995  # quantile of a response above which its colours saturate
+_FEW_DECADES = 100.0
 _MOVED = 0.01  # of the largest change of a kernel: before, it counts as flat
 
 
@@ -48,7 +49,19 @@ def plot_kernel(result: Solution | Simulation, name: str, ax: Axes | None = None
     if axes.get_xscale() == "log":
         start = first_change(result.time, result.kernels.correlation_error)
         axes.set(xlim=(start, result.time[-1]), ylim=(start, result.time[-1]))
+        if result.time[-1] < _FEW_DECADES * start:
+            _plain_ticks(axes)
     return axes
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """1, 2, 5 of every decade, where logarithmic axes would label all ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _kernel(result: Solution | Simulation, name: str) -> tuple[np.ndarray, str, str]:

@@ -27,7 +27,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from dmft.results.interpolation import curve_at, curve_error_at, kernel_at, kernel_error_at
-from dmft.results.observables import is_positive
+from dmft.results.observables import is_counted, is_positive
 from dmft.results.simulation import Simulation
 from dmft.results.solution import Solution
 
@@ -127,7 +127,16 @@ class Difference:
 def curve_difference(
     solution: Solution, simulation: Simulation, name: str, common: np.ndarray, tolerance: float
 ) -> Difference:
-    """A curve at the common times, indices of those of the simulation."""
+    """A curve at the common times, indices of those of the simulation.
+
+    A share that either side counts is compared where one side finds at least one in n_paths.
+    """
+    if is_counted(name):
+        there = curve_at(
+            solution.time, solution.panel, getattr(solution, name), simulation.time[common]
+        )
+        largest_share = np.maximum(there, getattr(simulation, name)[common])
+        common = common[largest_share >= 1.0 / solution.settings.n_paths]
     time, panel, at = solution.time, solution.panel, simulation.time[common]
     mean_field = curve_at(time, panel, getattr(solution, name), at, positive=is_positive(name))
     values = getattr(simulation, name)[common]
@@ -136,7 +145,8 @@ def curve_difference(
     theirs = None if theirs is None else theirs[common]
     scale = np.maximum(np.abs(mean_field), np.abs(values))
     lower = np.minimum(np.abs(mean_field), np.abs(values))
-    vanished = lower <= _VANISHED * scale.max(initial=0.0)
+    least = scale if is_counted(name) else lower
+    vanished = least <= _VANISHED * scale.max(initial=0.0)
     runs = getattr(simulation, f"seed_{name}")[:, common[~vanished]]
     freedom = _freedom(ours, theirs, scale, (solution.runs, simulation.runs))
     return Difference(

@@ -105,7 +105,8 @@ class Observable:
     """One row of the table.
 
     words : what tables and figures call it. positive : it cannot be negative, and may be drawn on a
-    log axis. exists : whether a problem has it.
+    log axis. counted : a share of samples or weights, zero where none is found by chance.
+    exists : whether a problem has it.
     of_weights, of_samples : how it is computed from either side; what has neither is computed from
     other curves or by the solver itself.
     """
@@ -114,6 +115,7 @@ class Observable:
     words: str
     positive: bool = True
     unit: str = "1"
+    counted: bool = False
     exists: Callable[[Problem], bool] = _always
     of_weights: Callable[[Weights], np.ndarray] | None = None
     of_samples: Callable[[Samples], np.ndarray] | None = None
@@ -175,6 +177,7 @@ _TABLE = (
         "train_error",
         "training error of the signs",
         exists=_signs,
+        counted=True,
         of_samples=lambda x: x.probability @ (x.labels[:, None] * x.fields <= 0.0),
     ),
     Observable("test_error", "test error of the signs", exists=_signs, of_weights=_test_error),
@@ -191,18 +194,23 @@ _TABLE = (
     Observable("squared_norm", "squared norm of the weights", of_weights=_squared_norm),
     Observable("l1_norm", "l1 norm of the weights", of_weights=lambda x: x.mean(np.abs(x.values))),
     Observable(
-        "active_fraction", "fraction of active weights", of_weights=lambda x: x.mean(x.active)
+        "active_fraction",
+        "fraction of active weights",
+        counted=True,
+        of_weights=lambda x: x.mean(x.active),
     ),
     Observable(
         "true_positive_rate",
         "active part of the support",
         exists=_sparse,
+        counted=True,
         of_weights=lambda x: x.share(x.active, x.teacher != 0.0),
     ),
     Observable(
         "false_positive_rate",
         "active part off the support",
         exists=_sparse,
+        counted=True,
         of_weights=lambda x: x.share(x.active, x.teacher == 0.0),
     ),
     Observable(
@@ -254,6 +262,11 @@ def main_curves(problem: Problem) -> tuple[str, ...]:
 def is_positive(name: str) -> bool:
     """Whether a curve cannot be negative; of a user's own nothing is known."""
     return name in OBSERVABLES and OBSERVABLES[name].positive
+
+
+def is_counted(name: str) -> bool:
+    """Whether a curve is a share that may be zero on one side by chance."""
+    return name in OBSERVABLES and OBSERVABLES[name].counted
 
 
 def weight_curves(
