@@ -30,12 +30,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # A result hands itself on when asked for a map or a figure; who solves uses the package's doors.
 UPWARDS = {("results", "trajectory"), ("results", "plotting"), ("sweep", "dmft"), ("bench", "dmft")}
 LONGEST = 350
-STILL_LONGER = {
-    "conservation/models/graph.py",
-    "conservation/models/huggingface.py",
-    "simulation/ensemble.py",
-    "solver/state.py",
-}
+STILL_LONGER: set[str] = {"solver/state.py"}
 
 
 def part_of(module: str) -> str:

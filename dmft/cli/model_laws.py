@@ -50,6 +50,8 @@ def execute(given: argparse.Namespace) -> int:
         print(f"  broken    {kind}: {broken[0].why}")
     for what in found.unrecognised:
         print(f"  not recognised: {what}")
+    if found.unchecked:
+        print(f"  not checked by gradients: {found.unchecked}")
     return status
 
 

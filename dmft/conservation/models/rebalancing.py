@@ -20,7 +20,7 @@ from dmft.errors import InputError, NotConverged
 if TYPE_CHECKING:
     import torch
 
-_TOLERANCE = 1e-13  # of a value, relative to what is added and subtracted in the law
+_TOLERANCE = 2e-14  # of a value, relative to what is added and subtracted in the law
 _ROUNDS = 300
 _NEWTON_STEPS = 60
 _LARGEST_STEP = 1.0
@@ -114,6 +114,8 @@ def _value(law: ModelLaw, parameters: Mapping[str, Any]) -> tuple[Any, Any]:
     """The value of a law in its own shape, and the size of what is added and subtracted."""
     parts = law.parts(parameters)
     value = sum(w * p for w, p in zip(law.weights, parts, strict=True))
+    if law.form == "sum":  # its own terms cancel
+        parts = law.parts({name: parameters[name].abs() for name in law.parameters})
     return value, sum(abs(w) * p.abs() for w, p in zip(law.weights, parts, strict=True)).max()
 
 

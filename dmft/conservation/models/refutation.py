@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dmft.conservation.models.checks import in_double
@@ -17,10 +18,22 @@ _DRAWS = 2
 _TOLERANCE = 1e-9  # of a derivative, relative to the sizes of parameters and gradient
 
 
+@dataclass(frozen=True)
+class Refutation:
+    """What gradients say of laws.
+
+    false : names of those that one contradicts. failure : why not all inputs gave a gradient, ""
+    if they did.
+    """
+
+    false: tuple[str, ...] = ()
+    failure: str = ""
+
+
 def refute(
     model: torch.nn.Module, inputs: Sequence[Inputs], found: Sequence[ModelLaw], loss: str
-) -> list[str]:
-    """Names of laws whose derivative along a gradient is not zero.
+) -> Refutation:
+    """Laws whose derivative along a gradient is not zero.
 
     A copy of the model in float64 gets random parameters and inputs. For a quadratic law h,
     h(theta + g) - h(theta - g) is four times the bilinear form of theta and g, without error.
@@ -30,22 +43,35 @@ def refute(
     import torch
 
     if not found:
-        return []
+        return Refutation()
     try:
         twin = copy.deepcopy(model).double()
-    except Exception:  # whatever a stranger's module raises; the trace remains the proof
-        return []
+    except Exception as error:  # whatever a stranger's module raises; the trace remains the proof
+        return Refutation(failure=f"no copy in float64 can be made ({first_line(error)})")
     parameters = {name: p for name, p in twin.named_parameters() if p.requires_grad}
     false: dict[str, None] = {}
+    failure = ""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         for args, kwargs in inputs:
             for _ in range(_DRAWS):
                 _randomise(parameters)
-                gradient = _gradient(twin, parameters, args, kwargs, loss)
-                if gradient is not None:
-                    false.update(dict.fromkeys(_contradicted(found, parameters, gradient)))
-    return list(false)
+                try:
+                    gradient = _gradient(twin, parameters, args, kwargs, loss)
+                except Exception as error:  # what ran in its own precision may not in float64
+                    failure = f"no gradient in float64 ({first_line(error)})"
+                    continue
+                if not all(bool(g.isfinite().all()) for g in gradient.values()):
+                    failure = "a gradient in float64 is not finite"
+                    continue
+                false.update(dict.fromkeys(_contradicted(found, parameters, gradient)))
+    return Refutation(tuple(false), failure)
+
+
+def first_line(error: Exception) -> str:
+    """The kind of an error and how it begins."""
+    text = (str(error).splitlines() or [""])[0][:120]
+    return f"{type(error).__name__}: {text}"
 
 
 def _randomise(parameters: dict[str, Any]) -> None:
@@ -67,23 +93,18 @@ def _redrawn(x: Any) -> Any:
 
 def _gradient(
     twin: Any, parameters: dict[str, Any], args: Sequence[Any], kwargs: dict[str, Any], loss: str
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     import torch
 
     leaves = list(parameters.values())
-    try:
-        with in_double(), torch.enable_grad():
-            out = twin(*map(_redrawn, args), **{k: _redrawn(v) for k, v in kwargs.items()})
-            value = sum(_losses(list(_outputs(out)), loss))
-            grads = torch.autograd.grad(value, leaves, allow_unused=True)
-    except Exception:  # what ran in its own precision may not run in float64
-        return None
-    found = {
+    with in_double(), torch.enable_grad():
+        out = twin(*map(_redrawn, args), **{k: _redrawn(v) for k, v in kwargs.items()})
+        value = sum(_losses(list(_outputs(out)), loss))
+        grads = torch.autograd.grad(value, leaves, allow_unused=True)
+    return {
         name: torch.zeros_like(p) if g is None else g
         for (name, p), g in zip(parameters.items(), grads, strict=True)
     }
-    finite = all(bool(g.isfinite().all()) for g in found.values())
-    return found if finite else None
 
 
 def _losses(outputs: list[tuple[str, Any]], loss: str) -> Iterator[Any]:

@@ -36,7 +36,7 @@ class ModelLaws:
     laws : families of conserved quantities.
     broken : quantities that would be conserved but for what is named.
     unrecognised : what could not be followed, and why; about it nothing is said.
-    checked : whether gradients of random data were tried against every law.
+    unchecked : why gradients of random data were not tried against every law, "" if they were.
     """
 
     model: str
@@ -44,12 +44,17 @@ class ModelLaws:
     laws: tuple[ModelLaw, ...]
     broken: tuple[Broken, ...]
     unrecognised: tuple[str, ...]
-    checked: bool = False
+    unchecked: str = "not asked for"
 
     @property
     def count(self) -> int:
         """Number of independent conserved quantities."""
         return sum(law.count for law in self.laws)
+
+    @property
+    def checked(self) -> bool:
+        """Whether gradients of random data were tried against every law."""
+        return not self.unchecked
 
     @property
     def determined(self) -> bool:
@@ -83,4 +88,5 @@ class ModelLaws:
             "unrecognised": list(self.unrecognised),
             "determined": self.determined,
             "checked": self.checked,
+            "unchecked": self.unchecked,
         }

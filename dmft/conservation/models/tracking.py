@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from dmft.conservation.models.checks import check_model, check_precision
 from dmft.conservation.models.forms import ModelLaw
+from dmft.conservation.models.measures import control, inverse, size_of, weighted_sum
 from dmft.conservation.models.record import CURVES, Record
 from dmft.conservation.models.survey import ModelLaws
 from dmft.conservation.models.updates import Prediction, Rule, rule_of
@@ -157,9 +158,9 @@ class Tracker:
         with torch.no_grad():
             values, controls = self._measure(self.parameters)
             # The mean size of what is added and subtracted, which rounding errors scale with.
-            self._size = [_size(law, self.parameters) for law in self.laws]
-        self._first = [(value, _inverse(value)) for value in values]
-        self._first_control = [None if c is None else (c, _inverse(c)) for c in controls]
+            self._size = [size_of(law, self.parameters) for law in self.laws]
+        self._first = [(value, inverse(value)) for value in values]
+        self._first_control = [None if c is None else (c, inverse(c)) for c in controls]
         self._values = values
         self._explained = [torch.zeros_like(value) for value in values]
         self._forecast = [torch.zeros_like(value) for value in values]
@@ -177,8 +178,8 @@ class Tracker:
         values, controls = [], []
         for law in self.laws:
             parts = law.parts(tensors)
-            values.append(law.flatten(_sum(parts, law.weights)))
-            controls.append(_control(law, tensors, parts))
+            values.append(law.flatten(weighted_sum(parts, law.weights)))
+            controls.append(control(law, tensors, parts))
         return values, controls
 
     def _at(self, tensors: Mapping[str, Any]) -> list[Any]:
@@ -308,52 +309,6 @@ class Tracker:
         self._missed = torch.zeros_like(self._missed)
         self._rows.append(torch.stack(rows, dim=1).double().cpu())
         self._steps.append(self.step)
-
-
-def _sum(parts: list[Any], weights: Sequence[float]) -> Any:
-    total = parts[0] * weights[0]
-    for part, weight in zip(parts[1:], weights[1:], strict=True):
-        total = total + weight * part
-    return total
-
-
-def _size(law: ModelLaw, tensors: Mapping[str, Any]) -> Any:
-    parts = law.parts(tensors)
-    size = sum(abs(w) * p.abs().mean() for w, p in zip(law.weights, parts, strict=True))
-    return size.clamp_min(1e-30)
-
-
-def _inverse(start: Any) -> Any:
-    """1 / (n |h(0)|) for the n quantities that do not start at zero, 0 for the others."""
-    nonzero = start != 0
-    inverse = nonzero / start.abs().where(nonzero, 1.0)
-    return inverse / nonzero.sum()  # all zero: not a number
-
-
-def _control(law: ModelLaw, tensors: Mapping[str, Any], parts: list[Any]) -> Any:
-    """The same differences between rows that do not belong together; not conserved.
-
-    A law with one term only is replaced by the same over half of the entries; None if there is
-    one entry.
-    """
-    if len(parts) > 1 and parts[0].numel() > 1:
-        axes: tuple[int, ...] = (-2, -1) if law.form == "gram" else (-1,)
-        if parts[0].shape[-1] == 1:
-            axes = (0,)
-        shifts = [1] * len(axes)
-        rolled = [
-            part if weight > 0 else part.roll(shifts, axes)
-            for part, weight in zip(parts, law.weights, strict=True)
-        ]
-        return law.flatten(_sum(rolled, law.weights))
-    if law.form == "gram":
-        return None
-    x = law.terms[0].slot.of(tensors)
-    if x.ndim == law.rows or x.shape[-1] < 2:
-        return None
-    half = x.narrow(-1, 0, x.shape[-1] // 2)
-    rest = tuple(range(law.rows, half.ndim))
-    return ((half * half) if law.form == "squares" else half).sum(rest).reshape(-1)
 
 
 def _is_plain(value: Any) -> bool:

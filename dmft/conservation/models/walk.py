@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dmft.conservation.models.checks import check_model
 from dmft.conservation.models.forms import ModelLaw
-from dmft.conservation.models.refutation import refute
+from dmft.conservation.models.refutation import first_line, refute
 from dmft.conservation.models.survey import ANY_LOSS, CROSS_ENTROPY, Broken, ModelLaws
 from dmft.conservation.models.tracing.findings import findings
 from dmft.conservation.models.tracing.inputs import Inputs, guesses
@@ -46,7 +46,8 @@ def laws(
         default guessed from the first layers or the configuration; of inputs with several numbers
         of axes that all run, only laws that hold for all are listed.
     check : test every law against gradients of random data in float64 first, and drop those that
-        are refuted. Default: for up to 3 million parameters.
+        are refuted. Default: for up to 3 million parameters. `checked` says whether it could be
+        done, `unchecked` why not.
 
     Raises
     ------
@@ -73,20 +74,33 @@ def laws(
         _check_hooks(model)
         used, traces = _traces(model, inputs, fake=meta or size > _LARGE)
     except NotTraced as reason:
-        return ModelLaws(name, dimension, (), (), (f"{name}: {reason}",))
+        return ModelLaws(
+            name, dimension, (), (), (f"{name}: {reason}",), "the forward pass cannot be followed"
+        )
     if loss is None:
         loss = "cross-entropy" if _has_logits(model, traces[0]) else "any"
     chosen = CROSS_ENTROPY if loss == "cross-entropy" else ANY_LOSS
     found, broken, unknown = _agreed([findings(trace, chosen) for trace in traces])
     for frozen in _frozen(model):
         broken.append(Broken(f"laws of {frozen}", frozen, f"{frozen} is frozen"))
-    checked = (size <= _SMALL if check is None else check) and not meta
-    if checked:
+    unchecked = _reason_not_to_check(check, size, meta)
+    if not unchecked:
         with _batched_experts(model):
-            false = refute(model, used, found, loss)
-        unknown += [f"{law}: refuted by gradients of random data" for law in false]
-        found = [law for law in found if law.name not in false]
-    return ModelLaws(name, dimension, tuple(found), tuple(broken), tuple(unknown), checked)
+            refuted = refute(model, used, found, loss)
+        unknown += [f"{law}: refuted by gradients of random data" for law in refuted.false]
+        found = [law for law in found if law.name not in refuted.false]
+        unchecked = refuted.failure
+    return ModelLaws(name, dimension, tuple(found), tuple(broken), tuple(unknown), unchecked)
+
+
+def _reason_not_to_check(check: bool | None, size: int, meta: bool) -> str:
+    if check is False:
+        return "not asked for"
+    if meta:
+        return "parameters on the meta device have no values"
+    if check is None and size > _SMALL:
+        return f"more than {_SMALL} parameters (laws(.., check=True) checks them)"
+    return ""
 
 
 def _traces(model: Any, inputs: Any, *, fake: bool) -> tuple[list[Inputs], list[Trace]]:
@@ -106,7 +120,7 @@ def _traces(model: Any, inputs: Any, *, fake: bool) -> tuple[list[Inputs], list[
                 except NotTraced:
                     raise
                 except Exception as error:  # whatever a stranger's forward pass raises
-                    failure = _first_line(error)
+                    failure = first_line(error)
                     if "data-dependent" in str(error).lower() or "DataDependent" in repr(error):
                         raise NotTraced(
                             "the forward pass depends on values of tensors (control flow)"
@@ -117,11 +131,6 @@ def _traces(model: Any, inputs: Any, *, fake: bool) -> tuple[list[Inputs], list[
         f"the forward pass did not run on guessed inputs ({failure}); give inputs=.."
         if given is None else f"the forward pass did not run on the inputs ({failure})"
     )  # fmt: skip
-
-
-def _first_line(error: Exception) -> str:
-    text = (str(error).splitlines() or [""])[0][:120]
-    return f"{type(error).__name__}: {text}"
 
 
 def _arguments(inputs: Any) -> Inputs:

@@ -152,7 +152,8 @@ def test_foreign_files_are_refused(tmp_path):
 
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file.attrs["schema"] = "something"
-    with pytest.raises(InputError, match="must be a record of tracked laws"):
+    wanted = "holds a 'something', must be a record of tracked conservation laws"
+    with pytest.raises(InputError, match=wanted):
         load_record(tmp_path / "other.h5")
 
 

@@ -12,8 +12,10 @@ from dmft.conservation.models.survey import ANY_LOSS, CROSS_ENTROPY, Broken
 from dmft.conservation.models.tracing.families import families, law_of
 from dmft.conservation.models.tracing.follow import Follow
 from dmft.conservation.models.tracing.recording import Trace
-from dmft.conservation.models.tracing.shifts import Shift, Uses, both, unseen
+from dmft.conservation.models.tracing.shifts import Shift, both
 from dmft.conservation.models.tracing.sources import Readers, exchanges
+from dmft.conservation.models.tracing.unknowns import LARGEST_BLOCK
+from dmft.conservation.models.tracing.unseen import Uses, unseen
 
 _KINDS = {
     "cross-entropy": "output sums", "softmax": "softmax sums", "norm": "stream mean",
@@ -48,19 +50,26 @@ def findings(trace: Trace, loss: str) -> tuple[list[ModelLaw], list[Broken], lis
                 if law.name not in have and law.certainty == CROSS_ENTROPY:
                     why = "needs cross-entropy over the outputs"
                     broken.append(Broken(law.name, law.formula, why))
-    return _named(laws), broken, [
-        f"operation {op} of parameters, {count} times" for op, count in unknown.items()
-    ]  # fmt: skip
+    return _named(laws), broken, unknown
 
 
 def _scales(
     trace: Trace, shapes: dict[str, tuple[int, ...]], unused: set[str], *, ignore_eps: bool
-) -> tuple[list[ModelLaw], dict[str, int]]:
+) -> tuple[list[ModelLaw], list[str]]:
     follow = Follow(trace, ignore_eps)
     solution = follow.run()
     used = {name: scale for name, scale in follow.parameters.items() if name not in unused}
     found = families(used, solution)
-    return [law_of(family, shapes, ANY_LOSS) for family in found], follow.unknown_operations
+    unknown = [
+        f"operation {op} of parameters, {count} times"
+        for op, count in follow.unknown_operations.items()
+    ]
+    if solution.given_up:
+        unknown.append(
+            f"{solution.given_up} scales of rows and columns, linked by equations between more"
+            f" than {LARGEST_BLOCK} at once, which are not solved"
+        )
+    return [law_of(family, shapes, ANY_LOSS) for family in found], unknown
 
 
 def _sums(name: str, shape: tuple[int, ...], shifts: list[Shift]) -> list[ModelLaw]:

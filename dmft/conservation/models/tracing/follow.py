@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from dmft.conservation.models.tracing import layers, moving, scales
+from dmft.conservation.models.tracing import layers, moving, picking, scales
 from dmft.conservation.models.tracing.recording import Node, Trace, Value
 from dmft.conservation.models.tracing.rules import FIXING, RULES, fix, zeros
 from dmft.conservation.models.tracing.scales import Scale, Term
 from dmft.conservation.models.tracing.unknowns import Solution, Unknowns
 
-_RULES = {**RULES, **layers.RULES, **moving.RULES}  # all register theirs in one table
+# All register theirs in one table.
+_RULES = {**RULES, **layers.RULES, **moving.RULES, **picking.RULES}
 _ONE = Fraction(1)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-_LARGEST_BLOCK = 64
+LARGEST_BLOCK = 64
+_PRIME = 2_147_483_629  # products of two residues fit 64 bits
 
 Part = tuple[Fraction, np.ndarray]  # coefficient, ids
 
@@ -80,16 +81,18 @@ class Solution:
     """Directions of the null space, sparse: entry n says x[ids[n]] = values[n] in direction[n].
 
     labels, single : by direction, what tells it apart from others.
+    given_up : unknowns in blocks that are too large to solve, taken for zero.
     """
 
     def __init__(
         self, size: int, entries: tuple[np.ndarray, np.ndarray, np.ndarray], count: int,
-        labels: np.ndarray, single: np.ndarray,
+        labels: np.ndarray, single: np.ndarray, given_up: int = 0,
     ) -> None:  # fmt: skip
         order = np.argsort(entries[0], kind="stable")
         self.ids, self.directions, self.values = (each[order] for each in entries)
         self._starts = np.searchsorted(self.ids, np.arange(size + 1))
         self.count = count
+        self.given_up = given_up
         self.labels = np.zeros(count, np.uint64)
         # Members that move the other way are told apart from those that do not.
         turned = np.where(self.values < 0, np.uint64(3), np.uint64(1))
@@ -125,6 +128,7 @@ class _Reduced:
                 break
             self._merge(links, zeros)
         self.pending = pending
+        self.given_up = 0
 
     def _sort(
         self, parts: list[Part], links: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
@@ -207,7 +211,7 @@ class _Reduced:
         offset = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
         each = members[np.repeat(bounds[ids], counts) + offset]
         entries = (each, directions[which], values[which] * self.sign[each])
-        return Solution(self.size, entries, found.count, labels, single)
+        return Solution(self.size, entries, found.count, labels, single, self.given_up)
 
     def _blocks(self, found: _Directions) -> np.ndarray:
         """Eliminate the equations with more terms, block by block."""
@@ -234,10 +238,11 @@ class _Reduced:
         known: dict[tuple, list[list[int]]] = {}
         for equations in blocks.values():
             own = sorted({i for line, _ in equations for i in line})
-            if len(own) > _LARGEST_BLOCK:  # taken for zero: laws may be lost, none is wrong
-                continue
             place = {i: n for n, i in enumerate(own)}
             form = tuple((tuple(place[i] for i in line), w) for line, w in equations)
+            if len(own) > LARGEST_BLOCK:  # taken for zero: laws may be lost, none is wrong
+                self.given_up += 0 if only_zero(form, len(own)) else len(own)
+                continue
             if (len(own), form) not in known:
                 known[len(own), form] = null_space(form, len(own))
             for vector in known[len(own), form]:
@@ -261,6 +266,24 @@ class _Directions:
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ids, directions, values = zip(*self._parts, strict=True)
         return np.concatenate(ids), np.concatenate(directions), np.concatenate(values)
+
+
+def only_zero(equations: Sequence[tuple[Sequence[int], Sequence[int]]], size: int) -> bool:
+    """Whether zero is proven to be the only solution: full rank modulo a prime is full rank."""
+    rows = np.zeros((len(equations), size), np.int64)
+    for row, (places, weights) in zip(rows, equations, strict=True):
+        np.add.at(row, list(places), list(weights))
+    rows %= _PRIME
+    for column in range(size):
+        lead = np.flatnonzero(rows[column:, column])
+        if not lead.size:
+            return False
+        other = column + int(lead[0])
+        rows[[column, other]] = rows[[other, column]]
+        rows[column] = rows[column] * pow(int(rows[column, column]), -1, _PRIME) % _PRIME
+        below = column + 1 + np.flatnonzero(rows[column + 1 :, column])
+        rows[below] = (rows[below] - rows[below, column, None] * rows[column] % _PRIME) % _PRIME
+    return True
 
 
 def null_space(
