@@ -45,10 +45,16 @@ def plot_report(report: Report, path: str | Path) -> None:
     axes = parts[0].subplots(2, 3)
     maps = report.maps()
     _draw_map(axes[0, 0], trajectory, maps["map"], "trajectory map", "cosine of checkpoints")
-    _draw_map(
-        axes[0, 1], trajectory, maps["relative_map"], "map relative to the start",
-        "cosine of distances from the start",
-    )  # fmt: skip
+    if _same(maps["map"], maps["relative_map"]):
+        axes[0, 1].set_title("map relative to the start", fontsize=10)
+        words = "the run starts at zero:\nthis is the map on the left"
+        axes[0, 1].text(0.5, 0.5, words, transform=axes[0, 1].transAxes, ha="center")
+        axes[0, 1].set_axis_off()
+    else:
+        _draw_map(
+            axes[0, 1], trajectory, maps["relative_map"], "map relative to the start",
+            "cosine of distances from the start",
+        )  # fmt: skip
     _draw_path(axes[0, 2], trajectory)
     _draw_angles(axes[1, 0], trajectory)
     _draw_norms(axes[1, 1], trajectory)
@@ -86,6 +92,13 @@ def plot_comparison(
         _finish(place, np.concatenate([run.step for run in runs]))
     _draw_spectra(axes[1, 2], runs, names)
     figure.savefig(path, dpi=130)
+
+
+def _same(first: Map, second: Map) -> bool:
+    """Whether two maps show the same, as where w(0) = 0."""
+    if not np.array_equal(first.points, second.points):
+        return False
+    return len(first.points) > 1 and np.allclose(first.values, second.values, atol=1e-9)
 
 
 def _draw_map(axes: Axes, path: Trajectory, found: Map, title: str, label: str) -> None:

@@ -20,6 +20,7 @@ from dmft.cli.trajectory import GROUPINGS
 from dmft.errors import InputError
 from dmft.store import save
 from dmft.trajectory import groups, of_checkpoints
+from dmft.trajectory.figures import _same
 from dmft.trajectory.files import load_report, save_report
 from dmft.trajectory.measures import SCALARS
 from dmft.trajectory.report import report_of
@@ -169,6 +170,8 @@ def test_of_a_simulation(folder, capsys, of):
     assert found["mean_directional_similarity_stderr"] == pytest.approx(expected[1])
     assert found["checkpoints"] == 7
     assert main(["trajectory", "plot", "out.h5", "-o", "out.png"]) == 0
+    maps = load_report("out.h5").maps()
+    assert _same(maps["map"], maps["relative_map"]) == (of == "weights")  # w(0) = 0
 
 
 def test_of_a_solution(folder, capsys):
