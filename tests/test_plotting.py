@@ -11,6 +11,7 @@ import pytest
 
 import dmft
 from dmft import plotting
+from dmft.plotting import kernels, style
 
 pytestmark = pytest.mark.filterwarnings("error")  # a log axis without data, a failed layout
 
@@ -31,7 +32,7 @@ def simulation():
 def figures(monkeypatch):
     """Every finished figure, in order, instead of a file: rendering is what takes time."""
     written = []
-    monkeypatch.setattr(plotting, "_write", lambda figure, path: written.append(figure))
+    monkeypatch.setattr(style, "write", lambda figure, path: written.append(figure))
     return written
 
 
@@ -48,21 +49,22 @@ def titled(figure, title):
     return next(axes for axes in figure.axes if axes.get_title() == title)
 
 
-def test_curves_have_bands_of_two_standard_errors(solution, figures, tmp_path):
+def test_curves_have_bands_of_student_t(solution, figures, tmp_path):
     plotting.plot_solution(solution, tmp_path / "figure.png")
     curves = titled(figures[0], "learning curves")
     assert curves.get_xscale() == curves.get_yscale() == "log"
     assert curves.get_xlabel() == plotting.TIME_LABEL
-    assert words(curves) == ["training error", "excess risk"]
-    assert "±2 standard errors" in curves.get_legend().get_title().get_text()
+    assert words(curves) == ["training mean squared error", "excess risk"]
+    assert "95 % intervals" in curves.get_legend().get_title().get_text()
     risk = curves.get_lines()[1].get_ydata()
     assert risk[-1] == pytest.approx(solution.excess_risk[-1])
     band = curves.collections[1].get_paths()[0].vertices
     top = band[np.isclose(band[:, 0], solution.time[-1]), 1].max()
-    expected = solution.excess_risk[-1] + 2 * solution.excess_risk_stderr[-1]
-    assert top == pytest.approx(expected, rel=1e-6)
+    student = 12.7062  # 97.5 % of one degree of freedom, from tables
+    expected = solution.excess_risk[-1] + student * solution.excess_risk_stderr[-1]
+    assert top == pytest.approx(expected, rel=1e-4)
     title = figures[0].get_suptitle()
-    assert "sampling ratio 0.5" in title and "2 replicates of 128 paths" in title
+    assert "sampling_ratio = 0.5" in title and "2 replicates of 128 paths" in title
 
 
 def test_one_replicate_has_no_bands(solution, figures, tmp_path):
@@ -125,7 +127,7 @@ def test_colours_follow_the_sign(values, colours, limits):
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
-    plotting._draw_map(axes, np.array([1.0, 10.0]), values, "title", "label", dmft.Problem())
+    kernels.draw_map(axes, np.array([1.0, 10.0]), values, "title", "label", dmft.Problem())
     image = axes.collections[0]
     assert image.get_cmap().name == colours and image.get_clim() == limits
 
@@ -142,11 +144,12 @@ def test_steps_and_charges(figures, tmp_path):
     for figure in figures:
         labels = [axes.get_xlabel() for axes in figure.axes]
         assert "steps" in labels and not any("flow" in label for label in labels)
-        assert "sgd of step 0.1, batch fraction 0.2" in figure.get_suptitle()
+        assert "dynamics.kind = sgd, dynamics.batch_fraction = 0.2" in figure.get_suptitle()
         (charge,) = [axes for axes in figure.axes if axes.get_title() == "charge"]
         curve = charge.get_lines()[0].get_ydata()
         assert curve[-1] in (solution.mean_charge[-1], simulation.mean_charge[-1])
     assert len(figures[2].axes) == 3
+    assert len(figures[1].axes) == 8  # curves, charge, three maps with their bars, none empty
 
 
 def test_stochastic_gradient_flow(figures, tmp_path):
@@ -189,7 +192,7 @@ def test_vanished_training_error(solution, simulation, figures, tmp_path, change
         kernels=replace(solution.kernels, correlation_residual=zero, response_weights=zero),
     )
     plotting.plot_solution(without, tmp_path / "figure.png")
-    assert words(titled(figures[0], "learning curves"))[0] == "training error: zero"
+    assert words(titled(figures[0], "learning curves"))[0] == "training mean squared error: zero"
     fading = solution.train_mse * np.where(solution.time > 1.0, 1e-25, 1.0)
     plotting.plot_solution(change(solution, train_mse=fading), tmp_path / "figure.png")
     drawn = titled(figures[1], "learning curves").get_lines()[0]
@@ -206,8 +209,8 @@ def test_simulation(simulation, figures, tmp_path):
     thin = [line for line in axes.get_lines() if line.get_linewidth() == 0.5]
     assert len(thin) == 2 * len(simulation.seed)
     bars = axes.containers[1].lines[2][0].get_segments()
-    expected = simulation.excess_risk[-1] + 2 * simulation.excess_risk_stderr[-1]
-    assert bars[-1][1][1] == pytest.approx(expected)
+    expected = simulation.excess_risk[-1] + 12.7062 * simulation.excess_risk_stderr[-1]
+    assert bars[-1][1][1] == pytest.approx(expected, rel=1e-4)
     assert "dimension 60" in figures[0].get_suptitle()
     single = dmft.simulate(simulation.problem, dimension=60, seeds=1, t_max=2.0, points=4)
     plotting.plot_simulation(single, tmp_path / "figure.png")
@@ -229,10 +232,125 @@ def test_comparison(solution, simulation, figures, tmp_path):
     plotting.plot_comparison(one_replicate(solution), bare, tmp_path / "figure.png")
     upper, lower = figures[1].axes
     assert any("no z-scores" in text.get_text() for text in lower.texts)
-    assert upper.get_legend().get_title().get_text() == "no error bars"
+    assert upper.get_legend().get_title().get_text() == "one replicate and one run: no error bars"
     with pytest.raises(dmft.InputError):
         plotting.plot_comparison(simulation, solution, tmp_path / "other.png")
     assert not (tmp_path / "other.png").exists()
+
+
+@pytest.fixture(scope="module")
+def signs():
+    problem = dmft.Problem(loss={"kind": "logistic"}, labels={"kind": "sign"})
+    return (
+        dmft.solve(problem, **{**SMALL, "t_max": 1.0}),
+        dmft.simulate(problem, dimension=60, seeds=2, t_max=1.0, points=8),
+    )
+
+
+def test_classification_is_drawn_in_its_own_measures(signs, figures, tmp_path):
+    solution, simulation = signs
+    plotting.plot_solution(solution, tmp_path / "a.png")
+    plotting.plot_simulation(simulation, tmp_path / "b.png")
+    plotting.plot_comparison(solution, simulation, tmp_path / "c.png")
+    expected = ["training loss", "training error of the signs", "test error of the signs"]
+    for figure in figures:
+        assert "loss.kind = logistic" in figure.get_suptitle()
+        assert words(titled(figure, "learning curves"))[:3] == expected
+        assert words(titled(figure, "overlap and norm"))[0] == "overlap with the teacher"
+        figure.draw_without_rendering()
+    scores = figures[2].axes[-1]
+    assert words(scores)[:3] == expected and len(words(scores)) == 5
+
+
+def test_curves_into_given_axes(solution, simulation):
+    """Names, smoothness against the interpolation, points of a simulation, words of the table."""
+    from matplotlib.figure import Figure
+
+    one, two = Figure().subplots(1, 2)
+    assert plotting.plot_curves(solution, "overlap", one) is one
+    line = one.get_lines()[0]
+    time = line.get_xdata()
+    assert len(time) > 5 * len(solution.time)
+    np.testing.assert_array_equal(line.get_ydata(), solution.curve_at("overlap", time))
+    assert one.get_yscale() == "linear" and one.get_ylabel() == "overlap with the teacher"
+    assert simulation.plot(["train_mse", "squared_norm"], ax=two) is two
+    assert words(two) == ["training mean squared error", "squared norm of the weights"]
+    assert solution.plot().figure is not one.figure
+    for wrong in ("nonsense", [], ["train_mse", "charge"]):
+        with pytest.raises(dmft.InputError, match="names: given"):
+            solution.plot(wrong)
+
+
+def test_curves_appear_in_pyplot_where_it_is_used(solution):
+    code = (
+        "import matplotlib; matplotlib.use('agg'); from matplotlib import pyplot\n"
+        "from dmft.plotting.style import axes_for\n"
+        "assert axes_for(None).figure is pyplot.gcf()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", kernels.KERNELS)
+def test_kernel_into_given_axes(solution, simulation, name):
+    from matplotlib.figure import Figure
+
+    one, two = Figure().subplots(1, 2)
+    assert plotting.plot_kernel(solution, name, one) is one
+    assert one.collections[0].colorbar.ax.get_ylabel() and one.get_title()
+    if name.startswith("response"):
+        with pytest.raises(dmft.InputError, match="allowed: correlation_error, corr.*, overlap$"):
+            plotting.plot_kernel(simulation, name, two)
+    else:
+        assert plotting.plot_kernel(simulation, name, two) is two
+
+
+def test_flat_start_is_cut_to_a_decade():
+    """A diagonal that moves at t = 1 is shown from just before, one that never does in whole."""
+    time = np.concatenate([[0.0], np.geomspace(1e-3, 100.0, 51)])
+    late = np.where(time < 0.99, 0.0, 1.0)
+    start = kernels.first_change(time, np.outer(late, late))
+    assert start == time[time < 0.99][-1]
+    assert kernels.first_change(time, np.ones((52, 52))) == pytest.approx(1e-3)
+    end = np.where(time < 99.0, 0.0, 1.0)
+    assert kernels.first_change(time, np.outer(end, end)) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(
+    ("time", "scale"),
+    [
+        ([0.0, 1.0, 2.0, 3.0, 40.0], "log"),
+        (np.arange(50.0), "linear"),
+        ([0.0, 1.0, 2.0, 5.0], "linear"),
+        ([0.0, 5.0], "linear"),
+        ([0.0], "linear"),
+    ],
+)
+def test_axis_of_time_follows_the_spacing(time, scale):
+    assert style.time_scale(np.asarray(time)) == scale
+
+
+def test_overlay(solution, simulation, signs, figures, tmp_path):
+    plotting.plot_overlay({"mean": solution, "networks": simulation}, tmp_path / "a.png")
+    (legend,) = figures[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["mean", "networks"]
+    assert "default problem" in figures[0].get_suptitle()
+    assert [axes.get_title() for axes in figures[0].axes] == [
+        "training mean squared error",
+        "excess risk",
+    ]
+    assert len({axes.get_lines()[0].get_color() for axes in figures[0].axes}) == 1
+    plotting.plot_overlay({"mean": solution, "signs": signs[0]}, tmp_path / "b.png")
+    texts = [text.get_text() for text in figures[1].legends[0].get_texts()]
+    assert texts[0] == "mean: the default problem" and "loss.kind = logistic" in texts[1]
+    for figure in figures:
+        figure.draw_without_rendering()
+    with pytest.raises(dmft.InputError, match="given 1, must be two"):
+        plotting.plot_overlay({"mean": solution}, tmp_path / "c.png")
+    steps = dmft.Problem(dynamics={"kind": "gradient-descent"})
+    networks = dmft.simulate(steps, dimension=20, seeds=1, t_max=3)
+    with pytest.raises(dmft.InputError, match="b: counts steps and a time in units of the flow"):
+        plotting.plot_overlay({"a": solution, "b": networks}, tmp_path / "c.png")
+    assert not (tmp_path / "c.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -254,7 +372,7 @@ def test_whole_page_fits(solution, tmp_path, change):
 def test_matplotlib_is_imported_late_and_without_pyplot():
     code = (
         "import sys, dmft.plotting; assert 'matplotlib' not in sys.modules;"
-        "dmft.plotting._figure(3, 3, 'a', dmft.Problem());"
+        "dmft.plotting.style.figure(3, 3, 'a', dmft.Problem());"
         "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,8 +14,9 @@ def add_collect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     options.add_output(parser, "ALL.h5")
     parser.add_argument(
-        "--packed", action="store_true", help="copy the curves instead of pointing to them"
-    )
+        "--packed", action=argparse.BooleanOptionalAction, default=None, help="copy the curves, or"
+        " point to the results; copied by default when there are many points",
+    )  # fmt: skip
     options.add_json(parser)
 
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 from dmft.cli import parser as options
 
 SUMMARY = "say what a file holds"
 EXAMPLES = """\
   dmft info out.h5
+  dmft info out.h5 --verify
   dmft info out.h5 --json"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE.h5", help="any file written by dmft")
+    parser.add_argument(
+        "--verify", action="store_true", help="say whether the checksum of the file fits; a file"
+        " that is damaged is refused without it as well",
+    )  # fmt: skip
     options.add_json(parser)
 
 
@@ -45,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"command   {found.get('command_line', '?')}")
     print(f"seeds     {found.get('seeds', '?')}")
     print(f"status    {found.get('status', '?')} {_bracketed(found.get('reason', ''))}".rstrip())
+    if arguments.verify:
+        print(f"checksum  {_checksum(found)}")
     if active:
         print("          a process is working on it now")
     elif running:
@@ -56,6 +64,14 @@ def run(arguments: argparse.Namespace) -> int:
     for name, shape in found["datasets"].items():
         print(f"  {name}  {' x '.join(map(str, shape)) or 'one value'}")
     return 0
+
+
+def _checksum(found: dict[str, Any]) -> str:
+    if found["verified"]:
+        return f"fits ({found['digest']})"
+    if "digest" in found:
+        return "lost, the file is unverified: changed by another program, or damaged"
+    return "none, the file is unverified: written before dmft had checksums"
 
 
 def _bracketed(text: str) -> str:

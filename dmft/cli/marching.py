@@ -15,6 +15,7 @@ from dmft.cli.progress import progress_callback
 from dmft.config import Config
 from dmft.errors import DmftError, Interrupted
 from dmft.stopping import stop_requests
+from dmft.store.schema import SOLUTION
 
 if TYPE_CHECKING:
     from dmft.results.solution import Solution
@@ -34,8 +35,8 @@ def march(
     from dmft.solver import solve
     from dmft.store import save, save_checkpoint
 
-    checkpoints = _Checkpoints(path, config, command_line)
-    with _previous_file_kept(path, lambda: state is None and not checkpoints.saved):
+    checkpoints = Checkpoints(path, config, command_line)
+    with previous_file_kept(path, lambda: state is None and not checkpoints.saved):
         if state is None:
             save_checkpoint(path, config, {}, command_line)
         with stop_requests() as stop:
@@ -54,7 +55,7 @@ def march(
                 # Still inside: a signal that comes now is too late to stop anything.
                 save(path, solution, overwrite=True, command_line=command_line, config=config)
             except (Interrupted, KeyboardInterrupt):
-                raise _interrupted(arguments, path, checkpoints) from None
+                raise interrupted(arguments, path, checkpoints) from None
     report(arguments, path, solution)
     return status_of(solution)
 
@@ -83,14 +84,17 @@ def report(arguments: argparse.Namespace, path: Path, solution: Solution) -> Non
         print("next:", command("dmft", "plot", path, "-o", path.with_suffix(".png")))
 
 
-class _Checkpoints:
+class Checkpoints:
     """The callable that the solver hands its state to.
 
     A checkpoint that cannot be written is no reason to lose the work so far: it is a warning.
     """
 
-    def __init__(self, path: Path, config: Config, command_line: str) -> None:
+    def __init__(
+        self, path: Path, config: Config, command_line: str, schema: str = SOLUTION
+    ) -> None:
         self.path, self.config, self.command_line = path, config, command_line
+        self.schema = schema
         self.saved = False
         self.failure: DmftError | None = None
 
@@ -98,7 +102,7 @@ class _Checkpoints:
         from dmft.store import save_checkpoint
 
         try:
-            save_checkpoint(self.path, self.config, state, self.command_line)
+            save_checkpoint(self.path, self.config, state, self.command_line, self.schema)
         except DmftError as error:
             self.failure = error
             print(f"dmft: warning: no checkpoint, {error}", file=sys.stderr)
@@ -106,9 +110,8 @@ class _Checkpoints:
             self.saved, self.failure = True, None
 
 
-def _interrupted(
-    arguments: argparse.Namespace, path: Path, checkpoints: _Checkpoints
-) -> Interrupted:
+def interrupted(arguments: argparse.Namespace, path: Path, checkpoints: Checkpoints) -> Interrupted:
+    """What says that a computation was stopped, and how it goes on."""
     if checkpoints.failure is not None:
         text = f"interrupted, the last checkpoint could not be saved: {checkpoints.failure}; "
     else:
@@ -120,7 +123,7 @@ def _interrupted(
 
 
 @contextmanager
-def _previous_file_kept(path: Path, nothing_to_resume: Callable[[], bool]) -> Iterator[None]:
+def previous_file_kept(path: Path, nothing_to_resume: Callable[[], bool]) -> Iterator[None]:
     """Undo the change of `path` when the block fails before there is anything to resume."""
     from dmft.store.output import temporary_name
 

@@ -87,6 +87,11 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         "config", nargs="?", type=Path, metavar="CONFIG.toml", help="what to do; default values"
         " for all that it leaves out",
     )  # fmt: skip
+    add_overrides(parser)
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """--set."""
     parser.add_argument(
         "--set",
         dest="overrides",

@@ -1,20 +1,26 @@
-"""Draw the curves of a solution or a simulation as .png, .pdf or .svg."""
+"""Draw a solution or a simulation, or the main curves of several, as .png, .pdf or .svg."""
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from dmft.cli import parser as options
 
-SUMMARY = "draw a result"
+SUMMARY = "draw a result, or several over each other"
 EXAMPLES = """\
   dmft plot out.h5 -o out.png
-  dmft plot sim.h5 -o sim.pdf --overwrite"""
+  dmft plot sim.h5 -o sim.pdf --overwrite
+  dmft plot small.h5 large.h5 sim.h5 -o curves.png"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE.h5", help="solution or simulation")
+    parser.add_argument(
+        "file", type=Path, nargs="+", metavar="FILE.h5",
+        help="solution or simulation; several are drawn over each other",
+    )  # fmt: skip
     options.add_output(parser, "FIG.png")
     options.add_json(parser)
 
@@ -22,12 +28,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dmft.cli.files import prepare_figure
     from dmft.cli.output import print_json
+
+    figure, files = arguments.output, arguments.file
+    prepare_figure(figure, arguments.overwrite)
+    if len(files) == 1:
+        _draw_one(files[0], figure)
+        given: dict[str, object] = {"file": str(files[0])}
+    else:
+        _draw_several(files, figure)
+        given = {"files": [str(file) for file in files]}
+    if arguments.json:
+        print_json({**given, "figure": str(figure)})
+    else:
+        print(f"figure in {figure}")
+    return 0
+
+
+def _draw_one(file: Path, figure: Path) -> None:
     from dmft.results.solution import Solution
     from dmft.store import load, replacing
 
-    figure = arguments.output
-    prepare_figure(figure, arguments.overwrite)
-    result = load(arguments.file)
+    result = load(file)
 
     from dmft.plotting import plot_simulation, plot_solution
 
@@ -36,8 +57,18 @@ def run(arguments: argparse.Namespace) -> int:
             plot_solution(result, temporary)
         else:
             plot_simulation(result, temporary)
-    if arguments.json:
-        print_json({"file": str(arguments.file), "figure": str(figure)})
-    else:
-        print(f"figure in {figure}")
-    return 0
+
+
+def _draw_several(files: Sequence[Path], figure: Path) -> None:
+    from dmft.errors import InputError
+    from dmft.store import load, replacing
+
+    twice = [file for file, count in Counter(files).items() if count > 1]
+    if twice:
+        raise InputError("given twice, must be different files", str(twice[0]))
+    results = {str(file): load(file) for file in files}
+
+    from dmft.plotting import plot_overlay
+
+    with replacing(figure) as temporary:
+        plot_overlay(results, temporary)

@@ -1,43 +1,108 @@
-"""Continue a solve that was interrupted or killed, from its last checkpoint.
+"""Continue a solve or a simulation that was interrupted or killed, from its last checkpoint.
 
-The numbers are the same as without the interruption. A finished file is left as it is,
-and its exit status is that of `dmft solve`."""
+The numbers are the same as without the interruption. A finished file is left as it is, unless
+--set asks for more seeds of a simulation: what is there already is not computed again. An
+unfinished solve may be given more replicates."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dmft.cli import parser as options
+from dmft.errors import InputError
 
-SUMMARY = "continue an interrupted solve"
+if TYPE_CHECKING:
+    from dmft.config import Config
+    from dmft.store import Header
+
+SUMMARY = "continue or extend a solve or a simulation"
 EXAMPLES = """\
-  dmft resume out.h5"""
+  dmft resume out.h5
+  dmft resume sim.h5 --set simulation.seeds=32"""
+
+# What may be asked for beyond what a file holds, by its schema.
+_GROWING = {
+    "dmft-solution": ("solver.replicates",),
+    "dmft-simulation": ("simulation.seeds",),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="OUT.h5", help="output of `dmft solve`")
+    parser.add_argument(
+        "file", type=Path, metavar="OUT.h5", help="output of `dmft solve` or `dmft simulate`"
+    )
+    options.add_overrides(parser)
     options.add_running(parser)
     options.add_checkpoints(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from dmft.cli.files import load_solution
-    from dmft.cli.marching import march, report, status_of
     from dmft.store import check_output, load_checkpoint, locked, read_header
-    from dmft.store.schema import RUNNING, SOLUTION
+    from dmft.store.schema import RUNNING, SIMULATION
 
     path = arguments.file
     header = read_header(path)
-    if header.schema == SOLUTION and header.status != RUNNING:
-        solution = load_solution(path)
-        if not arguments.quiet:
-            print(f"dmft: {path} is finished already, nothing to resume", file=sys.stderr)
-        report(arguments, path, solution)
-        return status_of(solution)
+    finished = header.status != RUNNING and header.schema in _GROWING
+    wanted = _extended(header, arguments.overrides, path)
+    if finished and wanted == header.config:
+        return _show(arguments, path, header.schema)
     check_output(path, overwrite=True)
     with locked(path):
-        config, state = load_checkpoint(path)
-        command_line = f"{header.command_line}; {arguments.command_line}"
-        return march(arguments, path, config, state=state, command_line=command_line)
+        _, state = load_checkpoint(path, finished=finished)
+        line = f"{header.command_line}; {arguments.command_line}"
+        if header.schema == SIMULATION:
+            from dmft.cli.simulating import run_ensemble
+
+            return run_ensemble(arguments, path, wanted, state=state, command_line=line)
+        from dmft.cli.marching import march
+
+        return march(arguments, path, wanted, state=state, command_line=line)
+
+
+def _show(arguments: argparse.Namespace, path: Path, schema: str) -> int:
+    """Print what is finished already."""
+    from dmft.cli import marching, simulating
+    from dmft.cli.files import load_simulation, load_solution
+    from dmft.store.schema import SIMULATION
+
+    if not arguments.quiet:
+        print(f"dmft: {path} is finished already, nothing to resume", file=sys.stderr)
+    if schema == SIMULATION:
+        simulating.report(arguments, path, load_simulation(path))
+        return 0
+    solution = load_solution(path)
+    marching.report(arguments, path, solution)
+    return marching.status_of(solution)
+
+
+def _extended(header: Header, overrides: list[str], path: Path) -> Config:
+    """The configuration of a file with what is asked for beyond it.
+
+    Raises
+    ------
+    InputError : a setting that makes another computation of it, or less than there is.
+    """
+    from dmft.config import Config, config_of, flat, sources_of
+    from dmft.resolution import Source
+
+    if not overrides:
+        return header.config
+    before = header.config.to_table()
+    wanted = config_of(Source(before, f"in {path}"), *sources_of(Config, None, overrides))
+    old, new = dict(flat(before)), dict(flat(wanted.to_table()))
+    allowed = _GROWING.get(header.schema, ())
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) == new.get(key):
+            continue
+        if key not in allowed:
+            raise InputError(
+                f"given {new.get(key)}, the file was computed with {old.get(key)} and can grow in "
+                f"{', '.join(allowed) or 'nothing'} only; solve again into another file",
+                key,
+            )
+        if isinstance(old.get(key), int) and new[key] < old[key]:
+            raise InputError(f"given {new[key]}, {old[key]} are there already", key)
+    return wanted

@@ -1,6 +1,7 @@
 """Simulate an ensemble of finite networks, to compare the mean field with.
 
-The settings are those of [problem], [dynamics], [simulation] and solver.t_max."""
+The settings are those of [problem], [dynamics], [simulation] and solver.t_max. Finished runs are
+kept in the output, so that `dmft resume` continues after an interruption."""
 
 from __future__ import annotations
 
@@ -22,32 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from dmft.cli.files import prepare_output
-    from dmft.cli.output import command, curve_table, curves, print_json
-    from dmft.cli.progress import progress_callback
+    from dmft.cli.simulating import run_ensemble
     from dmft.config import load_config
-    from dmft.store import locked, save
+    from dmft.store import locked
 
     config = load_config(arguments.config, arguments.overrides)
     path = arguments.output
     prepare_output(path, arguments.overwrite, inputs=[arguments.config])
     with locked(path):
-        from threadpoolctl import threadpool_limits
-
-        from dmft.simulation import simulate
-
-        with threadpool_limits(arguments.threads), progress_callback(arguments, "simulate") as show:
-            simulation = simulate(
-                config.problem,
-                **config.simulation.model_dump(),
-                t_max=config.solver.t_max,
-                progress=show,
-            )
-        save(path, simulation, overwrite=True, command_line=arguments.command_line, config=config)
-    if arguments.json:
-        table = {"file": str(path), "status": "done", "reason": "", **curves(simulation)}
-        print_json({**table, "seed": simulation.seed})
-    elif not arguments.quiet:
-        print(curve_table(simulation))
-        print(f"saved in {path}")
-        print("next:", command("dmft", "compare", "OUT.h5", path))
-    return 0
+        line = arguments.command_line
+        return run_ensemble(arguments, path, config, state=None, command_line=line)

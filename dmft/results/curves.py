@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from dmft.results.observables import OBSERVABLES
 if TYPE_CHECKING:
     import pandas
     import xarray
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +133,22 @@ class Curves:
         from dmft.results.frames import to_dataframe
 
         return to_dataframe(self)
+
+    def plot(self, names: str | Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+        """Draw curves with their 95 % intervals, see `dmft.plotting.plot_curves`.
+
+        Parameters
+        ----------
+        names : of `curves`; the errors and losses among the main curves by default.
+        ax : matplotlib axes to draw into; new ones by default.
+
+        Raises
+        ------
+        InputError : an unknown curve.
+        """
+        from dmft.plotting import plot_curves
+
+        return plot_curves(self, names, ax)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         from dmft.results.display import text

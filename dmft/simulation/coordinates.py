@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.problem.networks import DEPTH_TWO, Network
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, Network
 
 
 class Coordinates(Protocol):
@@ -167,9 +167,12 @@ def start_of(network: Network, weight_decay: float, a0: np.ndarray, b0: np.ndarr
     Raises
     ------
     InputError : initial values so small that a0^(2-L) is no floating-point number.
+    ValueError : a network that has no coordinates here.
     """
-    if network.kind == "linear":
+    if network.code == LINEAR:
         return LinearCoordinates(len(a0), weight_decay)
+    if network.code not in (DEPTH_TWO, DEEP):
+        raise ValueError(f"unknown network {network.code}")
     with np.errstate(divide="ignore", over="ignore"):
         if network.code == DEPTH_TWO:
             return DepthTwoCoordinates(np.log(np.abs(a0)), np.log(np.abs(b0)), weight_decay)

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from time import monotonic
+from functools import partial
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from dmft.errors import InputError
+from dmft.errors import InputError, Interrupted
 from dmft.problem import Problem
 from dmft.problem.dynamics import StochasticGradientFlow, step_count, stored_steps
-from dmft.problem.networks import DEPTH_TWO
-from dmft.problem.population import Coordinates, strata
+from dmft.problem.population import strata
 from dmft.progress import Progress, shown
-from dmft.results.curves import curve_of
 from dmft.results.observables import (
-    CHARGES,
-    OBSERVABLES,
-    Samples,
     UserObservable,
-    Weights,
     check_user_observables,
-    derived_curves,
-    sample_curves,
-    weight_curves,
 )
-from dmft.results.overlaps import BlockSums
 from dmft.results.simulation import Simulation
-from dmft.results.solution import Kernels
 from dmft.settings import SimulationSettings, SolverSettings
-from dmft.simulation.coordinates import start_of
-from dmft.simulation.data import DataSet, draw_data, sample_count
-from dmft.simulation.descent import descend
-from dmft.simulation.flow import integrate, require_slopes
-from dmft.simulation.losses import loss_slopes, loss_values
+from dmft.simulation.data import sample_count
+from dmft.simulation.ensemble_sums import EnsembleSums, RunSums
+from dmft.simulation.flow import require_slopes
+from dmft.simulation.run import make_run
+from dmft.simulation.workers import in_processes
 
 _MEMORY_SHARE = 0.8
-_KERNELS = ("correlation_error", "correlation_residual", "overlap")
+
+Tree = dict[str, Any]  # nested, of arrays, numbers and text: what a checkpoint can hold
 
 
 def simulate(
@@ -58,6 +47,10 @@ def simulate(
     active_threshold: float = 0.1,
     observables: Mapping[str, UserObservable] | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
+    workers: int = 1,
+    checkpoint: Callable[[Tree], None] | None = None,
+    resume: Mapping[str, Any] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Simulation:
     """Run the dynamics of a problem on an ensemble of finite-dimensional data sets.
 
@@ -82,11 +75,18 @@ def simulate(
     observables : functions by name that map weights (coordinate, time) and teacher (coordinate, 1)
         to values of the shape of the weights; their means become curves with error bars.
     progress : called with a `dmft.progress.Progress` at every recorded time; True shows a bar.
+    workers : processes that share the runs, which changes no bit of the result. With more than
+        one, a script needs `if __name__ == "__main__":`, and observables must be importable.
+    checkpoint : called after every run with the state of the ensemble, a tree of arrays, numbers
+        and text.
+    resume : such a state, also of fewer seeds; the runs in it are not made again.
+    stop : polled; when it returns True the simulation raises Interrupted, its finished runs saved.
 
     Raises
     ------
     InputError : a value out of range, times that do not increase, a dimension without samples or
         beyond the memory, a dynamics that only the mean field has.
+    Interrupted : `stop` asked for it.
     dmft.simulation.flow.IntegrationError : the flow could not be followed, or descent diverged.
 
     Examples
@@ -119,74 +119,93 @@ def simulate(
     else:
         time = default_times(problem, settings.points, t_max) if times is None else _checked(times)
     _check_memory(problem, settings.dimension, len(time))
-    kernels = [_Mean((len(time), len(time))) for _ in range(3)]
-    blocks = BlockSums()
-    curves: dict[str, list[np.ndarray]] = {}
+    sums = _restored(resume, problem, settings, time)
+    saved = _Saved(checkpoint, problem, settings, time, sums)
+    one = partial(make_run, problem, settings, time, observables)
+    stopping = stop or (lambda: False)
     with shown(progress, "simulate") as report:
-        for i, sequence in enumerate(np.random.SeedSequence(settings.seed).spawn(settings.seeds)):
-            # The order of BLAS sums, and so the last digits, would depend on the number of threads;
-            # and on a busy machine its spinning threads take a hundred times longer than one.
-            with threadpool_limits(1, user_api="blas"):
-                run = _run(problem, settings, sequence, time, i, report)
-                errors, slopes, weights = run.errors, run.slopes, run.weights
-                products = [rows @ rows.T / rows.shape[1] for rows in (errors, slopes, weights)]
-                factors = (
-                    None if run.factors is None else run.factors @ run.factors.T / weights.shape[1]
-                )
-            blocks.add(weights=products[2], parameters=factors)
-            found = _curves(problem, run, settings.active_threshold, observables)
-            for name, values in found.items():
-                curves.setdefault(name, []).append(values)
-            for kernel, product in zip(kernels, products, strict=True):
-                kernel.add(product)
-    means = {name: kernel.mean for name, kernel in zip(_KERNELS, kernels, strict=True)}
-    return Simulation(
-        problem=problem,
-        settings=settings,
-        time=time,
-        seed=np.arange(settings.seeds),
-        curves={name: curve_of(np.array(runs)) for name, runs in curves.items()},
-        kernels=Kernels(
-            **means,
-            correlation_error_stderr=kernels[0].standard_error(),
-            correlation_residual_stderr=kernels[1].standard_error(),
-            overlap_stderr=kernels[2].standard_error(),
-        ),
-        blocks=blocks.blocks(),
-    )
+        if _checked_workers(workers) == 1 or settings.seeds - sums.count < 2:
+            for i in sums.missing(settings.seeds):
+                saved.add(i, one(i, _polling(report, stopping)))
+        else:
+            missing = sums.missing(settings.seeds)
+            for i, run in in_processes(one, missing, min(workers, len(missing)), stopping):
+                saved.add(i, run)
+                if report is not None:
+                    report(_finished(sums, settings, float(time[-1])))
+    return sums.simulation(problem, settings, time)
 
 
-def _curves(
+class _Saved:
+    """Takes in runs, and hands the state of the ensemble to the caller after each."""
+
+    def __init__(
+        self,
+        checkpoint: Callable[[Tree], None] | None,
+        problem: Problem,
+        settings: SimulationSettings,
+        time: np.ndarray,
+        sums: EnsembleSums,
+    ) -> None:
+        self._checkpoint, self._sums = checkpoint, sums
+        self._origin = {"origin": _origin(problem, settings), "time": time}
+
+    def add(self, number: int, run: RunSums) -> None:
+        self._sums.add(number, run)
+        if self._checkpoint is not None:
+            self._checkpoint({**self._origin, "sums": self._sums.state()})
+
+
+def _origin(problem: Problem, settings: SimulationSettings) -> str:
+    """Everything that a run depends on, but its times: the number of runs does not matter."""
+    kept = {**settings.model_dump(mode="json"), "seeds": None}
+    return json.dumps([problem.model_dump(mode="json"), kept], sort_keys=True)
+
+
+def _restored(
+    resume: Mapping[str, Any] | None,
     problem: Problem,
-    run: _Run,
-    threshold: float,
-    user: Mapping[str, UserObservable] | None,
-) -> dict[str, np.ndarray]:
-    """All observables of a run."""
-    drawn, count = run.coordinates, run.weights.shape[1]
-    known = {}
-    if run.factors is not None:
-        a, b = np.split(run.factors, 2, axis=1)
-        with np.errstate(divide="ignore"):
-            typical = np.mean(np.log(np.abs(a)) + np.log(np.abs(b)), axis=1)
-        charges = {
-            "mean_charge": 2.0 * np.mean(a * b, axis=1),
-            "effective_alpha": np.exp(0.5 * typical),
-        }
-        known = {name: charges[name] for name in CHARGES if OBSERVABLES[name].exists(problem)}
-    even = np.full(count, 1.0 / count)
-    weights = Weights(
-        problem, run.weights.T, drawn.teacher, drawn.variance, even, threshold=threshold
-    )
-    losses = loss_values(problem.loss, run.fields, run.labels)
-    n = len(run.labels)
-    samples = Samples(problem, run.fields.T, run.labels, losses.T, np.full(n, 1.0 / n))
-    known |= {
-        "train_mse": np.mean((run.fields - run.labels) ** 2, axis=1),
-        "excess_risk": np.mean(run.errors**2, axis=1),
-        "train_loss": np.mean(losses, axis=1),
-    }
-    return derived_curves({**weight_curves(weights, user), **sample_curves(samples), **known})
+    settings: SimulationSettings,
+    time: np.ndarray,
+) -> EnsembleSums:
+    """The sums of a saved state, which must be of the same problem, settings and times."""
+    if not resume:
+        return EnsembleSums(len(time))
+    try:
+        origin, recorded, tree = resume["origin"], resume["time"], resume["sums"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"given a state without {error}, cannot resume", "resume") from None
+    if origin != _origin(problem, settings) or not np.array_equal(recorded, time):
+        raise InputError("given a state of other settings, only `seeds` may grow", "resume")
+    sums = EnsembleSums.from_state(len(time), tree)
+    if sums.count > settings.seeds:
+        raise InputError(f"given {settings.seeds}, {sums.count} runs are there already", "seeds")
+    return sums
+
+
+def _polling(
+    report: Callable[[Progress], None] | None, stop: Callable[[], bool]
+) -> Callable[[Progress], None]:
+    """A progress callback that also stops a run half-way; the runs before it are saved."""
+
+    def poll(state: Progress) -> None:
+        if report is not None:
+            report(state)
+        if stop():
+            raise Interrupted("stopped on request")
+
+    return poll
+
+
+def _finished(sums: EnsembleSums, settings: SimulationSettings, t_max: float) -> Progress:
+    done, runs = settings.seeds - len(sums.missing(settings.seeds)), settings.seeds
+    return Progress(done / runs, None, f"simulation {done}/{runs}", done, runs, t_max, t_max)
+
+
+def _checked_workers(workers: int) -> int:
+    if not isinstance(workers, int) or workers < 1:
+        raise InputError(f"given {workers!r}, must be an integer of at least 1", "workers")
+    return workers
 
 
 def default_times(problem: Problem, points: int, t_max: float) -> np.ndarray:
@@ -205,121 +224,6 @@ def default_times(problem: Problem, points: int, t_max: float) -> np.ndarray:
     grid = np.geomspace(first, t_max, points)
     grid[-1] = t_max
     return np.concatenate([[0.0], grid])
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One run: sqrt(s)(w - w*) and w of shape (time, d), h = Xw and l'(h, y) of shape (time, n).
-
-    labels : y, shape (n,).
-    factors : a and b side by side, up to signs that do not change, (time, 2 d); None but at
-        depth 2. coordinates : the draw of w*, s and the start.
-    """
-
-    coordinates: Coordinates
-    errors: np.ndarray
-    fields: np.ndarray
-    labels: np.ndarray
-    slopes: np.ndarray
-    weights: np.ndarray
-    factors: np.ndarray | None
-
-
-def _run(
-    problem: Problem,
-    settings: SimulationSettings,
-    sequence: np.random.SeedSequence,
-    time: np.ndarray,
-    index: int,
-    progress: Callable[[Progress], None] | None,
-) -> _Run:
-    data = draw_data(problem, settings, sequence)
-    drawn = data.coordinates
-    if problem.dynamics.discrete:
-        return _discrete_run(problem, settings, data, sequence, time, index, progress)
-    start = start_of(problem.network, problem.dynamics.weight_decay, drawn.a0, drawn.b0)
-
-    weights = integrate(
-        data.features,
-        data.labels,
-        start,
-        time,
-        teacher=drawn.teacher,
-        variance=drawn.variance,
-        rtol=settings.rtol,
-        loss=problem.loss,
-        progress=_reporter(progress, settings.seeds, index, float(time[-1])),
-    ).weights
-    factors = _factors(problem, weights, drawn.a0 * drawn.b0, time)
-    return _recorded(problem, data, weights, factors)
-
-
-def _reporter(
-    progress: Callable[[Progress], None] | None, runs: int, index: int, t_max: float
-) -> Callable[[float, float], None] | None:
-    """What a run is followed by: told the fraction of it that is done and the time reached."""
-    if progress is None:
-        return None
-    began = monotonic()  # all runs cost the same
-
-    def report(fraction: float, reached: float) -> None:
-        elapsed = monotonic() - began
-        left = elapsed / fraction * (runs - index - fraction) if fraction > 0 else None
-        stage, done = f"simulation {index + 1}/{runs}", (index + fraction) / runs
-        progress(Progress(done, left, stage, index, runs, min(reached, t_max), t_max))
-
-    return report
-
-
-def _discrete_run(
-    problem: Problem,
-    settings: SimulationSettings,
-    data: DataSet,
-    sequence: np.random.SeedSequence,
-    time: np.ndarray,
-    index: int,
-    progress: Callable[[Progress], None] | None,
-) -> _Run:
-    rng = np.random.default_rng(sequence.spawn(1)[0])  # after the streams of the data
-    report = _reporter(progress, settings.seeds, index, float(time[-1]))
-    steps = descend(problem, data, time, rng, progress=report)
-    depth_two = problem.network.code == DEPTH_TWO
-    factors = np.concatenate([steps.a, steps.b], axis=1) if depth_two else None
-    return _recorded(problem, data, steps.weights, factors)
-
-
-def _recorded(
-    problem: Problem, data: DataSet, weights: np.ndarray, factors: np.ndarray | None
-) -> _Run:
-    drawn, fields = data.coordinates, weights @ data.features.T
-    return _Run(
-        coordinates=drawn,
-        errors=np.sqrt(drawn.variance) * (weights - drawn.teacher),
-        fields=fields,
-        labels=data.labels,
-        slopes=loss_slopes(problem.loss, fields, data.labels),
-        weights=weights,
-        factors=factors,
-    )
-
-
-def _factors(
-    problem: Problem, weights: np.ndarray, product: np.ndarray, time: np.ndarray
-) -> np.ndarray | None:
-    """|a| and |b| of a network of depth 2, side by side: (time, 2 d).
-
-    a^2 - b^2 = 2w, and the product ab = (u^2 - v^2)/2 only decays. Of the two squares
-    sqrt(w^2 + (ab)^2) +- w, the smaller is had from the larger without cancellation. Neither a nor
-    b changes sign, so that absolute values have the same overlaps.
-    """
-    if problem.network.code != DEPTH_TWO:
-        return None
-    product = product * np.exp(-2.0 * problem.dynamics.weight_decay * time)[:, None]
-    larger = np.hypot(weights, product) + np.abs(weights)
-    smaller = np.divide(product**2, larger, out=np.zeros_like(larger), where=larger > 0.0)
-    positive = weights > 0.0
-    a, b = np.where(positive, larger, smaller), np.where(positive, smaller, larger)
-    return np.sqrt(np.concatenate([a, b], axis=1))
 
 
 def _check_dynamics(problem: Problem) -> None:
@@ -384,23 +288,3 @@ def _check_memory(problem: Problem, d: int, times: int) -> None:
             f"{8 * numbers / 1e9:.1f} GB, must fit {limit / 1e9:.1f} GB",
             "dimension",
         )
-
-
-class _Mean:
-    """Running mean and standard error (Welford), so that no array per run is kept."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.count = 0
-        self.mean = np.zeros(shape)
-        self.squares = np.zeros(shape)
-
-    def add(self, values: np.ndarray) -> None:
-        self.count += 1
-        before = values - self.mean
-        self.mean += before / self.count
-        self.squares += before * (values - self.mean)
-
-    def standard_error(self) -> np.ndarray | None:
-        if self.count < 2:
-            return None
-        return np.sqrt(self.squares / ((self.count - 1) * self.count))

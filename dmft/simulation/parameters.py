@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dmft.problem.networks import DEPTH_TWO, LINEAR, Network
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, Network
 
 
 class Parametrisation(Protocol):
@@ -92,9 +92,15 @@ def parametrisation(network: Network, *, coordinatewise: bool) -> Parametrisatio
 
     coordinatewise : whether the update treats every parameter on its own scale, so that it
         matters which they are: u, v at depth 2.
+
+    Raises
+    ------
+    ValueError : a network whose parameters are not known.
     """
     if network.code == LINEAR:
         return Weights()
     if network.code == DEPTH_TWO and coordinatewise:
         return Product()
-    return Powers(network.depth)
+    if network.code in (DEPTH_TWO, DEEP):
+        return Powers(network.depth)
+    raise ValueError(f"unknown network {network.code}")

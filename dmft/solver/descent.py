@@ -22,7 +22,7 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.networks import LINEAR
 from dmft.solver.noise import NoiseBasis
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 
 _LARGEST_STATE = 64 * 2**20  # bytes of a march that go into a checkpoint
 _GROWING = ("factor", "_noise")  # arrays whose width is that of the directions found so far
@@ -48,27 +48,28 @@ class Descent:
     def __init__(
         self,
         problem: Problem,
-        sample: Sample,
+        path_set: PathSet,
         pool: ThreadPoolExecutor | None,
         steps: int,
         largest: float,
     ) -> None:
+        from dmft.solver.optimisers import depth_of
+
         assert isinstance(problem.dynamics, GradientDescent | SGD)
         self._dynamics = problem.dynamics
-        network = problem.network
-        self._depth = 1 if network.code == LINEAR else network.depth
+        self._depth = depth_of(problem)
         self._ratio = problem.sampling_ratio
         self._largest = largest
         self._noisy = not isinstance(problem.dynamics, GradientDescent)
-        self._sample = sample
-        self._workers = Workers(sample.count, pool)
-        self.coordinates = sample.coordinates
-        self.strata = sample.strata
-        self.probability = sample.probability
+        self._path_set = path_set
+        self._workers = Workers(path_set.count, pool)
+        self.coordinates = path_set.coordinates
+        self.strata = path_set.strata
+        self.probability = path_set.probability
         self.teacher = self.coordinates.teacher
         self.root_variance = np.sqrt(self.coordinates.variance)
-        count, nodes = sample.count, steps + 1
-        linear = network.code == LINEAR
+        count, nodes = path_set.count, steps + 1
+        linear = problem.network.code == LINEAR
         self._a = np.zeros(count) if linear else self.coordinates.a0.copy()
         self._b = np.zeros(count) if linear else self.coordinates.b0.copy()
         self._tangent_a, self._tangent_b = np.zeros((2, count, steps))
@@ -77,7 +78,7 @@ class Descent:
         self.response = np.zeros((nodes, nodes))
         self.batch_factor, self.batch_noise = np.zeros((nodes, nodes)), np.zeros(nodes)
         self.train_mse = np.zeros(nodes)
-        self.factors = np.zeros((2, count, nodes)) if network.depth == 2 else None
+        self.factors = np.zeros((2, count, nodes)) if self._depth == 2 else None
         self.work = {"steps": 0.0, "tangent_flops": 0.0, "tangent_bytes": 0.0}
         self.count = 0
         self._basis = NoiseBasis(np.sqrt(self.probability), problem.noise_std)
@@ -122,7 +123,7 @@ class Descent:
         with np.errstate(over="ignore", invalid="ignore"):
             self._workers.map(move)
             self.count += 1
-        entries = float(self._sample.count) * (k * (k + 1) // 2)
+        entries = float(self._path_set.count) * (k * (k + 1) // 2)
         self.work["steps"] += 1
         self.work["tangent_flops"] += 2.0 * entries
         self.work["tangent_bytes"] += 8.0 * entries
@@ -157,8 +158,8 @@ class Descent:
             arrays = {name: saved[name] for name in (*self._parts(), "directions")}
         except (KeyError, TypeError) as error:
             raise InputError(f"given steps of another version: {error}", "resume") from None
-        self._sample.innovations(len(drawn) - len(self._drawn))
-        self._sample.use(len(drawn) - len(self._drawn))
+        self._path_set.innovations(len(drawn) - len(self._drawn))
+        self._path_set.use(len(drawn) - len(self._drawn))
         self._drawn = [("batches" if batch else "weights", int(node)) for batch, node in drawn]
         self._basis.directions = arrays.pop("directions")
         self.count, self.work = count, work
@@ -197,7 +198,7 @@ class Descent:
         from dmft.solver.descent_kernels import response_row, weights
 
         k, past = self.count, slice(0, self.count)
-        w = np.empty(self._sample.count)
+        w = np.empty(self._path_set.count)
         self._workers.map(lambda c: weights(self._depth, self._a[c], self._b[c], w[c]))
         self.weights[:, k] = w
         self.error[:, k] = self.root_variance * (w - self.teacher)
@@ -214,7 +215,7 @@ class Descent:
             )[0]  # fmt: skip
         else:
             for known in (self.teacher, self.root_variance, self.error[:, 0]):
-                self._sample.learn(known)
+                self._path_set.learn(known)
         row = self.response[k, past]
         noise = self._residual_noise(row)
         self.force[:, k] = (
@@ -253,6 +254,6 @@ class Descent:
 
     def _innovation(self, of: str, node: int) -> np.ndarray:
         self._drawn.append((of, node))
-        column = self._sample.innovations(1)[:, 0].copy()
-        self._sample.use(1)
+        column = self._path_set.innovations(1)[:, 0].copy()
+        self._path_set.use(1)
         return column

@@ -27,7 +27,7 @@ _LAST_FIRST = slice(None, None, -1)  # the last stage, whose direction matters m
 
 
 class Paths(Protocol):
-    """Where a side's noise comes from: `Sample` or `DataRows`."""
+    """Where a side's noise comes from: `PathSet` or `DataRows`."""
 
     count: int
     probability: np.ndarray

@@ -13,7 +13,7 @@ from dmft.solver.march import March
 from dmft.solver.outcome import finished, panel_grid
 from dmft.solver.pilot import StepControl, noise_rotation
 from dmft.solver.plan import Plan
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
 from dmft.solver.state import PanelRows
 
@@ -47,8 +47,8 @@ class PlainFlow:
         pilot: bool,
     ) -> March:
         """A march at t = 0."""
-        sample = Sample(self._problem, count, seed, rotation)
-        return March(self._problem, sample, self._pool, panels, rtol)
+        path_set = PathSet(self._problem, count, seed, rotation)
+        return March(self._problem, path_set, self._pool, panels, rtol)
 
     def control(self, march: March, rtol: float) -> StepControl:
         """What chooses the panels of a pilot."""

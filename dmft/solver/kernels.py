@@ -36,11 +36,14 @@ def weight(code, depth, decay, growth, p, q, accumulated, elapsed):
     if code == 0:
         damping = math.exp(-decay * elapsed)
         return damping * (p - accumulated), -damping
-    scale = math.exp(growth * elapsed)
-    exponent = -1.0 / (depth - 2)
-    a = (scale * (p + (depth - 2) * accumulated)) ** exponent
-    b = (scale * (q - (depth - 2) * accumulated)) ** exponent
-    return (a**depth - b**depth) / depth, -scale * (a ** (2 * depth - 2) + b ** (2 * depth - 2))
+    if code == 2:
+        scale = math.exp(growth * elapsed)
+        exponent = -1.0 / (depth - 2)
+        a = (scale * (p + (depth - 2) * accumulated)) ** exponent
+        b = (scale * (q - (depth - 2) * accumulated)) ** exponent
+        w = (a**depth - b**depth) / depth
+        return w, -scale * (a ** (2 * depth - 2) + b ** (2 * depth - 2))
+    raise ValueError("unknown network")
 
 
 @compiled
@@ -86,6 +89,8 @@ def _admissible_part(code, depth, p, q, accumulated, step):
                 if left_a > _MARGIN and left_b > _MARGIN:
                     break
                 part *= 0.5
+    elif code != 0:
+        raise ValueError("unknown network")
     return part
 
 

@@ -90,7 +90,7 @@ class March(State):
         active = active | found.active
         rows = self._predicted_rows(step, stages, integration, found)
         factor = rows.inverse @ self._factor_input(rows)
-        innovations = self._sample.innovations(STAGES)
+        innovations = self._path_set.innovations(STAGES)
         noise = PanelNoise(self.probability, self.ratio, self.noise, innovations, self.basis.paths)
         acceleration = Anderson(self._metric(error, rows))
         converged, sweep = False, 0
@@ -195,7 +195,7 @@ class March(State):
         """H C of every path, (paths, stages, stages): how its error follows its drive."""
         from dmft.solver.kernels import panel_gains
 
-        gain = np.empty((self._sample.count, STAGES, STAGES))
+        gain = np.empty((self._path_set.count, STAGES, STAGES))
 
         def fill(c: slice) -> None:
             panel_gains(self.root_variance[c], slope[c], coupling, self.ratio, gain[c])

@@ -16,7 +16,7 @@ from dmft.solver.flow import panel_memory, time_error
 from dmft.solver.outcome import finished, panel_grid
 from dmft.solver.pilot import StepControl, noise_rotation
 from dmft.solver.plan import Plan
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
 from dmft.solver.stochastic import StochasticMarch, StochasticRows
 
@@ -48,8 +48,8 @@ class NoisyFlow:
         pilot: bool,
     ) -> StochasticMarch:
         """A march at t = 0; noise comes in all the time, so none of it is drawn wider."""
-        sample = Sample(self._problem, count, seed, rotation, wide=False)
-        march = StochasticMarch(self._problem, sample, self._pool, panels, rtol)
+        path_set = PathSet(self._problem, count, seed, rotation, wide=False)
+        march = StochasticMarch(self._problem, path_set, self._pool, panels, rtol)
         march.cautious = pilot
         return march
 

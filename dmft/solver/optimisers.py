@@ -20,7 +20,7 @@ import numpy as np
 
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
-from dmft.problem.networks import LINEAR
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
 from dmft.solver.kernels import compiled
 
@@ -166,5 +166,13 @@ def advance(code, depth, k, step, settings, force, first, second, memory_first, 
 
 
 def depth_of(problem: Problem) -> int:
-    """The depth of a network, 1 if it is linear."""
-    return 1 if problem.network.code == LINEAR else problem.network.depth
+    """The depth L of the parameters that steps move, 1 if the network is linear.
+
+    Raises
+    ------
+    ValueError : a network that is neither linear nor made of powers or products.
+    """
+    code = problem.network.code
+    if code not in (LINEAR, DEPTH_TWO, DEEP):
+        raise ValueError(f"unknown network {code}")
+    return 1 if code == LINEAR else problem.network.depth

@@ -19,7 +19,7 @@ from dmft.solver.directions import Directions
 from dmft.solver.losses import losses
 from dmft.solver.normals import Normals
 from dmft.solver.residuals import CAPACITY, KEPT, NEWEST, Batches, Recent, fold_columns
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 
 _QUADRATURE = 24  # nodes of the average over fresh noise on the labels
 
@@ -32,21 +32,21 @@ class PathResiduals:
     """
 
     def __init__(
-        self, problem: Problem, sample: Sample, normals: Normals, seed: np.random.SeedSequence
+        self, problem: Problem, path_set: PathSet, normals: Normals, seed: np.random.SeedSequence
     ) -> None:
         self._ratio = problem.sampling_ratio
         self._loss = problem.loss
         self._batches = Batches.of(problem.dynamics)
-        self._root_variance = np.sqrt(sample.coordinates.variance)
-        self._root = np.sqrt(sample.probability)
-        teacher = self._root * self._root_variance * sample.coordinates.teacher
+        self._root_variance = np.sqrt(path_set.coordinates.variance)
+        self._root = np.sqrt(path_set.probability)
+        teacher = self._root * self._root_variance * path_set.coordinates.teacher
         of_rows, self._batch_seed = seed.spawn(2)
-        self.rows = DataRows(problem, sample.count, of_rows, math.sqrt(teacher @ teacher))
+        self.rows = DataRows(problem, path_set.count, of_rows, math.sqrt(teacher @ teacher))
         self._row_root = np.sqrt(self.rows.probability)
         self._normals = normals  # of the coordinates, one for every direction of the slopes
         learnt = np.array([self.rows.field, self.rows.labels])
         self._row_normals = Normals(self.rows, of_rows, learnt)
-        count, rows = sample.count, self.rows.count
+        count, rows = path_set.count, self.rows.count
         self._weights = Directions(CAPACITY, count, rows)
         self._slopes = Directions(CAPACITY, rows, count)
         self._weight_table = np.zeros((CAPACITY, CAPACITY))  # <q_k, z_d>

@@ -18,7 +18,7 @@ import numpy as np
 from dmft.problem import Problem
 from dmft.solver.directions import Directions
 from dmft.solver.normals import Normals
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 
 # Directions that a march holds at most; the newest of them stay as they are when the others are
 # folded into a few combinations, found from what the last rows have on them.
@@ -126,15 +126,15 @@ class LinearResiduals:
     correlation : C_r of the kept rows, shape (kept, kept).
     """
 
-    def __init__(self, problem: Problem, sample: Sample, normals: Normals) -> None:
+    def __init__(self, problem: Problem, path_set: PathSet, normals: Normals) -> None:
         self._ratio = problem.sampling_ratio
         self._noise_std = problem.noise_std
         self._batches = Batches.of(problem.dynamics)
-        self._root_variance = np.sqrt(sample.coordinates.variance)
-        self._teacher = self._root_variance * sample.coordinates.teacher
-        self._root = np.sqrt(sample.probability)
+        self._root_variance = np.sqrt(path_set.coordinates.variance)
+        self._teacher = self._root_variance * path_set.coordinates.teacher
+        self._root = np.sqrt(path_set.probability)
         self._normals = normals
-        self._directions = Directions(CAPACITY, sample.count + 1, sample.count)
+        self._directions = Directions(CAPACITY, path_set.count + 1, path_set.count)
         self._table = np.zeros((CAPACITY, CAPACITY))  # <q_i, z_d>
         self._recent = Recent()
         self._present = np.zeros(0)

@@ -28,8 +28,8 @@ SOBOL_DIMENSIONS = 64
 _WIDE_DIMENSIONS, _WIDTH = 2, 1.4
 
 
-class Sample:
-    """Paths of one replicate.
+class PathSet:
+    """Paths of the coordinates that one replicate averages over, with the noise that drives them.
 
     Attributes
     ----------

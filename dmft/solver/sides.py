@@ -16,7 +16,7 @@ from dmft.numerics.workers import Workers
 from dmft.problem import Problem
 from dmft.problem.networks import DEEP, DEPTH_TWO
 from dmft.solver.data_rows import DataRows
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.solver.state import NoPath, initial_state, moved_state
 
 _LONGEST_GUESS = 3.0
@@ -45,22 +45,24 @@ class CoordinatePaths:
     Attributes: probability, root_variance, teacher, start (initial w), all (paths,).
     """
 
-    def __init__(self, problem: Problem, sample: Sample, pool: ThreadPoolExecutor | None) -> None:
+    def __init__(
+        self, problem: Problem, path_set: PathSet, pool: ThreadPoolExecutor | None
+    ) -> None:
         from dmft.solver.kernels import weights_on_stages
 
         network, self._decay = problem.network, problem.dynamics.weight_decay
         self.growth = network.growth(self._decay)
         self._law = (network.code, network.depth, self._decay, self.growth)
-        self._workers = Workers(sample.count, pool)
-        self.coordinates = sample.coordinates
-        self.probability = sample.probability
-        self.strata = sample.strata
-        self.teacher = sample.coordinates.teacher
-        self.root_variance = np.sqrt(sample.coordinates.variance)
+        self._workers = Workers(path_set.count, pool)
+        self.coordinates = path_set.coordinates
+        self.probability = path_set.probability
+        self.strata = path_set.strata
+        self.teacher = path_set.coordinates.teacher
+        self.root_variance = np.sqrt(path_set.coordinates.variance)
         self._p, self._q = initial_state(
-            network.code, network.depth, sample.coordinates.a0, sample.coordinates.b0
+            network.code, network.depth, path_set.coordinates.a0, path_set.coordinates.b0
         )
-        start = Stages.at(np.zeros((sample.count, 1)))
+        start = Stages.at(np.zeros((path_set.count, 1)))
         weights_on_stages(
             *self._law, self._p, self._q, start.unknown, np.zeros(1), start.output, start.slope
         )

@@ -20,7 +20,7 @@ from dmft.problem import Problem
 from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.solver.noise import NoiseBasis
 from dmft.solver.response import Tangents
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 
 _SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
 _LONGEST_GUESS = 3.0
@@ -107,7 +107,7 @@ class State:
     def __init__(
         self,
         problem: Problem,
-        sample: Sample,
+        path_set: PathSet,
         pool: ThreadPoolExecutor | None,
         panels: int,
         rtol: float,
@@ -117,14 +117,16 @@ class State:
         self._growth = network.growth(self._decay)
         self._law = (network.code, network.depth, self._decay, self._growth)
         self.ratio = problem.sampling_ratio
-        self._sample = sample
-        self._workers = Workers(sample.count, pool)
+        self._path_set = path_set
+        self._workers = Workers(path_set.count, pool)
         self.calibrated = self._calibrates(problem)
-        self.traced, self.traced_probability = sample.part(self.traced_of(problem, sample.count))
+        self.traced, self.traced_probability = path_set.part(
+            self.traced_of(problem, path_set.count)
+        )
         self._tracers = Workers(len(self.traced), pool)
-        coordinates = self.coordinates = sample.coordinates
-        self.strata = sample.strata
-        self.probability = sample.probability
+        coordinates = self.coordinates = path_set.coordinates
+        self.strata = path_set.strata
+        self.probability = path_set.probability
         self.teacher = coordinates.teacher
         self.root_variance = np.sqrt(coordinates.variance)
         self._traced_root_variance = self.root_variance[self.traced]
@@ -137,7 +139,7 @@ class State:
         """Node t = 0: known weights, the first noise direction, the first force."""
         from dmft.solver.kernels import weights_on_stages
 
-        count = self._sample.count
+        count = self._path_set.count
         self.initial_weights, slope = np.empty((count, 1)), np.empty((count, 1))
         zero = np.zeros(1)
         weights_on_stages(
@@ -146,11 +148,11 @@ class State:
         error = self.root_variance[:, None] * (self.initial_weights - self.teacher[:, None])
         self.initial_error = error
         for known in (self.teacher, self.root_variance, error[:, 0]):
-            self._sample.learn(known)
+            self._path_set.learn(known)
         self.basis = NoiseBasis(np.sqrt(self.probability), noise_std)
         rows = self.basis.rows(error)
-        self.noise = self._sample.innovations(1)
-        self._sample.use(1)
+        self.noise = self._path_set.innovations(1)
+        self._path_set.use(1)
         self.basis.extend(rows)
         self.factor = rows.fresh.copy()
         self._force_now = (self.ratio * error + math.sqrt(self.ratio) * self.noise * rows.fresh)[
@@ -218,7 +220,7 @@ class State:
         integration, elapsed = rows.step * tableau.integration, rows.step * tableau.nodes
         inverse = rows.inverse
         coupling = integration @ inverse
-        innovations = self._sample.innovations(STAGES)
+        innovations = self._path_set.innovations(STAGES)
         stages = self._guess(integration, elapsed)
         drive = self._drive(rows, innovations)
         self._solve(stages, elapsed, coupling, drive)
@@ -229,7 +231,7 @@ class State:
         force = (self.ratio * error + drive) @ inverse.T
         self.noise = np.hstack([self.noise, innovations])
         self.basis.extend(found)
-        self._sample.use(STAGES)
+        self._path_set.use(STAGES)
         self.force, self.error = np.hstack([self.force, force]), np.hstack([self.error, error])
         self._force_now = force[:, -1]
         self._diagonal, self._last_step = rows.diagonal, rows.step
@@ -246,7 +248,7 @@ class State:
 
         A parabola overshoots where panels grow as fast as time: half as many sweeps more, measured.
         """
-        shape = (self._sample.count, STAGES)
+        shape = (self._path_set.count, STAGES)
         if self._last_nodes is None:
             force = np.repeat(self._force_now[:, None], STAGES, axis=1)
         else:
@@ -362,7 +364,9 @@ def initial_state(
             return np.log(np.abs(a0)), np.log(np.abs(b0))
     if code == DEEP:
         return a0 ** (2.0 - depth), b0 ** (2.0 - depth)
-    return np.zeros_like(a0), np.zeros_like(b0)
+    if code == LINEAR:
+        return np.zeros_like(a0), np.zeros_like(b0)
+    raise ValueError(f"unknown network {code}")
 
 
 def moved_state(
@@ -382,4 +386,6 @@ def moved_state(
         scale = math.exp(growth * step)
         with np.errstate(over="ignore"):  # infinite state: weights that have decayed to zero
             return scale * (p + (depth - 2) * accumulated), scale * (q - (depth - 2) * accumulated)
-    return math.exp(-decay * step) * (p - accumulated), q
+    if code == LINEAR:
+        return math.exp(-decay * step) * (p - accumulated), q
+    raise ValueError(f"unknown network {code}")

@@ -17,7 +17,7 @@ from dmft.solver.memory import memory_excess
 from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import (
     Advance,
     Finished,
@@ -86,8 +86,8 @@ class Steps:
         self, count: int, index: int, rotation: np.ndarray | None, steps: int, growth: float
     ) -> Descent:
         seed = sampling_seed(self._settings, index)
-        sample = Sample(self._problem, count, seed, rotation, wide=False)
-        return Descent(self._problem, sample, self._pool, steps, growth)
+        path_set = PathSet(self._problem, count, seed, rotation, wide=False)
+        return Descent(self._problem, path_set, self._pool, steps, growth)
 
     def _stored(self, steps: int) -> np.ndarray:
         """Stored steps of the whole run that were reached, and the last."""

@@ -20,7 +20,7 @@ from dmft.solver.normals import Normals
 from dmft.solver.optimisers import MEMORY, advance, depth_of, rule_of, weights
 from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.residuals import Batches, LinearResiduals, Residuals
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 
 
 class Diverged(ArithmeticError):
@@ -51,8 +51,8 @@ class Stepwise:
     ) -> None:
         dynamics: Any = problem.dynamics
         wide = not Batches.of(dynamics).noisy
-        self.sample = Sample(problem, count, seed, rotation, wide)
-        coordinates = self.sample.coordinates
+        self.path_set = PathSet(problem, count, seed, rotation, wide)
+        coordinates = self.path_set.coordinates
         self.depth = depth_of(problem)
         self._code, self._settings = rule_of(dynamics)
         slots = MEMORY[self._code]
@@ -71,13 +71,13 @@ class Stepwise:
         w = self._weights()
         learnt = [coordinates.teacher, self._root_variance, self._root_variance * w]
         for function in learnt:
-            self.sample.learn(function)
-        normals = Normals(self.sample, seed, np.array(learnt))
+            self.path_set.learn(function)
+        normals = Normals(self.path_set, seed, np.array(learnt))
         self.residuals: Residuals
         if problem.regression:
-            self.residuals = LinearResiduals(problem, self.sample, normals)
+            self.residuals = LinearResiduals(problem, self.path_set, normals)
         else:
-            self.residuals = PathResiduals(problem, self.sample, normals, seed)
+            self.residuals = PathResiduals(problem, self.path_set, normals, seed)
         self._observe(w)
 
     def step(self) -> None:
@@ -102,22 +102,22 @@ class Stepwise:
     @property
     def coordinates(self) -> Coordinates:
         """Those of every path."""
-        return self.sample.coordinates
+        return self.path_set.coordinates
 
     @property
     def strata(self) -> list[slice]:
         """The paths of each stratum."""
-        return self.sample.strata
+        return self.path_set.strata
 
     @property
     def teacher(self) -> np.ndarray:
         """w* of every path."""
-        return self.sample.coordinates.teacher
+        return self.path_set.coordinates.teacher
 
     @property
     def probability(self) -> np.ndarray:
         """Weight of every path."""
-        return self.sample.probability
+        return self.path_set.probability
 
     def state(self) -> dict[str, Any]:
         """Everything needed to continue, as a tree of arrays and numbers."""

@@ -28,7 +28,7 @@ from dmft.solver.march import Attempt, March, Swept
 from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
 from dmft.solver.response import PanelResponse
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.solver.state import PanelRows, Stages
 
 _LEAST_INTENSITY = 1e-300
@@ -90,7 +90,7 @@ class StochasticMarch(March):
     def __init__(
         self,
         problem: Problem,
-        sample: Sample,
+        path_set: PathSet,
         pool: ThreadPoolExecutor | None,
         panels: int,
         rtol: float,
@@ -100,11 +100,11 @@ class StochasticMarch(March):
         self.batch_factor: np.ndarray = np.zeros((1, 0))
         self.fresh_factor: np.ndarray = np.zeros((1, 0))
         self.variation: np.ndarray = np.zeros(1)
-        super().__init__(problem, sample, pool, panels, rtol)
-        self._scale = _variances(problem, sample) * self.ratio
+        super().__init__(problem, path_set, pool, panels, rtol)
+        self._scale = _variances(problem, path_set) * self.ratio
         # A chunk of paths shares its damping, so no chunk crosses a stratum.
-        edges = {c.start for c in self._workers.chunks} | {c.start for c in sample.strata}
-        ends = sorted(edges | {sample.count})
+        edges = {c.start for c in self._workers.chunks} | {c.start for c in path_set.strata}
+        ends = sorted(edges | {path_set.count})
         self._workers.chunks = [slice(a, b) for a, b in pairwise(ends)]
         self._ends = [(0.0, self._intensity_of(float(self.train_mse[0])))]
         self._smooth_now = self._force_now
@@ -170,7 +170,7 @@ class StochasticMarch(March):
         white = self._white()[:, -1]
         super().commit(rows)
         self._smooth_now = self._force_now - white
-        self._sample.use(STAGES)
+        self._path_set.use(STAGES)
         self._ends.append((self.time, float(rows.intensity[-1, 0])))
 
     def _use(self, step: float, intensity: np.ndarray) -> None:
@@ -185,7 +185,7 @@ class StochasticMarch(March):
 
     def _white(self) -> np.ndarray:
         """sqrt(delta) nu of every path, (paths, stages)."""
-        noise = self._sample.innovations(2 * STAGES)[:, STAGES:]
+        noise = self._path_set.innovations(2 * STAGES)[:, STAGES:]
         return math.sqrt(self.ratio) * noise @ self._loading.T
 
     def _drive(self, rows: PanelRows, innovations: np.ndarray) -> np.ndarray:
@@ -298,7 +298,7 @@ class StochasticMarch(March):
         """
         tableau = radau()
         slope = self.root_variance[:, None] * stages.slope
-        noise = self._sample.innovations(2 * STAGES)[:, STAGES:] @ self._brownian.T
+        noise = self._path_set.innovations(2 * STAGES)[:, STAGES:] @ self._brownian.T
         kicks = math.sqrt(self.ratio) * self.root_variance[:, None] * slope * noise
         smooth = force - self._white() - self.ratio * kicks
         difference = tableau.start_weight * self._smooth_now + smooth @ tableau.error_weights
@@ -307,7 +307,7 @@ class StochasticMarch(March):
         moved /= 1.0 + step * tableau.start_weight * rate
         product = error[:, -1] * moved
         mean, square = self.probability @ product, self.probability @ product**2
-        significant = max(abs(mean) - 2.0 * math.sqrt(square / self._sample.count), 0.0)
+        significant = max(abs(mean) - 2.0 * math.sqrt(square / self._path_set.count), 0.0)
         relaxed = self.probability @ (kicks[:, -1] ** 2 * np.minimum(1.0, rate * step))
         size = self._size(error) ** 2
         error_of_risk = float(significant / size + _KICKS * (relaxed / size) ** 2)
@@ -323,15 +323,15 @@ class StochasticMarch(March):
         return max(error_of_risk, error_of_train, self._rtol * growth)
 
 
-def _variances(problem: Problem, sample: Sample) -> np.ndarray:
+def _variances(problem: Problem, path_set: PathSet) -> np.ndarray:
     """s of every path, constant within a stratum.
 
     Raises
     ------
     InputError : feature variances of a continuous law.
     """
-    variance = sample.coordinates.variance
-    for stratum in sample.strata:
+    variance = path_set.coordinates.variance
+    for stratum in path_set.strata:
         values = variance[stratum]
         if problem.network.code == DEPTH_TWO and np.ptp(values) > 1e-12 * values.max():
             raise InputError(

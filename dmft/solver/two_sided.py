@@ -24,7 +24,7 @@ from dmft.solver.drive import Drive, DriveRows
 from dmft.solver.march import Attempt
 from dmft.solver.noise import NewRows
 from dmft.solver.response import NoCausalResponse
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.solver.sides import CoordinatePaths, DataPaths, Stages
 from dmft.solver.state import NoPath
 
@@ -87,16 +87,16 @@ class TwoSidedMarch:
     def __init__(
         self,
         problem: Problem,
-        sample: Sample,
+        path_set: PathSet,
         rows: DataRows,
         pool: ThreadPoolExecutor | None,
         rtol: float,
     ) -> None:
         self.ratio = problem.sampling_ratio
         self.tolerance = _SWEEP_TOLERANCE * rtol
-        self.paths = CoordinatePaths(problem, sample, pool)
-        self.coordinates, self.strata = sample.coordinates, sample.strata
-        self.teacher, self.probability = sample.coordinates.teacher, sample.probability
+        self.paths = CoordinatePaths(problem, path_set, pool)
+        self.coordinates, self.strata = path_set.coordinates, path_set.strata
+        self.teacher, self.probability = path_set.coordinates.teacher, path_set.probability
         self.data = DataPaths(problem, rows, pool)
         self.root_variance, self.first_slope = self.paths.root_variance, self.paths.first_slope
         news = _LEAST_LOGISTIC_NEWS if problem.loss.code == LOGISTIC else _LEAST_NEWS
@@ -104,13 +104,13 @@ class TwoSidedMarch:
             news = _LEAST_LINEAR_NEWS
         least = math.sqrt(news * rtol)
         self._of_rows = Drive(rows, 1.0, least)
-        self._of_weights = Drive(sample, math.sqrt(self.ratio), least)
+        self._of_weights = Drive(path_set, math.sqrt(self.ratio), least)
         self.time = 0.0
         self.times = np.zeros(1)
         self.rows: list[PanelDrives] = []
         self.work = {"panels": 0.0, "sweeps": 0.0, "path_iterations": 0.0}
         for known in (self.teacher, self.root_variance, self.paths.start):
-            sample.learn(known)
+            path_set.learn(known)
         self._start(rows.field)
 
     def _start(self, field: np.ndarray) -> None:

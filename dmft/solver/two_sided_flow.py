@@ -15,7 +15,7 @@ from dmft.solver.data_rows import DataRows
 from dmft.solver.outcome import factor_overlap, panel_grid, sample_paths, weights_of
 from dmft.solver.pilot import StepControl
 from dmft.solver.plan import Plan
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
 from dmft.solver.two_sided import PanelDrives, TwoSidedMarch
 
@@ -48,11 +48,11 @@ class TwoSidedFlow:
     ) -> TwoSidedMarch:
         """A march at t = 0 with `count` paths on either side."""
         of_coordinates, of_rows = seed.spawn(2)
-        sample = Sample(self._problem, count, of_coordinates)
-        teacher = sample.coordinates.variance * sample.coordinates.teacher**2
-        strength = float(np.sqrt(sample.probability @ teacher))
+        path_set = PathSet(self._problem, count, of_coordinates)
+        teacher = path_set.coordinates.variance * path_set.coordinates.teacher**2
+        strength = float(np.sqrt(path_set.probability @ teacher))
         rows = DataRows(self._problem, count, of_rows, strength)
-        return TwoSidedMarch(self._problem, sample, rows, self._pool, rtol)
+        return TwoSidedMarch(self._problem, path_set, rows, self._pool, rtol)
 
     def control(self, march: TwoSidedMarch, rtol: float) -> StepControl:
         """What chooses the panels of a pilot."""
@@ -104,7 +104,8 @@ class TwoSidedFlow:
 
         Echoes are sampled (drive.py), which biases all replicates alike by a share of 1/n_paths.
         """
-        bias = _BIAS[self._problem.loss.kind] / self._n_paths
+        largest = max(_BIAS.values())  # for a loss that has not been measured
+        bias = _BIAS.get(self._problem.loss.kind, largest) / self._n_paths
         systematic = np.hypot(rtol, bias) * np.abs(mean)
         systematic[0] = 0.0
         return np.asarray(systematic)

@@ -1,4 +1,4 @@
-"""Checkpoints: the output of a running solve, from which `dmft resume` continues.
+"""Checkpoints: the output of a running solve or simulation, which `dmft resume` continues.
 
 Such a file has the root attributes of every other, the status "running" and a group /checkpoint
 that mirrors the nested state of the solver: arrays are datasets, every other value is an
@@ -20,14 +20,18 @@ from dmft.store.hdf5 import writing
 from dmft.store.header import parse_header, write_header
 from dmft.store.kinds import KINDS
 from dmft.store.migrate import opened
-from dmft.store.schema import CHECKPOINT, RUNNING, SOLUTION
+from dmft.store.schema import CHECKPOINT, RUNNING, SIMULATION, SOLUTION
 
 if TYPE_CHECKING:
     import h5py
 
 
 def save_checkpoint(
-    path: str | Path, config: Config, state: Mapping[str, Any], command_line: str | None = None
+    path: str | Path,
+    config: Config,
+    state: Mapping[str, Any],
+    command_line: str | None = None,
+    schema: str = SOLUTION,
 ) -> None:
     """Replace `path`, whatever it holds, by a checkpoint; an empty state marks the start.
 
@@ -37,6 +41,7 @@ def save_checkpoint(
     config : the full configuration, from which the solve can be continued.
     state : nested dict of text keys; leaves are arrays, int, float, str or None.
     command_line : stored as the origin of the file; that of this process by default.
+    schema : of what the file will hold.
 
     Raises
     ------
@@ -46,41 +51,49 @@ def save_checkpoint(
     with writing(Path(path)) as file:
         write_header(
             file,
-            SOLUTION,
+            schema,
             config,
-            seeds=(config.solver.seed,),
+            seeds=((config.solver if schema == SOLUTION else config.simulation).seed,),
             command_line=command_line,
             status=RUNNING,
             reason="not finished yet",
         )
-        _write_tree(file.create_group(CHECKPOINT), state)
+        write_tree(file.create_group(CHECKPOINT), state)
 
 
-def load_checkpoint(path: str | Path) -> tuple[Config, dict[str, Any]]:
+def load_checkpoint(path: str | Path, *, finished: bool = False) -> tuple[Config, dict[str, Any]]:
     """Read a checkpoint back; arrays come back in C order.
+
+    Parameters
+    ----------
+    finished : of a finished file, the state from which it can be extended.
 
     Raises
     ------
-    InputError : not a checkpoint, or a damaged one.
+    InputError : not a checkpoint, or a damaged one; a finished file that keeps no state.
     """
     with opened(Path(path)) as file:
         header = parse_header(file)
-        if header.schema != SOLUTION:
-            raise InputError(f"is {KINDS[header.schema].name}, only a solve can be resumed")
-        if header.status != RUNNING:
-            raise InputError(f"holds a finished solve ({header.status}), nothing to resume")
+        if header.schema not in (SOLUTION, SIMULATION):
+            raise InputError(
+                f"is {KINDS[header.schema].name}, only a solve or a simulation can be resumed"
+            )
+        if header.status != RUNNING and not finished:
+            raise InputError(f"is finished ({header.status}), nothing to resume")
         group = file.get(CHECKPOINT)
         if group is None or not hasattr(group, "keys"):
-            raise InputError(f"group /{CHECKPOINT} is missing, start again with --overwrite")
+            remedy = "it cannot be extended" if finished else "start again with --overwrite"
+            raise InputError(f"group /{CHECKPOINT} is missing, {remedy}")
         return header.config, _read_tree(group)
 
 
-def _write_tree(group: h5py.Group, state: Mapping[str, Any]) -> None:
+def write_tree(group: h5py.Group, state: Mapping[str, Any]) -> None:
+    """Write a nested state; see the top of this module."""
     for key, value in state.items():
         if not isinstance(key, str) or not key or "/" in key or key == ".":
             raise ValueError(f"checkpoint key {key!r} cannot name a dataset")
         if isinstance(value, Mapping):
-            _write_tree(group.create_group(key), value)
+            write_tree(group.create_group(key), value)
         elif isinstance(value, np.ndarray):
             group.create_dataset(key, data=value)
         else:

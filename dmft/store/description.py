@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dmft.store.hdf5 import reading
+from dmft.store.integrity import verify
 from dmft.store.migrate import schema_version
 
 
@@ -15,7 +16,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     """Root attributes and the shapes of all datasets, as plain values ready for JSON.
 
     Keys: the root attributes, with `schema_version` as it is on the disk and `config` and `seeds`
-    parsed, and `datasets`, which maps the path of each dataset to its shape.
+    parsed, `verified`: whether the file has a checksum, which then fits, and `datasets`, which maps
+    the path of each dataset to its shape.
 
     Raises
     ------
@@ -39,4 +41,4 @@ def describe(path: str | Path) -> dict[str, Any]:
                 datasets[f"/{name}"] = list(item.shape)
 
         file.visititems(note)
-        return {**described, "datasets": datasets}
+        return {**described, "verified": verify(Path(path)), "datasets": datasets}

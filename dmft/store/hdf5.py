@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.store.integrity import ALGORITHM, ATTRIBUTE, trailer, verify, warn_if_lost
 from dmft.store.kinds import kind_of_text
 from dmft.store.output import one_line, replacing
+from dmft.store.rewritten import is_rewritten, with_own_text
 from dmft.store.schema import SCALES, Variable
 
 if TYPE_CHECKING:
@@ -23,32 +26,57 @@ _MEMORY_BLOCK = 2**20  # bytes by which a file grows in memory
 
 @contextmanager
 def reading(path: Path) -> Iterator[h5py.File]:
-    """Open a file for reading.
+    """Open a file for reading, once its checksum fits its content.
+
+    A file without a checksum is read unverified, with a warning if it once had one.
 
     Raises
     ------
-    InputError : there is no such file, it is not HDF5, or what is read from it is damaged.
+    InputError : there is no such file, it is not HDF5, it is damaged or another program has it
+        open for writing.
     """
     import h5py
 
-    if not path.exists():
-        raise InputError("no such file", str(path))
-    if path.is_dir():
-        raise InputError("is a folder, must be an HDF5 file", str(path))
+    check_readable(path)
     try:
+        verified = verify(path)
         if not h5py.is_hdf5(path):
-            path.open("rb").close()  # says so if the true reason is a missing permission
             kind = kind_of_text(path)
             known = f"is {kind}, which is JSON, and " if kind else "is "
             raise InputError(f"{known}not an HDF5 file", str(path))
         with h5py.File(path, "r") as file:
-            yield file
+            if not verified:
+                warn_if_lost(path, file)
+            if not is_rewritten(file):
+                yield file
+                return
+            with with_own_text(file) as copy:
+                yield copy
     except InputError as error:
         # What is wrong was found inside; which file it is, is known here.
         raise error if error.location else InputError(error.message, str(path)) from None
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         # A damaged file makes h5py raise any of these.
         raise InputError(f"cannot be read, damaged? ({one_line(error)})", str(path)) from None
+
+
+def check_readable(path: Path) -> None:
+    """Refuse what is no file, before it is opened.
+
+    Raises
+    ------
+    InputError : nothing is there, or a folder, a device, a name that no file can have.
+    """
+    try:
+        found = path.stat().st_mode
+    except FileNotFoundError:
+        raise InputError("no such file", str(path)) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read ({one_line(error)})", str(path)) from None
+    if stat.S_ISDIR(found):
+        raise InputError("is a folder, must be an HDF5 file", str(path))
+    if not stat.S_ISREG(found):
+        raise InputError("is a device or a pipe, must be an HDF5 file", str(path))
 
 
 @contextmanager
@@ -62,11 +90,12 @@ def writing(path: Path) -> Iterator[h5py.File]:
 
     # By the library's own memory: a Python file under it is not safe from garbage collection.
     with h5py.File.in_memory(block_size=_MEMORY_BLOCK) as file:
+        file.attrs[ATTRIBUTE] = ALGORITHM
         yield file
         file.flush()
         image = file.id.get_file_image()
     with replacing(path) as temporary:
-        temporary.write_bytes(image)
+        temporary.write_bytes(b"".join((image, trailer(image))))
 
 
 def write_variable(file: h5py.File, variable: Variable, values: np.ndarray) -> None:
@@ -112,7 +141,8 @@ def read_variables(file: h5py.File, variables: Sequence[Variable]) -> dict[str, 
 
     Raises
     ------
-    InputError : a dataset is missing, is not numeric or has another shape than the rest.
+    InputError : a dataset is missing, is not numeric, has another shape than the rest, or holds
+        NaN.
     """
     import h5py
 
@@ -139,7 +169,10 @@ def read_variables(file: h5py.File, variables: Sequence[Variable]) -> dict[str, 
                 f"dataset /{variable.path} has shape {dataset.shape}, must be ({wanted})"
             )
         lengths.update(zip(variable.dimensions, dataset.shape, strict=True))
-        found[variable.attribute] = dataset[()]
+        values = dataset[()]
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise InputError(f"dataset /{variable.path} holds NaN or infinity, refused")
+        found[variable.attribute] = values
     return found
 
 

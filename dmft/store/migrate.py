@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dmft.errors import InputError
 from dmft.store.hdf5 import reading
+from dmft.store.rewritten import copy_in_memory
 from dmft.store.schema import FAMILY, MAJOR, VERSION
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         if major == MAJOR:
             yield file
             return
-        with _copy_in_memory(file) as copy:
+        with copy_in_memory(file) as copy:
             for step in _STEPS[major - 1 :]:
                 step(copy)
             yield copy
@@ -77,15 +78,3 @@ def _kernels_into_group(file: h5py.File) -> None:
 
 # The step at position m - 1 leads from major version m to m + 1.
 _STEPS: tuple[Callable[[h5py.File], None], ...] = (_kernels_into_group,)
-
-
-@contextmanager
-def _copy_in_memory(file: h5py.File) -> Iterator[h5py.File]:
-    import h5py
-
-    with h5py.File.in_memory() as copy:
-        for name, value in file.attrs.items():
-            copy.attrs[name] = value
-        for name in file:
-            file.copy(name, copy)
-        yield copy

@@ -14,6 +14,7 @@ from dmft.results.curves import Curve
 from dmft.results.observables import OBSERVABLES
 from dmft.results.overlaps import OverlapBlocks
 from dmft.results.solution import Kernels, SamplePaths, Solution
+from dmft.store.checkpoint import write_tree
 from dmft.store.hdf5 import read_variables, write_variable
 from dmft.store.header import Header, parse_header
 from dmft.store.kinds import check_kind
@@ -21,6 +22,7 @@ from dmft.store.migrate import opened
 from dmft.store.saving import saving
 from dmft.store.schema import (
     BLOCK_VARIABLES,
+    CHECKPOINT,
     PATH_VARIABLES,
     RUNNING,
     SIMULATION,
@@ -48,6 +50,7 @@ def save(
     overwrite: bool = False,
     command_line: str | None = None,
     config: Config | None = None,
+    state: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a result to an HDF5 file, which appears whole or not at all.
 
@@ -58,6 +61,7 @@ def save(
     overwrite : replace an existing file.
     command_line : stored as the origin of the file; that of this process by default.
     config : where the sections that the result does not know come from.
+    state : the last one that the computation gave its `checkpoint`, kept to extend the result.
 
     Raises
     ------
@@ -89,6 +93,8 @@ def save(
     ) as file:  # fmt: skip
         _write_variables(file, result, variables)
         _write_work(file, work)
+        if state:
+            write_tree(file.create_group(CHECKPOINT), state)
 
 
 def load(path: str | Path) -> Solution | Simulation:

@@ -1,7 +1,8 @@
 """One file for the analysis of a sweep, with the axes of the grid as labelled dimensions.
 
-By default its curves are *virtual*: views of the files in the folder of the sweep, which have to
-stay where they are relative to the collection. A packed collection holds copies.
+The curves of a small sweep are *virtual*: views of the files in the folder of the sweep, which have
+stay where they are relative to the collection. A packed collection holds copies, as it must if
+there are more points than files that a process may open, because HDF5 opens them all at once.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 MISSING, UNREADABLE = "missing", "unreadable"
 # Of a solution or a simulation; not collected, since they say nothing about a point.
 _LEFT_OUT = {"panel", "seed"}
+_MOST_VIRTUAL = 200  # points; a process may usually open 256 to 1024 files
 
 
 @dataclass
@@ -48,7 +50,7 @@ def collect(
     folder: str | Path,
     path: str | Path,
     *,
-    packed: bool = False,
+    packed: bool | None = None,
     overwrite: bool = False,
     command_line: str | None = None,
 ) -> Collection:
@@ -61,7 +63,7 @@ def collect(
 
     Parameters
     ----------
-    packed : copy the curves.
+    packed : copy the curves; by default where there are more than 200 points.
 
     Raises
     ------
@@ -89,7 +91,8 @@ def collect(
         file.attrs["tasks"] = json.dumps(grid.tasks)
         file.attrs["dimensions"] = json.dumps([dimension.name for dimension in grid.dimensions])
         file.attrs["grid"] = there.grid_file.read_text(encoding="utf-8")
-        writer = _Writer(file, grid, path.resolve().parent, packed)
+        copies = len(grid.points) > _MOST_VIRTUAL if packed is None else packed
+        writer = _Writer(file, grid, path.resolve().parent, copies)
         writer.axes()
         writer.texts("status", status, "what became of the point")
         writer.texts("reason", reason, "why the status is not done")

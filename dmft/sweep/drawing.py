@@ -19,7 +19,7 @@ _MOST_LABELS = 6  # above which ticks are at round numbers
 _WIDE = 30.0  # ratio of largest to smallest above which an axis or a colour is logarithmic
 _WORDS = {
     "excess_risk": "excess risk",
-    "train_mse": "training error",
+    "train_mse": "training mean squared error",
     "mean_charge": "mean charge",
     "effective_alpha": "effective alpha",
 }

@@ -31,6 +31,7 @@ from dmft.sweep.drawing import (
     words_of,
     write_figure,
 )
+from dmft.sweep.sources import check_sources
 from dmft.validation import nearest_key
 
 _COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY)
@@ -283,6 +284,8 @@ def _read_curve(
             if name not in file or file[name].ndim != len(collection.dimensions) + 1:
                 curves = [key for key in file if file[key].ndim == len(collection.dimensions) + 1]
                 raise InputError(nearest_key(curve, curves), "--value")
+        if file[curve].is_virtual:
+            check_sources(collection.path, file[f"{prefix}file"].asstr()[()][index])
         time, values = file[f"{prefix}time"][index], file[curve][index]
         errors = file[f"{curve}_stderr"][index] if f"{curve}_stderr" in file else None
     return np.nan_to_num(time, nan=-1.0), values, errors

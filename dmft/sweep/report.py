@@ -1,4 +1,7 @@
-"""A page about a collection in one HTML file: summary, pictures, table; it loads nothing."""
+"""A page about a collection in one HTML file: summary, chart to explore, pictures, table.
+
+It loads nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from dmft.errors import InputError
 from dmft.store import replacing
 from dmft.sweep.collection import Collection
 from dmft.sweep.drawing import label_of
+from dmft.sweep.explorer import STYLE, explorer
 from dmft.sweep.figures import plot_curves, plot_lines, plot_map
 
 _STYLE = """\
@@ -53,6 +57,7 @@ def write_report(collection: Collection, path: str | Path) -> None:
             f"<h1>{html.escape(title)}</h1>",
             _about(collection),
             _counts(collection),
+            explorer(collection),
             *_pictures(collection),
             "<h2>Points</h2>",
             _table(collection),
@@ -63,7 +68,7 @@ def write_report(collection: Collection, path: str | Path) -> None:
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{_STYLE}</style>\n</head>\n"
+        f"<title>{html.escape(title)}</title>\n<style>\n{_STYLE}{STYLE}</style>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
     )
     with replacing(Path(path)) as temporary:

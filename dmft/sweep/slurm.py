@@ -93,7 +93,7 @@ def array_script(folder: Folder, batch: Batch) -> str:
         "--requeue",
         "--open-mode=append",
         "--signal=B:USR1@120",
-        f"--output={folder.path.resolve()}/slurm/%A_%a.out",
+        _log_option(folder, "%A_%a.out"),
         *batch.options,
     ]
     command = [
@@ -127,7 +127,7 @@ def submit(folder: str | Path, batch: Batch, collect: Path | None = None) -> lis
     if collect is not None:
         options = [
             f"--job-name=collect-{_job_name(there)}",
-            f"--output={there.path.resolve()}/slurm/%j.out",
+            _log_option(there, "%j.out"),
             "--open-mode=append",
             # Not afterok: what failed should be visible in the collection.
             f"--dependency=afterany:{jobs[0]}",
@@ -207,6 +207,23 @@ def _sbatch(script: Path) -> str:
 def _script(options: Sequence[str], setup: Sequence[str], command: str) -> str:
     lines = "\n".join(f"#SBATCH {option}" for option in options)
     return _SCRIPT.format(options=lines, setup="\n".join(setup), command=command)
+
+
+def _log_option(folder: Folder, name: str) -> str:
+    """Where the output goes, as sbatch reads it: in quotes, with % doubled.
+
+    Raises
+    ------
+    InputError : a line break in the name of the folder, which no line of a job script can hold.
+    """
+    place = str(folder.path.resolve() / "slurm")
+    if not place.isprintable():
+        raise InputError(
+            f"given {place!r}, a job script needs a folder without line breaks and other control "
+            "characters in its name"
+        )
+    place = place.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'--output="{place}/{name}"'
 
 
 def _job_name(folder: Folder) -> str:

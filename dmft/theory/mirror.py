@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.problem import Problem
-from dmft.problem.networks import DEEP, DEPTH_TWO
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.theory.channels import Channels
 
 
@@ -106,6 +106,13 @@ class Mirror:
 
 
 def mirror_of(problem: Problem, channels: Channels) -> Mirror:
-    """The curves of a problem's network."""
+    """The curves of a problem's network.
+
+    Raises
+    ------
+    ValueError : a network whose curve is not known.
+    """
     network = problem.network
+    if network.code not in (LINEAR, DEPTH_TWO, DEEP):
+        raise ValueError(f"unknown network {network.code}")
     return Mirror(network.code, network.depth, channels.a0[:, None], channels.b0[:, None])

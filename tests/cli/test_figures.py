@@ -38,6 +38,7 @@ def results(inside, make_solution, make_simulation, monkeypatch):
 
     for name in ("plot_solution", "plot_simulation", "plot_comparison"):
         setattr(plotting, name, draw)
+    plotting.plot_overlay = lambda results, path: draw(*results.values(), path)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "dmft.results.comparison", comparing)
     monkeypatch.setitem(sys.modules, "dmft.plotting", plotting)
     return answer
@@ -85,6 +86,16 @@ def test_plot(results, inside, capsys, ending, file, kind):
     assert names == [f"fig.{ending}", "out.h5", "sim.h5"]
     assert main(["plot", file, "-o", f"fig.{ending}", "--overwrite", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"file": file, "figure": f"fig.{ending}"}
+
+
+def test_plot_of_several(results, capsys):
+    assert main(["plot", "out.h5", "sim.h5", "-o", "fig.png", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"files": ["out.h5", "sim.h5"], "figure": "fig.png"}
+    assert results.drawn == ["Solution", "Simulation"]
+    assert main(["plot", "out.h5", "out.h5", "-o", "two.png"]) == 2
+    assert "out.h5: given twice, must be different files" in capsys.readouterr().err
+    assert not Path("two.png").exists()
 
 
 def test_plot_that_fails_leaves_the_old_figure(results, inside, capsys, monkeypatch):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dmft.cli.main import main
-from dmft.errors import DmftError, InputError
+from dmft.errors import DmftError, InputError, Interrupted
 from dmft.store import load, load_checkpoint, read_header, save
 
 ROOT = Path(__file__).parents[2]
@@ -194,14 +194,15 @@ def test_killed_then_resumed(inside, capsys, fake_solver, uninterrupted, panel):
 
 
 def test_simulation_that_is_interrupted(inside, capsys, monkeypatch):
-    def interrupt(*_args, **_options):
+    def interrupt(*_args, stop, **_options):
         os.kill(os.getpid(), signal.SIGTERM)
-        raise AssertionError("went on")
+        assert stop()
+        raise Interrupted("asked to stop")
 
     monkeypatch.setattr("dmft.simulation.simulate", interrupt)
     assert main(["simulate", "-o", "sim.h5"]) == 130
-    assert capsys.readouterr().err == "dmft: error: interrupted\n"
-    only(inside)
+    assert "dmft resume sim.h5" in capsys.readouterr().err
+    only(inside, "sim.h5")
 
 
 def test_reader_of_the_output_that_goes_away(inside, fake_solver):

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from dmft.cli.main import main
+from dmft.results.observables import CHARGES, OBSERVABLES, PRINCIPAL
 
 DOCS = Path(__file__).parents[2] / "docs"
 _BLOCK = re.compile(r"^```(toml|console|python|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -52,10 +53,35 @@ def test_pages_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _check_that_files_are_documented(tmp_path)
 
 
-def test_links_between_pages_lead_somewhere() -> None:
-    for page in DOCS.glob("*.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+_PAGES = [*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md", DOCS.parent / "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Relative links lead to files, and to headings that are there."""
+    for target in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8")):
+        name, _, heading = target.partition("#")
+        linked = page.parent / name if name else page
+        assert linked.exists(), f"{page.name}: {target}"
+        if heading:
+            assert heading in _headings(linked), f"{page.name}: {target}"
+
+
+def _headings(page: Path) -> set[str]:
+    """The anchors of a page, made of its headings as code hosts make them."""
+    text = _BLOCK.sub("", page.read_text(encoding="utf-8"))
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_files_named_on_the_architecture_page_exist() -> None:
+    root = DOCS.parent
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    table = text[text.index("Files to open for an addition") : text.index("**A network**")]
+    paths = re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", table)
+    assert len(paths) > 15
+    for path in paths:
+        assert (root / "dmft" / path).exists(), path
 
 
 def _run_page(page: str) -> None:
@@ -86,11 +112,27 @@ def _check_that_files_are_documented(folder: Path) -> None:
 
     page = (DOCS / "file-format.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([\w./]+)`", page))
+    for curve in _curves(page):
+        named |= {curve, f"{curve}_stderr", f"/replicates{curve}", f"/seeds{curve}"}
     for path in folder.glob("*.h5"):
         with h5py.File(path) as file:
             present = set(file.attrs)
             file.visit(lambda name, present=present: present.add(f"/{name}"))
+        present = {name for name in present if not name.startswith("/checkpoint/")}  # a saved state
         assert not present - named, path.name
+
+
+def _curves(page: str) -> set[str]:
+    """Names in the table of curves of file-format.md, where one name stands for four datasets."""
+    table = page[page.index("### Curves") : page.index("### Trajectory")]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return {name for row in rows for name in re.findall(r"`(/\w+)`", row)}
+
+
+def test_all_curves_are_documented() -> None:
+    page = (DOCS / "file-format.md").read_text(encoding="utf-8")
+    elsewhere = {f"/{name}" for name in (*PRINCIPAL, *CHARGES)}
+    assert _curves(page) == {f"/{name}" for name in OBSERVABLES} - elsewhere
 
 
 def _commands(body: str) -> Iterator[tuple[str, str]]:

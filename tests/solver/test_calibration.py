@@ -12,7 +12,7 @@ from dmft.solver.calibration import NoiseRows, scale_growth
 from dmft.solver.kernels import panel_gains, path_responses
 from dmft.solver.march import March
 from dmft.solver.pilot import StepControl, adaptive_panels
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.solver.state import Stages
 from dmft.theory import predict
 
@@ -60,7 +60,7 @@ def test_scale_growth_solves_its_equation():
 
 def _march(paths=1024, t_max=8.0, rtol=0.01, **changes):
     problem = Problem(**changes)
-    march = March(problem, Sample(problem, paths, np.random.SeedSequence(4)), None, 8, 0.01 * rtol)
+    march = March(problem, PathSet(problem, paths, np.random.SeedSequence(4)), None, 8, 0.01 * rtol)
     for _ in adaptive_panels(march, StepControl(problem, march, rtol), t_max):
         pass
     return march

@@ -11,7 +11,7 @@ from dmft.problem.dynamics import GradientDescent, stored_steps
 from dmft.solver import solve
 from dmft.solver.descent import Descent
 from dmft.solver.descent_kernels import advance
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.theory.linear import marchenko_pastur
 
 SGD = {"kind": "sgd", "step_size": 0.1, "batch_fraction": 0.1}
@@ -19,7 +19,7 @@ NAMES = ("train_mse", "excess_risk", "mean_charge", "effective_alpha")
 
 
 def descended(problem: Problem, steps: int, paths: int = 128) -> Descent:
-    march = Descent(problem, Sample(problem, paths, np.random.SeedSequence(1)), None, steps, 1e6)
+    march = Descent(problem, PathSet(problem, paths, np.random.SeedSequence(1)), None, steps, 1e6)
     for _ in range(steps):
         march.step()
     return march

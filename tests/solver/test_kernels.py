@@ -1,10 +1,17 @@
 """Compiled kernels against plain NumPy twins."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from dmft.numerics.collocation import radau
+from dmft.simulation.coordinates import start_of
+from dmft.simulation.parameters import parametrisation
 from dmft.solver import kernels
+from dmft.solver.optimisers import depth_of
+from dmft.solver.state import initial_state, moved_state
+from dmft.theory.mirror import mirror_of
 
 K = 3
 
@@ -143,3 +150,37 @@ def test_tangents_are_derivatives_of_the_whole_march():
             rows = packed[m, offset : offset + K * width].reshape(K, width)
             assert np.allclose(rows, (force - np.eye(nodes))[K * k : width, :width])
             offset += K * width
+
+
+def test_an_unknown_network_raises():
+    p, one, elapsed = np.zeros(1), np.ones(1), np.zeros(3)
+    accumulated, w, slope = np.zeros((3, 1, 3))
+    law = (7, 3, 0.0, 0.0)
+    with pytest.raises(ValueError, match="unknown network"):
+        kernels.weight(*law, 1.0, 1.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="unknown network"):
+        kernels.weights_on_stages(*law, p, p, accumulated, elapsed, w, slope)
+    with pytest.raises(ValueError, match="unknown network"):
+        kernels.solve_paths(
+            *law, p, p, one, one, elapsed, np.eye(3), 1.0, np.ones((1, 3)), accumulated, w, slope
+        )
+    with pytest.raises(ValueError, match="unknown network"):
+        kernels._admissible_part(7, 3, 1.0, 1.0, np.zeros(3), np.zeros(3))
+    with pytest.raises(ValueError, match="unknown network 7"):
+        initial_state(7, 3, one, one)
+    with pytest.raises(ValueError, match="unknown network 7"):
+        moved_state(*law, one, one, one, 0.1)
+
+
+def test_an_unknown_network_raises_in_steps_simulations_and_theory():
+    network = SimpleNamespace(code=7, kind="new", depth=3)
+    problem = SimpleNamespace(network=network)
+    one = np.ones(2)
+    with pytest.raises(ValueError, match="unknown network 7"):
+        depth_of(problem)
+    with pytest.raises(ValueError, match="unknown network 7"):
+        start_of(network, 0.0, one, one)
+    with pytest.raises(ValueError, match="unknown network 7"):
+        parametrisation(network, coordinatewise=False)
+    with pytest.raises(ValueError, match="unknown network 7"):
+        mirror_of(problem, SimpleNamespace(a0=one, b0=one))

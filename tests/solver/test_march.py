@@ -9,13 +9,13 @@ from dmft.numerics.workers import Workers
 from dmft.problem import Problem
 from dmft.solver.march import March
 from dmft.solver.response import diagonal_response
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.theory.linear import learning_curves
 
 
 def march_uniformly(problem, t_max, panels, paths=128, tolerance=1e-9):
     march = March(
-        problem, Sample(problem, paths, np.random.SeedSequence(0)), None, panels, 10 * tolerance
+        problem, PathSet(problem, paths, np.random.SeedSequence(0)), None, panels, 10 * tolerance
     )
     for _ in range(panels):
         attempt = march.attempt(t_max / panels)
@@ -108,7 +108,7 @@ def test_only_the_causal_root_of_the_panel_response_is_taken():
 def test_committing_the_same_rows_repeats_the_march_bit_for_bit():
     problem = Problem(noise_std=0.2)
     march = march_uniformly(problem, 2.0, 4, tolerance=1e-4)
-    again = March(problem, Sample(problem, 128, np.random.SeedSequence(0)), None, 4, 1e-3)
+    again = March(problem, PathSet(problem, 128, np.random.SeedSequence(0)), None, 4, 1e-3)
     for rows in march.rows:
         again.commit(rows)
     assert np.array_equal(again.risk, march.risk)
@@ -118,6 +118,6 @@ def test_committing_the_same_rows_repeats_the_march_bit_for_bit():
 
 def test_an_impossible_panel_is_a_failed_attempt():
     problem = Problem(network={"depth": 5, "init_scale": 2.0})
-    march = March(problem, Sample(problem, 64, np.random.SeedSequence(0)), None, 2, 1e-3)
+    march = March(problem, PathSet(problem, 64, np.random.SeedSequence(0)), None, 2, 1e-3)
     attempt = march.attempt(1e12)
     assert attempt is None or not attempt.converged or attempt.time_error > 0.1

@@ -8,7 +8,7 @@ from dmft.config import parse_config
 from dmft.problem import Problem
 from dmft.problem.teachers import Gaussian
 from dmft.solver.noise import NoiseBasis
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 
 
 def smooth_errors(count, times, seed=0):
@@ -66,16 +66,16 @@ def test_change_of_the_factor_matches_finite_differences():
 def test_innovations_are_orthogonal_and_exact_in_every_stratum(kind, rotated):
     generator = np.random.default_rng(6)
     rotation = np.linalg.qr(generator.normal(size=(70, 70)))[0] if rotated else None
-    sample = Sample(Problem(teacher={"kind": kind}), 600, np.random.SeedSequence(2), rotation)
+    path_set = PathSet(Problem(teacher={"kind": kind}), 600, np.random.SeedSequence(2), rotation)
     known = np.sin(np.arange(600.0))
-    sample.learn(known)
-    first = sample.innovations(2)
-    assert np.array_equal(first, sample.innovations(2))
-    sample.use(1)
-    second = sample.innovations(3)
+    path_set.learn(known)
+    first = path_set.innovations(2)
+    assert np.array_equal(first, path_set.innovations(2))
+    path_set.use(1)
+    second = path_set.innovations(3)
     assert np.array_equal(second[:, 0], first[:, 1])
-    for stratum in sample.strata:
-        share = sample.probability[stratum, None] / sample.probability[stratum].sum()
+    for stratum in path_set.strata:
+        share = path_set.probability[stratum, None] / path_set.probability[stratum].sum()
         assert np.allclose(second[stratum].T @ (share * second[stratum]), np.eye(3), atol=1e-10)
         assert np.allclose(second[stratum].T @ (share * known[stratum, None]), 0, atol=1e-9)
         assert np.allclose(second[stratum].T @ (share * first[stratum, :1]), 0, atol=1e-9)
@@ -86,8 +86,8 @@ def test_rotation_gives_the_most_uniform_dimension_to_its_first_row():
     """Along that combination of directions a sample is far closer to normal than a random one."""
     generator = np.random.default_rng(7)
     rotation = np.linalg.qr(generator.normal(size=(90, 90)))[0]
-    sample = Sample(Problem(teacher=Gaussian()), 512, np.random.SeedSequence(8), rotation)
-    noise = sample.innovations(90)
+    path_set = PathSet(Problem(teacher=Gaussian()), 512, np.random.SeedSequence(8), rotation)
+    noise = path_set.innovations(90)
     best = kstest(noise @ rotation[0], "norm").statistic
     typical = np.median([kstest(column, "norm").statistic for column in noise.T])
     assert best < 0.3 * typical
@@ -95,61 +95,61 @@ def test_rotation_gives_the_most_uniform_dimension_to_its_first_row():
 
 def test_where_only_noise_moves_paths_its_tails_are_well_covered():
     """Importance sampling: more paths far out, with weights that leave every average what it is."""
-    sample = Sample(Problem(), 4096, np.random.SeedSequence(8))
-    atom, slab = sample.strata
-    first = sample.innovations(1)[:, 0]
-    share = sample.probability[atom] / sample.probability[atom].sum()
+    path_set = PathSet(Problem(), 4096, np.random.SeedSequence(8))
+    atom, slab = path_set.strata
+    first = path_set.innovations(1)[:, 0]
+    share = path_set.probability[atom] / path_set.probability[atom].sum()
     for exponent in (0.5, 1.0):
         average = share @ np.exp(exponent * first[atom])
         assert average == pytest.approx(np.exp(0.5 * exponent**2), rel=2e-3)
     assert np.mean(np.abs(first[atom]) > 2.5) > 4.0 * np.mean(np.abs(first[slab]) > 2.5)
-    assert np.ptp(sample.probability[slab]) == 0.0
+    assert np.ptp(path_set.probability[slab]) == 0.0
 
 
 def test_part_of_a_sample_is_a_smaller_sample():
-    sample = Sample(Problem(), 1000, np.random.SeedSequence(8))
-    chosen, probability = sample.part(250)
+    path_set = PathSet(Problem(), 1000, np.random.SeedSequence(8))
+    chosen, probability = path_set.part(250)
     assert len(chosen) == len(np.unique(chosen)) == 250
-    for stratum in sample.strata:
+    for stratum in path_set.strata:
         inside = (chosen >= stratum.start) & (chosen < stratum.stop)
         assert inside.sum() == 125
-        assert probability[inside].sum() == pytest.approx(sample.probability[stratum].sum())
-        ratio = probability[inside] / sample.probability[chosen[inside]]
+        assert probability[inside].sum() == pytest.approx(path_set.probability[stratum].sum())
+        ratio = probability[inside] / path_set.probability[chosen[inside]]
         assert np.ptp(ratio) < 1e-12
-    assert np.array_equal(sample.part(1000)[0], np.arange(1000))
+    assert np.array_equal(path_set.part(1000)[0], np.arange(1000))
 
 
 def test_noise_does_not_vanish_on_the_few_paths_where_a_coordinate_lives():
-    sample = Sample(Problem(), 512, np.random.SeedSequence(9))
+    path_set = PathSet(Problem(), 512, np.random.SeedSequence(9))
     lonely = np.zeros(512)
     lonely[[10, 400]] = 1.0
-    sample.learn(lonely)
-    assert np.std(sample.innovations(60)[[10, 400]]) > 0.7
+    path_set.learn(lonely)
+    assert np.std(path_set.innovations(60)[[10, 400]]) > 0.7
 
 
 def test_sample_has_exact_moments_and_probabilities():
     problem = Problem(teacher={"kind": "bernoulli-gauss", "density": 0.03})
-    sample = Sample(problem, 512, np.random.SeedSequence(3))
-    assert sample.probability.sum() == pytest.approx(1.0, abs=1e-14)
-    teacher = sample.coordinates.teacher
-    assert sample.probability @ teacher**2 == pytest.approx(1.0, abs=1e-12)
-    assert sample.probability[teacher != 0].sum() == pytest.approx(0.03, abs=1e-12)
+    path_set = PathSet(problem, 512, np.random.SeedSequence(3))
+    assert path_set.probability.sum() == pytest.approx(1.0, abs=1e-14)
+    teacher = path_set.coordinates.teacher
+    assert path_set.probability @ teacher**2 == pytest.approx(1.0, abs=1e-12)
+    assert path_set.probability[teacher != 0].sum() == pytest.approx(0.03, abs=1e-12)
     assert (teacher != 0).sum() == 256
 
 
 def test_many_atoms_become_quantiles_of_one_stratum():
     table = {"problem": {"teacher": {"kind": "discrete", "values": list(range(20))}}}
-    sample = Sample(parse_config(table).problem, 400, np.random.SeedSequence(4))
-    values, counts = np.unique(sample.coordinates.teacher, return_counts=True)
-    assert len(sample.strata) == 1
+    path_set = PathSet(parse_config(table).problem, 400, np.random.SeedSequence(4))
+    values, counts = np.unique(path_set.coordinates.teacher, return_counts=True)
+    assert len(path_set.strata) == 1
     assert np.array_equal(values, np.arange(20.0))
     assert np.all(counts == 20)
 
 
 def test_noise_beyond_the_low_discrepancy_dimensions_is_still_there():
-    sample = Sample(Problem(), 1024, np.random.SeedSequence(5))
+    path_set = PathSet(Problem(), 1024, np.random.SeedSequence(5))
     for _ in range(30):
-        sample.use(len(sample.innovations(3).T))
-    noise = sample.innovations(3)
+        path_set.use(len(path_set.innovations(3).T))
+    noise = path_set.innovations(3)
     assert np.isfinite(noise).all()
-    assert abs(sample.probability @ noise**2 - 1).max() < 1e-10
+    assert abs(path_set.probability @ noise**2 - 1).max() < 1e-10

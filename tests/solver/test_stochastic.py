@@ -9,7 +9,7 @@ import dmft
 from dmft import InputError, Interrupted, Problem
 from dmft.numerics.collocation import STAGES, radau
 from dmft.solver import solve
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.solver.stochastic import StochasticMarch
 from dmft.theory.linear import marchenko_pastur
 
@@ -18,8 +18,8 @@ NAMES = ("train_mse", "excess_risk", "mean_charge", "effective_alpha")
 
 
 def marched(problem: Problem, panels: int, step: float, paths: int = 256) -> StochasticMarch:
-    sample = Sample(problem, paths, np.random.SeedSequence(2))
-    march = StochasticMarch(problem, sample, None, panels, 1e-4)
+    path_set = PathSet(problem, paths, np.random.SeedSequence(2))
+    march = StochasticMarch(problem, path_set, None, panels, 1e-4)
     for _ in range(panels):
         attempt = march.attempt(step)
         assert attempt is not None and attempt.converged

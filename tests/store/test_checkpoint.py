@@ -83,11 +83,13 @@ def test_a_running_file_is_no_result(tmp_path):
 
 def test_a_result_is_no_checkpoint(tmp_path, make_solution, make_simulation):
     save(tmp_path / "out.h5", make_solution())
-    with pytest.raises(InputError, match="finished solve"):
+    with pytest.raises(InputError, match="is finished .done., nothing to resume"):
         load_checkpoint(tmp_path / "out.h5")
     save(tmp_path / "sim.h5", make_simulation())
-    with pytest.raises(InputError, match="only a solve can be resumed"):
+    with pytest.raises(InputError, match="nothing to resume"):
         load_checkpoint(tmp_path / "sim.h5")
+    with pytest.raises(InputError, match="it cannot be extended"):
+        load_checkpoint(tmp_path / "sim.h5", finished=True)
 
 
 def test_result_replaces_checkpoint(tmp_path, make_solution):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -11,10 +13,11 @@ import numpy as np
 import pytest
 
 from dmft.errors import DmftError, InputError
-from dmft.store import describe, load
+from dmft.store import describe, load, save
 from dmft.sweep import open_folder, run
 from dmft.sweep.collect import collect
 from dmft.sweep.collection import load_collection
+from dmft.sweep.figures import plot_curves
 
 xarray = pytest.importorskip("xarray")
 
@@ -172,3 +175,40 @@ def test_two_thousand_points(make_sweep, fake_solve, tmp_path):
         collection.values["final_excess_risk"],
         np.broadcast_to(collection.coordinates["noise_std"][1][:, None], (50, 40)),
     )
+
+
+def test_a_moved_collection_names_what_is_missing(folder, tmp_path):
+    collect(folder, tmp_path / "all.h5")
+    (tmp_path / "elsewhere").mkdir()
+    moved = load_collection((tmp_path / "all.h5").rename(tmp_path / "elsewhere" / "all.h5"))
+    with pytest.raises(InputError, match=r"solve-\w+\.h5, which is missing.*--packed"):
+        plot_curves(moved, tmp_path / "a.png")
+
+
+def test_a_damaged_result_is_not_drawn(folder, tmp_path):
+    found = collect(folder, tmp_path / "all.h5")
+    there = open_folder(folder)
+    path = there.result(there.grid.points[0].items[0].name)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="checksum"):
+        plot_curves(found, tmp_path / "a.png")
+    assert collect(folder, tmp_path / "again.h5").status.ravel()[0] == "unreadable"
+
+
+@pytest.mark.slow
+def test_more_points_than_files_that_may_be_open(make_sweep, make_solution, tmp_path):
+    path = make_sweep("[axes]\nproblem.noise_std = { linspace = [0.1, 0.9, 3000] }\n")
+    there, found = open_folder(path), make_solution()
+    for point in there.grid.points:
+        save(there.result(point.items[0].name), found)
+    program = (
+        "import resource, sys, numpy, h5py; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256));"
+        "from dmft.sweep.collect import collect;"
+        f"found = collect({str(path)!r}, {str(tmp_path / 'all.h5')!r});"
+        "assert (found.status == 'done').all();"
+        f"file = h5py.File({str(tmp_path / 'all.h5')!r});"
+        "assert numpy.isfinite(file['excess_risk'][()]).all()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)

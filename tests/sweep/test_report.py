@@ -116,7 +116,7 @@ def test_page_in_a_browser(collection, tmp_path):
         "--disable-background-networking", f"--user-data-dir={tmp_path}/profile",
         # Whatever is not in the file cannot be had.
         "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--window-size=1100,4000", "--hide-scrollbars",
+        "--window-size=1100,4800", "--hide-scrollbars",
     ]  # fmt: skip
     page = (tmp_path / "report.html").as_uri()
     subprocess.run(
@@ -124,7 +124,7 @@ def test_page_in_a_browser(collection, tmp_path):
         check=True, capture_output=True, timeout=120,
     )  # fmt: skip
     image = matplotlib.image.imread(tmp_path / "page.png")
-    assert image.shape[:2] == (4000, 1100)
+    assert image.shape[:2] == (4800, 1100)
     assert pixels(tmp_path / "page.png", VIRIDIS_END) > 3000  # the phase diagram
     assert pixels(tmp_path / "page.png", np.array([0xFB, 0xE3, 0xD6]) / 255) > 3000  # failed rows
     dom = subprocess.run(

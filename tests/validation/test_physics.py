@@ -9,7 +9,7 @@ import dmft
 from dmft.numerics.collocation import STAGES
 from dmft.solver.march import March
 from dmft.solver.pilot import StepControl, adaptive_panels
-from dmft.solver.sampling import Sample
+from dmft.solver.sampling import PathSet
 from dmft.theory.linear import learning_curves
 
 SETTINGS = {
@@ -72,7 +72,7 @@ def test_loss_falls(settings):
     and ab = a0 b0 e^(-2 lambda t), so (u^2 + v^2)/2 = (w^2 + (ab)^2)^(1/2).
     """
     problem = dmft.Problem(**settings)
-    march = March(problem, Sample(problem, 512, np.random.SeedSequence(4)), None, 32, 1e-3)
+    march = March(problem, PathSet(problem, 512, np.random.SeedSequence(4)), None, 32, 1e-3)
     for _ in adaptive_panels(march, StepControl(problem, march, 1e-3), 8.0):
         pass
     decay = problem.dynamics.weight_decay

@@ -1,0 +1,139 @@
+"""Ensembles in several processes, stopped, killed and extended, are bit for bit the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dmft.cli.main import main
+from dmft.errors import InputError, Interrupted
+from dmft.problem import Problem
+from dmft.simulation import simulate
+from dmft.store import load, load_checkpoint, read_header
+
+ROOT = Path(__file__).parents[2]
+SMALL = {"dimension": 60, "seeds": 5, "t_max": 3.0, "points": 5}
+SETTINGS = ["--set", "simulation.dimension=60", "--set", "simulation.points=5", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return simulate(Problem(), **SMALL)
+
+
+def test_processes_change_no_bit(whole):
+    states = []
+    shared = simulate(Problem(), **SMALL, workers=2, checkpoint=states.append)
+    assert shared == whole
+    np.testing.assert_array_equal(shared.blocks.weights, whole.blocks.weights)
+    assert len(states) == SMALL["seeds"]
+
+
+@pytest.mark.parametrize("done", [1, 3, 5])
+def test_any_state_continues_to_the_same_bits(whole, done):
+    states = []
+    simulate(Problem(), **{**SMALL, "seeds": done}, checkpoint=states.append)
+    again = simulate(Problem(), **SMALL, resume=states[-1])
+    assert again == whole
+    np.testing.assert_array_equal(again.kernels.overlap_stderr, whole.kernels.overlap_stderr)
+
+
+def test_a_run_that_was_early_waits_for_its_turn(whole):
+    from dmft.simulation.ensemble_sums import EnsembleSums
+    from dmft.simulation.run import make_run
+
+    settings, time_ = whole.settings, whole.time
+    runs = [make_run(Problem(), settings, time_, None, i) for i in range(SMALL["seeds"])]
+    sums = EnsembleSums(len(time_))
+    for number in (3, 0, 4):
+        sums.add(number, runs[number])
+    sums = EnsembleSums.from_state(len(time_), sums.state())
+    assert sums.missing(5) == [1, 2]
+    for number in (2, 1):
+        sums.add(number, runs[number])
+    assert sums.simulation(Problem(), settings, time_) == whole
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 1}, "state of other settings"),
+        ({"dimension": 61}, "state of other settings"),
+        ({"t_max": 4.0}, "state of other settings"),
+        ({"seeds": 1}, "seeds: given 1, 2 runs are there already"),
+    ],
+)
+def test_a_state_of_something_else_is_refused(changes, words):
+    states = []
+    simulate(Problem(), **{**SMALL, "seeds": 2}, checkpoint=states.append)
+    with pytest.raises(InputError, match=words):
+        simulate(Problem(), **{**SMALL, **changes}, resume=states[-1])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stopped_on_request(workers):
+    with pytest.raises(Interrupted):
+        simulate(Problem(), **SMALL, workers=workers, stop=lambda: True)
+
+
+def test_what_no_process_can_import():
+    with pytest.raises(InputError, match="observables: .* workers=1"):
+        simulate(Problem(), **SMALL, workers=2, observables={"mine": lambda w, teacher: w})
+    with pytest.raises(InputError, match="workers: given 0"):
+        simulate(Problem(), **SMALL, workers=0)
+
+
+def test_more_seeds_of_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["simulate", "-o", "whole.h5", *SETTINGS, "--set", "simulation.seeds=4"]) == 0
+    assert main(["simulate", "-o", "sim.h5", *SETTINGS, "--set", "simulation.seeds=2"]) == 0
+    assert main(["resume", "sim.h5", "--quiet", "--set", "simulation.seeds=4"]) == 0
+    assert load("sim.h5") == load("whole.h5")
+    assert main(["resume", "sim.h5", "--set", "simulation.seeds=3"]) == 2
+    assert "given 3, 4 are there already" in capsys.readouterr().err
+    assert main(["resume", "sim.h5", "--set", "simulation.dimension=70"]) == 2
+    assert "can grow in simulation.seeds only" in capsys.readouterr().err
+
+
+def _start(*more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "dmft", "simulate", "-o", "sim.h5", *LONG, *more]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+
+
+LONG = ["--quiet", "--set", "simulation.dimension=400", "--set", "simulation.seeds=6"]
+LONG += ["--set", "solver.t_max=1000"]
+
+
+def _runs_saved() -> int:
+    try:
+        return int(load_checkpoint("sim.h5")[1].get("sums", {}).get("count", 0))
+    except InputError:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)]
+)
+@pytest.mark.slow
+def test_stopped_or_killed_then_resumed(tmp_path, monkeypatch, number, status):
+    monkeypatch.chdir(tmp_path)
+    assert main(["simulate", "-o", "whole.h5", *LONG, "--threads", "1"]) == 0
+    process = _start("--threads", "2")
+    end = time.monotonic() + 120
+    while not _runs_saved() and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(60) == status
+    assert _runs_saved() >= 1 and read_header("sim.h5").status == "running"
+    if status == 130:
+        assert b"dmft resume sim.h5" in process.stderr.read()
+    assert main(["resume", "sim.h5", "--quiet"]) == 0
+    assert load("sim.h5") == load("whole.h5")
