@@ -30,10 +30,10 @@ def sparse_null_space(
     values: list[dict[int, Fraction]] = [{} for _ in range(size)]  # by unknown: direction, value
     count = given_up = 0
     if len(core) <= largest:
-        for vector in null_space(inner, len(core)):
-            for place, value in zip(core, vector, strict=True):
-                if value:
-                    values[place][count] = Fraction(value)
+        for solution in null_space(inner, len(core)):
+            for place, number_there in zip(core, solution, strict=True):
+                if number_there:
+                    values[place][count] = Fraction(number_there)
             count += 1
     elif len(core) > _LARGEST_DENSE or not only_zero(inner, len(core)):
         given_up = len(core)
@@ -51,9 +51,9 @@ def sparse_null_space(
                 values[pivot][direction] = total
     vectors: list[dict[int, Fraction]] = [{} for _ in range(count)]
     for place, row in enumerate(values):
-        for direction, value in row.items():
-            if value:
-                vectors[direction][place] = value
+        for direction, entry in row.items():
+            if entry:
+                vectors[direction][place] = entry
     return [_whole(vector) for vector in vectors], given_up
 
 
