@@ -7,6 +7,7 @@ within the small blocks they link.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from math import lcm
@@ -15,8 +16,9 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from dmft.conservation.models.tracing.elimination import sparse_null_space
+
 LARGEST_BLOCK = 64
-_PRIME = 2_147_483_629  # products of two residues fit 64 bits
 
 Part = tuple[Fraction, np.ndarray]  # coefficient, ids
 
@@ -235,21 +237,21 @@ class _Reduced:
             weight = tuple(weights.tolist())
             for line in ids.tolist():
                 blocks.setdefault(int(component[line[0]]), []).append((tuple(line), weight))
-        known: dict[tuple, list[list[int]]] = {}
+        known: dict[tuple, tuple[list[dict[int, int]], int]] = {}
         for equations in blocks.values():
-            own = sorted({i for line, _ in equations for i in line})
+            times = Counter(i for line, _ in equations for i in line)
+            # What is in many equations comes last and stays free: others are then on their own.
+            own = sorted(times, key=lambda i: (times[i], i))
             place = {i: n for n, i in enumerate(own)}
             form = tuple((tuple(place[i] for i in line), w) for line, w in equations)
-            if len(own) > LARGEST_BLOCK:  # taken for zero: laws may be lost, none is wrong
-                self.given_up += 0 if only_zero(form, len(own)) else len(own)
-                continue
             if (len(own), form) not in known:
-                known[len(own), form] = null_space(form, len(own))
-            for vector in known[len(own), form]:
-                used = [n for n, value in enumerate(vector) if value]
+                known[len(own), form] = sparse_null_space(form, len(own), LARGEST_BLOCK)
+            vectors, given_up = known[len(own), form]
+            self.given_up += given_up
+            for vector in vectors:
                 found.add(
-                    np.array([own[n] for n in used]), np.full(len(used), found.count),
-                    np.array([vector[n] for n in used], float), 1,
+                    np.array([own[n] for n in vector]), np.full(len(vector), found.count),
+                    np.array(list(vector.values()), float), 1,
                 )  # fmt: skip
         return involved
 
@@ -266,53 +268,3 @@ class _Directions:
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ids, directions, values = zip(*self._parts, strict=True)
         return np.concatenate(ids), np.concatenate(directions), np.concatenate(values)
-
-
-def only_zero(equations: Sequence[tuple[Sequence[int], Sequence[int]]], size: int) -> bool:
-    """Whether zero is proven to be the only solution: full rank modulo a prime is full rank."""
-    rows = np.zeros((len(equations), size), np.int64)
-    for row, (places, weights) in zip(rows, equations, strict=True):
-        np.add.at(row, list(places), list(weights))
-    rows %= _PRIME
-    for column in range(size):
-        lead = np.flatnonzero(rows[column:, column])
-        if not lead.size:
-            return False
-        other = column + int(lead[0])
-        rows[[column, other]] = rows[[other, column]]
-        rows[column] = rows[column] * pow(int(rows[column, column]), -1, _PRIME) % _PRIME
-        below = column + 1 + np.flatnonzero(rows[column + 1 :, column])
-        rows[below] = (rows[below] - rows[below, column, None] * rows[column] % _PRIME) % _PRIME
-    return True
-
-
-def null_space(
-    equations: Sequence[tuple[Sequence[int], Sequence[int]]], size: int
-) -> list[list[int]]:
-    """Integer vectors that span what solves (places, weights), by exact elimination."""
-    pivots: dict[int, list[Fraction]] = {}
-    for places, weights in equations:
-        row = [Fraction(0)] * size
-        for place, weight in zip(places, weights, strict=True):
-            row[place] += weight
-        for pivot, other in pivots.items():
-            if row[pivot]:
-                factor = row[pivot]
-                row = [a - factor * b for a, b in zip(row, other, strict=True)]
-        lead = next((s for s, value in enumerate(row) if value), None)
-        if lead is None:
-            continue
-        row = [value / row[lead] for value in row]
-        for pivot, other in pivots.items():
-            if other[lead]:
-                factor = other[lead]
-                pivots[pivot] = [a - factor * b for a, b in zip(other, row, strict=True)]
-        pivots[lead] = row
-    basis = []
-    for free in (s for s in range(size) if s not in pivots):
-        vector = [Fraction(int(s == free)) for s in range(size)]
-        for pivot, row in pivots.items():
-            vector[pivot] = -row[free]
-        scale = lcm(*(value.denominator for value in vector))
-        basis.append([int(value * scale) for value in vector])
-    return basis
