@@ -28,6 +28,7 @@ from dmft.validation import Settings, default_kind, register_kinds
 Curve = TypeVar("Curve", float, np.ndarray)
 
 _MOST_STORED = 256
+_MOST_STEPS = 10_000_000
 
 
 class GradientFlow(Settings):
@@ -161,8 +162,14 @@ def step_count(t_max: float, location: str = "solver.t_max") -> int:
 
     Raises
     ------
-    InputError : `t_max` is no whole number.
+    InputError : `t_max` is no whole number, or more than ten million.
     """
+    if t_max > _MOST_STEPS:
+        raise InputError(
+            f"given {t_max:g} steps, must be at most {_MOST_STEPS:g}; a flow, dynamics.kind = "
+            "'gradient-flow' or 'stochastic-gradient-flow', costs little more for long times",
+            location,
+        )
     if t_max < 1.0 or t_max != int(t_max):
         raise InputError(
             f"given {t_max:g}, must be a whole number of steps in discrete dynamics", location

@@ -77,7 +77,8 @@ def test_divergence_is_saved_and_marked(tmp_path, capsys):
         (["dynamics.step_size=-1"], "dynamics.step_size: given -1, must be greater than 0"),
         (["dynamics.label_noise_std=-1"], "dynamics.label_noise_std: given -1, must be at least 0"),
         (["solver.t_max=2.5"], "solver.t_max: given 2.5, must be a whole number of steps"),
-        (["solver.t_max=1e5"], "dynamics.kind = 'stochastic-gradient-flow'"),
+        (["solver.t_max=1e9"], "solver.t_max: given 1e+09 steps, must be at most 1e+07"),
+        (["solver.t_max=1e308"], "solver.t_max: given 1e+308 steps, must be at most 1e+07"),
         (["dynamics.batchfraction=1"], "did you mean 'batch_fraction'?"),
     ],
 )

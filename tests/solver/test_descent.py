@@ -300,10 +300,8 @@ def test_divergence_is_no_result_but_what_was_reached_is():
 def test_bad_input_is_refused():
     with pytest.raises(InputError, match=r"solver.t_max: given 10.5, must be a whole number"):
         solve(Problem(dynamics=SGD), t_max=10.5)
-    with pytest.raises(InputError, match="'stochastic-gradient-flow', whose cost does not grow"):
-        solve(Problem(dynamics=SGD), t_max=100_000)
-    with pytest.raises(InputError, match="'gradient-flow', whose cost does not grow"):
-        solve(Problem(dynamics={"kind": "gradient-descent"}), t_max=100_000)
+    with pytest.raises(InputError, match=r"solver.t_max: given 1e\+09 steps, must be at most"):
+        solve(Problem(dynamics=SGD), t_max=1e9)
     for fraction in (0.0, -0.1, 1.5):
         with pytest.raises(InputError, match=r"dynamics.batch_fraction: given"):
             Problem(dynamics={**SGD, "batch_fraction": fraction})
