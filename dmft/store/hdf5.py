@@ -45,13 +45,13 @@ def reading(path: Path) -> Iterator[h5py.File]:
             known = f"is {kind}, which is JSON, and " if kind else "is "
             raise InputError(f"{known}not an HDF5 file", str(path))
         with h5py.File(path, "r") as file:
-            if not verified:
-                warn_if_lost(path, file)
-            if not is_rewritten(file):
+            if is_rewritten(file):
+                with with_own_text(file) as copy:
+                    yield copy
+            else:
                 yield file
-                return
-            with with_own_text(file) as copy:
-                yield copy
+            if not verified:  # only now: where reading failed, the error says enough
+                warn_if_lost(path, file)
     except InputError as error:
         # What is wrong was found inside; which file it is, is known here.
         raise error if error.location else InputError(error.message, str(path)) from None
