@@ -119,7 +119,8 @@ def _check_that_files_are_documented(folder: Path) -> None:
             present = set(file.attrs)
             file.visit(lambda name, present=present: present.add(f"/{name}"))
         present = {name for name in present if not name.startswith("/checkpoint/")}  # a saved state
-        assert not present - named, path.name
+        missing = sorted(present - named)
+        assert not missing, f"{path.name}: {missing}"
 
 
 def _curves(page: str) -> set[str]:

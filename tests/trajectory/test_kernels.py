@@ -103,7 +103,7 @@ def parameters_by_integration(scale, force, steps):
 
 def test_the_kernel_of_the_parameters_is_a_function_of_the_weights():
     """u u + v v = sqrt(C C) cosh(z + z), and the same from |a| and |b|, of an integrated path."""
-    from dmft.simulation.ensemble import _factors
+    from dmft.simulation.run import _factors
 
     scale = 0.3
     path = parameters_by_integration(scale, np.random.default_rng(1).standard_normal(20), 200)[::20]

@@ -12,6 +12,13 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """An expert that no token of the guessed inputs reaches has no laws: the draw decides."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def zoo() -> dict[str, Callable]:
     """Functions that make (model in float64, loss, batches)."""
