@@ -114,6 +114,8 @@ def _check_that_files_are_documented(folder: Path) -> None:
     named = set(re.findall(r"`([\w./]+)`", page))
     for curve in _curves(page):
         named |= {curve, f"{curve}_stderr", f"/replicates{curve}", f"/seeds{curve}"}
+        last = f"/final_{curve[1:]}"  # in a collection
+        named |= {last, f"{last}_stderr"}
     for path in folder.glob("*.h5"):
         with h5py.File(path) as file:
             present = set(file.attrs)
