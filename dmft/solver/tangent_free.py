@@ -125,7 +125,7 @@ class StepPilot:
                 self._march.step()
             except Diverged:
                 return
-            yield Advance(float(self._march.count))
+            yield Advance(float(self._march.count), panels=self._march.count)
 
     def saved(self) -> Tree:
         """Its state."""
@@ -166,7 +166,7 @@ class StepReplicate:
                 self._march.step()
             except Diverged:
                 raise PanelFailed(done) from None
-            yield Advance(float(done + 1))
+            yield Advance(float(done + 1), panels=done + 1)
 
     def saved(self) -> Tree:
         """Its state."""
