@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dmft.plotting.scripts import chart_script
 from dmft.sweep.collection import Collection
 from dmft.sweep.drawing import label_of
 
@@ -50,7 +51,7 @@ def explorer(collection: Collection) -> str:
     script = resources.files("dmft.sweep").joinpath("explorer.js").read_text(encoding="utf-8")
     return (
         f'{_BODY}\n<script type="application/json" id="grid-data">{text}</script>\n'
-        f"<script>\n{script}</script>"
+        f"<script>\n{chart_script()}{script}</script>"
     )
 
 
