@@ -76,11 +76,14 @@ function start() {
   const other = grid.axes.findIndex((axis, at) => at !== longest && axis.labels.length > 1);
   byId("grid-by").value = other;
   grid.axes.forEach((axis, number) => {
-    const label = document.createElement("label"), select = document.createElement("select");
-    label.textContent = `${axis.name} `;
-    select.id = `grid-at-${number}`;
-    options(select, axis.labels.map((value, at) => [at, String(value)]));
-    label.append(select);
+    const label = document.createElement("label"), shown = document.createElement("output");
+    const slider = Object.assign(document.createElement("input"), {
+      id: `grid-at-${number}`, type: "range", min: 0, max: axis.labels.length - 1, step: 1, value: 0,
+    });
+    const say = () => { shown.textContent = ` ${axis.labels[Number(slider.value)]}`; };
+    slider.addEventListener("input", () => { say(); draw(); });
+    say();
+    label.append(`${axis.name} `, slider, shown);
     byId("grid-fixed").append(label, " ");
   });
   const free = () => grid.axes.forEach((_, number) => {

@@ -20,6 +20,7 @@ STYLE = """\
 #explorer label { margin-right: 1rem; white-space: nowrap; }
 #explorer .chart { position: relative; max-width: 760px; }
 #explorer svg { width: 100%; height: auto; font-size: 12px; }
+#explorer input[type=range] { vertical-align: middle; width: 9rem; }
 #explorer circle:focus { outline: 2px solid #222; }
 #grid-hover { position: absolute; margin: 0; padding: .3rem .5rem; font-size: .85rem;
               white-space: pre; background: #fff; border: 1px solid #888; pointer-events: none; }
