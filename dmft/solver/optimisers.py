@@ -22,7 +22,7 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
-from dmft.solver.kernels import compiled
+from dmft.solver.compiled import compiled
 
 PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD = 0, 1, 2, 3, 4, 5
 # Numbers that a rule keeps for one parameter.
