@@ -111,7 +111,7 @@ def _changed(
         if isinstance(value, dict):
             # The defaults of another kind are not those of this one.
             alike = isinstance(other, dict) and value.get("kind") == other.get("kind")
-            yield from _changed(value, other if alike else {}, f"{prefix}{key}.")
+            yield from _changed(value, other if alike and other else {}, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

@@ -193,4 +193,4 @@ def _plain(field: FieldInfo) -> tuple[type | None, tuple[Any, ...]]:
         return None, (False, True)
     if get_origin(annotation) is Literal:
         return None, get_args(annotation)
-    return (annotation, ()) if annotation in (int, float) else (None, ())
+    return next((kind for kind in (int, float) if kind is annotation), None), ()
