@@ -102,7 +102,7 @@ class TwoSidedFlow:
     def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
         """What the time steps may add, a share of rtol, and what a finite sample does.
 
-        Echoes are sampled (drive.py), which biases all replicates alike by a share of 1/n_paths.
+        Echoes are sampled (echo.py), which biases all replicates alike by a share of 1/n_paths.
         """
         largest = max(_BIAS.values())  # for a loss that has not been measured
         bias = _BIAS.get(self._problem.loss.kind, largest) / self._n_paths
