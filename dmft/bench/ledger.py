@@ -12,7 +12,7 @@ import numpy as np
 from dmft.errors import InputError
 from dmft.store.output import replacing
 
-_SCHEMA, _VERSION = "dmft-bench", 1
+_SCHEMA, _VERSION = "dmft-bench", 2
 Record = dict[str, Any]
 
 
