@@ -59,7 +59,7 @@ class Batches:
 
 
 def amplifies(dynamics: Any) -> bool:
-    """Whether steps remember or rescale gradients, so that errors of echoes grow where these vanish.
+    """Whether steps remember or rescale gradients: errors of echoes grow where these vanish.
 
     Normals that see nothing of earlier functions in the sample either make the sampled steps
     descend: the echo of a step in itself is then a Gram matrix. Plain descent does not need
