@@ -109,7 +109,9 @@ def _changed(
         if value == other:
             continue
         if isinstance(value, dict):
-            yield from _changed(value, other if isinstance(other, dict) else {}, f"{prefix}{key}.")
+            # The defaults of another kind are not those of this one.
+            alike = isinstance(other, dict) and value.get("kind") == other.get("kind")
+            yield from _changed(value, other if alike and other else {}, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

@@ -100,7 +100,7 @@ def _section(
         if value is None or field.exclude:
             yield f"# {key} = (not given)" if value is None else f"# {key} = (not in files)"
         else:
-            yield f"{key} = {_toml(value)}"
+            yield f"{key} = {toml_value(value)}"
     for key, inner_table in inner.items():
         value = getattr(settings, key)
         listed = isinstance(value, tuple)
@@ -124,11 +124,12 @@ def _comment(text: str) -> list[str]:
     return [f"# {line}" for line in textwrap.wrap(text, _WIDTH, break_on_hyphens=False)]
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A setting as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, str | Path):
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
@@ -168,7 +169,7 @@ def _default(field: FieldInfo) -> str:
         return "not given"
     if isinstance(field.default, Settings):
         return getattr(field.default, KIND, "its defaults")
-    return f"`{_toml(field.default)}`"
+    return f"`{toml_value(field.default)}`"
 
 
 def _cell(text: str) -> str:
