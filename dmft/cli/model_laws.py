@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +65,11 @@ def _by_kind(laws: Any) -> dict[str, list[Any]]:
 
 def _model(path: Path) -> torch.nn.Module:
     """A model with random weights from a configuration; code of strangers is not run."""
+    from dmft.texts import parse_json, read_text
+
     path = path / "config.json" if path.is_dir() else path
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = parse_json(read_text(path))
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
     except ValueError:
