@@ -159,6 +159,6 @@ class Follow:
                 for term, start in zip(self.parameters[name].terms, found, strict=True)
             ]
             alike = [bool((same[t] == same[t[:, :1]]).all()) for t in tables]
-            order = sorted(range(len(tables)), key=lambda n: not alike[n])  # noqa: B023
+            order = sorted(range(len(tables)), key=lambda n: not alike[n])
             for n in order[:keep]:
                 self.unknowns.require([(_ONE, tables[n][:, 0])])
