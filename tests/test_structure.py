@@ -22,7 +22,7 @@ LAYERS = [
     {"plotting"},
     {"solver", "simulation", "theory", "trajectory", "conservation"},
     {"symmetry"},
-    {"sweep", "bench"},
+    {"sweep", "bench", "explore"},
     {"cli"},
     {"dmft", "__main__"},
 ]

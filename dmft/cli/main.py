@@ -28,6 +28,7 @@ COMMANDS = (
     "compare",
     "theory",
     "plot",
+    "explore",
     "info",
     "config",
     "conservation",

@@ -40,6 +40,8 @@ class Map:
     points : indices of the checkpoints that the rows stand for. Those of zero norm have no
         direction and are left out.
     values, stderr : shape (point, point); the standard error is None without blocks to compare.
+
+    Units: cosines, dimensionless.
     """
 
     points: np.ndarray
@@ -50,6 +52,9 @@ class Map:
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """A trajectory, known by the Gram matrix of its start and its differences.
+
+    Units: lengths are in those of the parameters, cosines dimensionless, angles in
+    degrees.
 
     Parameters
     ----------

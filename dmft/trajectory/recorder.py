@@ -32,6 +32,8 @@ WIDTH = 4093
 class Recorder:
     """Records the trajectory of a module's trainable parameters.
 
+    Units: steps are calls of the optimiser.
+
     Parameters
     ----------
     module : the model; may be given later, by `start` or a callback.
