@@ -40,7 +40,9 @@ class _Page(HTMLParser):
 def problems_of(site: Path) -> list[str]:
     """One line for everything that is wrong with a built site."""
     pages = {
-        path.resolve(): _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")
+        path.resolve(): _Page(path.read_text(encoding="utf-8"))
+        for path in site.rglob("*.html")
+        if "_static" not in path.parts  # templates of the theme
     }
     found: list[str] = []
     for path, page in pages.items():

@@ -118,7 +118,7 @@ def _module_page(module: str, names: list[str]) -> str:
     if constants:
         lines += ["", "Constants", "---------", ""]
         for name in constants:
-            lines += [f".. py:data:: {name}", f"   :value: {_resolved(name)!r}", ""]
+            lines += [f".. py:data:: {_title(name)}", f"   :value: {_resolved(name)!r}", ""]
     return "\n".join(lines) + "\n"
 
 
