@@ -41,6 +41,7 @@ _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
 _NOTHING = 1e-300
+_SEEN = 1e-2
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,9 @@ class March(State):
         """By how much the logarithms of the scales grow to calibrate responses, (stages,)."""
         rows = swept.rows
         towards, _ = tangents.response(np.zeros(STAGES))
+        seen = _SEEN * self._tolerance * self._size(swept.error)
+        if math.sqrt(self.ratio) * np.linalg.norm(towards) < seen:
+            return np.zeros(STAGES)
         towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
         along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self.ratio)
         followed = (along[:, :, None] * gain).reshape(len(along), -1).T
