@@ -314,8 +314,8 @@ class March:
         """By how much the logarithms of the scales grow to calibrate responses, (stages,)."""
         rows = swept.rows
         towards, _ = tangents.response(np.zeros(STAGES))
-        seen = _SEEN * self._tolerance * self._size(swept.error)
-        if math.sqrt(self.ratio) * np.linalg.norm(towards) < seen:
+        seen = _SEEN * self.accuracy.tolerance * self.accuracy.size(swept.error)
+        if math.sqrt(self.samples.ratio) * np.linalg.norm(towards) < seen:
             return np.zeros(STAGES)
         towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
         along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self.samples.ratio)
