@@ -100,7 +100,7 @@ class TwoSidedFlow:
     def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
         """What the time steps may add, a share of rtol, and what a finite sample does.
 
-        Echoes are sampled (drive.py), which biases all replicates alike by a share of 1/n_paths.
+        Echoes are sampled (echo.py), which biases all replicates alike by a share of 1/n_paths.
         """
         bias = bias_share(self._problem.loss, self._n_paths)
         systematic = np.hypot(rtol, bias) * np.abs(mean)
