@@ -73,6 +73,8 @@ class GradientDescent(_Descent):
     weight_decay : lambda of (lambda/2) |parameters|^2 beside the loss.
     """
 
+    batches: ClassVar[bool] = False
+
     kind: Literal["gradient-descent"] = "gradient-descent"
     step_size: StepSize = 0.1
     weight_decay: float = Field(0.0, ge=0)
@@ -112,6 +114,8 @@ class _MiniBatches(Settings):
 
 class SGD(_MiniBatches, _Descent):
     """Mini-batch stochastic gradient descent."""
+
+    batches: ClassVar[bool] = True
 
     kind: Literal["sgd"] = "sgd"
 
