@@ -12,16 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from dmft.errors import InputError
-from dmft.problem.optimisers import (
-    Adagrad,
-    Adam,
-    AdamW,
-    Fraction,
-    Memory,
-    RMSprop,
-    Sampling,
-    StepSize,
-)
+from dmft.problem.optimisers import Fraction, Memory, Optimiser, Sampling, StepSize
 from dmft.problem.schedules import Constant, Schedule
 from dmft.problem.user_optimiser import UserOptimiser
 from dmft.validation import Settings, default_kind, register_kinds
@@ -133,15 +124,7 @@ class StochasticGradientFlow(_MiniBatches):
 
 
 Dynamics = Annotated[
-    GradientFlow
-    | GradientDescent
-    | SGD
-    | StochasticGradientFlow
-    | Adam
-    | AdamW
-    | RMSprop
-    | Adagrad
-    | UserOptimiser,
+    GradientFlow | GradientDescent | SGD | StochasticGradientFlow | Optimiser | UserOptimiser,
     Field(discriminator="kind"),
     default_kind("gradient-flow"),
 ]
