@@ -20,6 +20,7 @@ from dmft.problem.optimisers import (
     Memory,
     RMSprop,
     Sampling,
+    SignDescent,
     StepSize,
 )
 from dmft.problem.schedules import Constant, Schedule
@@ -137,6 +138,7 @@ Dynamics = Annotated[
     | AdamW
     | RMSprop
     | Adagrad
+    | SignDescent
     | UserOptimiser,
     Field(discriminator="kind"),
     default_kind("gradient-flow"),

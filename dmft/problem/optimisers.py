@@ -101,4 +101,20 @@ class Adagrad(Adaptive):
     weight_decay: Decay = 0.0
 
 
-register_kinds("adam", "adamw", "rmsprop", "adagrad")
+class SignDescent(Adaptive):
+    """p <- (1 - step_size weight_decay) p - step_size sign(m), m <- momentum m + (1-momentum) gp.
+
+    A parameter whose m is 0 only decays.
+
+    momentum : memory of the average of gradients.
+    weight_decay : part of a parameter that a step removes, over step_size.
+    Source: Bernstein et al. 2018 (arXiv 1802.04434), signSGD and Signum.
+    """
+
+    kind: Literal["sign"] = "sign"
+    step_size: StepSize = 1e-3
+    momentum: Memory = 0.0
+    weight_decay: Decay = 0.0
+
+
+register_kinds("adam", "adamw", "rmsprop", "adagrad", "sign")

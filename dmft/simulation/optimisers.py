@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 
 from dmft.problem.dynamics import SGD, GradientDescent
-from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
+from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop, SignDescent
 from dmft.problem.schedules import step_factors
 from dmft.problem.user_optimiser import UserOptimiser
 
-Optimised = GradientDescent | SGD | Adam | AdamW | RMSprop | Adagrad | UserOptimiser
+Optimised = GradientDescent | SGD | Adam | AdamW | RMSprop | Adagrad | SignDescent | UserOptimiser
 
 
 class Update(Protocol):
@@ -96,6 +96,22 @@ class SquaredGradients:
         return parameters - step * self.memory
 
 
+@dataclass
+class Signs:
+    """Signs of an average of gradients."""
+
+    dynamics: SignDescent
+    steps: np.ndarray
+    done: int = 0
+    mean: np.ndarray | float = 0.0
+
+    def step(self, parameters: np.ndarray, slopes: np.ndarray, force: np.ndarray) -> np.ndarray:
+        of, step = self.dynamics, float(self.steps[self.done])
+        self.done += 1
+        self.mean = of.momentum * self.mean + (1.0 - of.momentum) * slopes * force
+        return np.asarray((1.0 - step * of.weight_decay) * parameters - step * np.sign(self.mean))
+
+
 class UsersOwn:
     """A rule of the user's own, parameter by parameter."""
 
@@ -122,6 +138,8 @@ def update_of(dynamics: Optimised, steps: int) -> Update:
         return Descent(dynamics, sizes)
     if isinstance(dynamics, Adam | AdamW):
         return MovingAverages(dynamics, sizes)
+    if isinstance(dynamics, SignDescent):
+        return Signs(dynamics, sizes)
     if isinstance(dynamics, UserOptimiser):
         return UsersOwn(dynamics, sizes)
     return SquaredGradients(dynamics, sizes)
