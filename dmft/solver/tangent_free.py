@@ -22,7 +22,16 @@ from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.residuals import CAPACITY
-from dmft.solver.scheme import Advance, Finished, Grid, PanelFailed, Saved, Tree, sampling_seed
+from dmft.solver.scheme import (
+    Advance,
+    Finished,
+    Grid,
+    PanelFailed,
+    Saved,
+    Tree,
+    Underway,
+    sampling_seed,
+)
 from dmft.solver.stepwise import Diverged, Stepwise
 
 # E[r^2] relative to its start at which the pilot calls a run diverged; replicates share its end
@@ -78,6 +87,10 @@ class TangentFree:
                 f"given {count}, which {excess}: take fewer paths and more replicates",
                 "solver.n_paths",
             )
+
+    def kept(self, march: Underway) -> Tree:
+        """Nothing: which steps are stored depends on how many there are."""
+        return {}
 
     def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
         """Steps are exact."""
