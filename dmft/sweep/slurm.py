@@ -23,6 +23,9 @@ from dmft.sweep.folder import Folder, open_folder
 from dmft.sweep.submitted import USUAL_LIMIT, Array, array_limit, queued, ranges, remember
 
 MOST_TASKS = 1000  # of one array, by default
+_PATTERNS = {
+    "${SLURM_ARRAY_JOB_ID}": "%A", "${SLURM_ARRAY_TASK_ID}": "%a", "${SLURM_JOB_ID}": "%j",
+}  # fmt: skip
 
 # Under srun, because Slurm signals a preemption to the steps of a job, not to its script.
 _SCRIPT = """\
@@ -136,9 +139,10 @@ def submit(folder: str | Path, batch: Batch, collect: Path | None = None) -> lis
     with locked(scripts / "submitted.json"):
         jobs, before = _submit_arrays(there, batch, waited_for=collect is not None)
     if collect is not None:
+        output, lines = _log_options(there, "${SLURM_JOB_ID}.out")
         options = [
             f"--job-name=collect-{_job_name(there)}",
-            _log_option(there, "%j.out"),
+            output,
             "--open-mode=append",
             # Not afterok: what failed should be visible in the collection.
             f"--dependency=afterany:{':'.join([*before, *jobs])}",
@@ -148,7 +152,9 @@ def submit(folder: str | Path, batch: Batch, collect: Path | None = None) -> lis
             "-o", str(collect.resolve()), "--overwrite",
         ]  # fmt: skip
         script = scripts / "collect.sbatch"
-        script.write_text(_script(options, batch.setup, shlex.join(command)), encoding="utf-8")
+        script.write_text(
+            _script(options, [*lines, *batch.setup], shlex.join(command)), encoding="utf-8"
+        )
         jobs.append(_sbatch(script))
     return jobs
 
@@ -179,13 +185,14 @@ def _submit_arrays(there: Folder, batch: Batch, *, waited_for: bool) -> tuple[li
 
 def _array_script(folder: Folder, batch: Batch, array: Array) -> str:
     limit = f"%{batch.limit}" if batch.limit else ""
+    output, lines = _log_options(folder, "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}.out")
     options = [
         f"--job-name=sweep-{_job_name(folder)}",
         f"--array={ranges(array.tasks)}{limit}",
         "--requeue",
         "--open-mode=append",
         "--signal=B:USR1@120",
-        _log_option(folder, "%A_%a.out"),
+        output,
         *batch.options,
     ]
     command = [
@@ -196,7 +203,8 @@ def _array_script(folder: Folder, batch: Batch, array: Array) -> str:
     if array.offset:
         number = f"$((SLURM_ARRAY_TASK_ID + {array.offset}))"
     line = f'{shlex.join(command)} --index "{number}"'
-    return _script(options, batch.setup, f'{line} --threads "${{SLURM_CPUS_PER_TASK:-1}}"')
+    setup = [*lines, *batch.setup]
+    return _script(options, setup, f'{line} --threads "${{SLURM_CPUS_PER_TASK:-1}}"')
 
 
 def submit_with_submitit(
@@ -254,11 +262,8 @@ class Part:
 
 
 def _sbatch(script: Path) -> str:
-    # From its folder, where the output goes if no line of the script can say so.
-    command = ["sbatch", "--parsable", script.name]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=script.parent.resolve()
-    )
+    command = ["sbatch", "--parsable", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise DmftError(f"sbatch {script}: {' '.join(done.stderr.split())}")
     return done.stdout.strip().partition(";")[0]
@@ -269,16 +274,23 @@ def _script(options: Sequence[str], setup: Sequence[str], command: str) -> str:
     return _SCRIPT.format(options=lines, setup="\n".join(setup), command=command)
 
 
-def _log_option(folder: Folder, name: str) -> str:
-    """Where the output goes, as sbatch reads it: in quotes, with % doubled.
+def _log_options(folder: Folder, name: str) -> tuple[str, list[str]]:
+    """Where the output goes: an option of sbatch and, for some folders, a line of shell.
 
-    A line cannot hold a line break; then the output goes to where the job is submitted.
+    Parameters
+    ----------
+    name : of the file, with variables of Slurm in braces.
+
+    sbatch reads the option in quotes, with % doubled. No option can hold a line break; then the
+    script itself sends its output there.
     """
     place = str(folder.path.resolve() / "slurm")
     if not place.isprintable():
-        return f"--output={name}"
+        return "--output=/dev/null", [f'exec >> {shlex.quote(place)}/"{name}" 2>&1']
+    for variable, pattern in _PATTERNS.items():
+        name = name.replace(variable, pattern)
     place = place.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'--output="{place}/{name}"'
+    return f'--output="{place}/{name}"', []
 
 
 def _job_name(folder: Folder) -> str:

@@ -49,7 +49,6 @@ def test_a_line_break_is_refused_by_hand(tmp_path):
 SBATCH = """#!/bin/bash
 count=$(ls "$STATE"/job-* 2>/dev/null | wc -l)
 cp "$2" "$STATE/job-$((100 + count))"
-pwd > "$STATE/place"
 echo "$((100 + count))"
 """
 SQUEUE = """#!/bin/bash
@@ -123,12 +122,11 @@ def test_long_arrays_are_split_at_the_limit_of_the_cluster(tmp_path, cluster, mo
     assert [array_of(cluster, job) for job in (104, 105)] == ["0-9", "0,2"]
 
 
-def test_a_folder_with_a_line_break_is_submitted_from_inside(tmp_path, cluster):
+def test_a_folder_with_a_line_break_gets_its_output_from_the_script(tmp_path, cluster):
     path = grid(tmp_path, 2, "a\n#SBATCH --wrap=touch hit\n'\"%A $(touch hit)")
     assert submit(path, Batch()) == ["100"]
     script = (cluster / "job-100").read_text()
-    assert "#SBATCH --output=%A_%a.out\n" in script
-    assert (cluster / "place").read_text().rstrip("\n") == str(path.resolve() / "slurm")
     # sbatch reads options up to the first command; nothing of the name stands before it.
-    head = script[: script.index("srun")]
+    head = script[: script.index("exec")]
+    assert head.endswith("#SBATCH --output=/dev/null\n")
     assert "touch hit" not in head and head.count("#SBATCH") == 6
