@@ -71,7 +71,8 @@ def _dead_links(path: Path, page: _Page, pages: dict[Path, _Page]) -> Iterator[s
         if not target.exists():
             yield f"dead link {link}"
         elif parts.fragment and target in pages:
-            if unquote(parts.fragment) not in pages[target].anchors:
+            anchors = pages[target].anchors
+            if unquote(parts.fragment) not in anchors:
                 yield f"no such place {link}"
 
 
