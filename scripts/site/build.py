@@ -19,7 +19,7 @@ import nbformat
 from check import problems_of
 from commands import command_pages
 from nbclient import NotebookClient
-from reference import reference_pages
+from reference import public_names, reference_pages
 from sphinx.cmd.build import build_main
 from traitlets.config import Config
 
@@ -36,7 +36,7 @@ def main() -> int:
     )  # fmt: skip
     if status:
         return status
-    problems = problems_of(SITE)
+    problems = problems_of(SITE, public_names())
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"site: {SITE / 'index.html'}" + (f", {len(problems)} problems" if problems else ""))

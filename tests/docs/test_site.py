@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def site():
     """The modules that write the pages; they need nothing but the package."""
-    names = ("docstrings", "reference", "commands")
+    names = ("docstrings", "reference", "commands", "check")
     sys.path.insert(0, str(ROOT / "scripts" / "site"))
     try:
         yield {name: importlib.import_module(name) for name in names}
@@ -92,6 +92,28 @@ def test_docstrings_become_definitions_and_code(site):
     assert written[written.index("``a``, ``b``") + 1 :][:2] == ["    first", "    and more."]
     assert written[written.index(".. code-block:: none") + 2] == "    dmft theory --json"
     assert written[written.index(".. code-block:: pycon") + 2 :][:2] == ["    >>> 1 + 1", "    2"]
+
+
+def test_the_check_finds_what_is_wrong(site, tmp_path):
+    (tmp_path / "style.css").write_text("body { background: url(https://example.org/a.png) }")
+    (tmp_path / "other.html").write_text('<p id="there">')
+    good = '<a href="other.html#there"></a> <a href="https://example.org"></a> <p id="dmft.solve">'
+    (tmp_path / "good.html").write_text(good + '<img src="data:image/png;base64,">')
+    (tmp_path / "bad.html").write_text(
+        '<a href="gone.html"></a> <a href="other.html#gone"></a> <img src="gone.png">'
+        '<script src="https://example.org/a.js"></script>'
+        '<link rel="stylesheet" href="//example.org/a.css"> <img srcset="gone.png 2x">'
+    )
+    assert sorted(site["check"].problems_of(tmp_path, ["dmft.solve", "dmft.gone"])) == [
+        "bad.html: dead link gone.html",
+        "bad.html: dead link gone.png",
+        "bad.html: dead link gone.png",
+        "bad.html: loads //example.org/a.css",
+        "bad.html: loads https://example.org/a.js",
+        "bad.html: no such place other.html#gone",
+        "no page has dmft.gone",
+        "style.css: loads https://example.org/a.png",
+    ]
 
 
 def test_the_notebook_runs(tmp_path, monkeypatch):
