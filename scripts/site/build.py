@@ -53,7 +53,8 @@ def assemble(pages: Path) -> None:
             elif path.is_file() and ".ipynb_checkpoints" not in path.parts:
                 sources[path.relative_to(folder).as_posix()] = path
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    sources["changelog.md"] = changes.replace("](docs/", "](")
+    elsewhere = re.compile(r"\[([^\]]*)\]\((?!https?:|docs/)[^)]*\)")  # not on the site
+    sources["changelog.md"] = elsewhere.sub(r"\1", changes).replace("](docs/", "](")
     sources |= reference_pages() | command_pages()
     for name, source in sources.items():
         target = pages / name
