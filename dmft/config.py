@@ -110,8 +110,9 @@ def _changed(
             continue
         if isinstance(value, dict):
             # The defaults of another kind are not those of this one.
-            alike = isinstance(other, dict) and value.get("kind") == other.get("kind")
-            yield from _changed(value, other if alike else {}, f"{prefix}{key}.")
+            if not isinstance(other, dict) or value.get("kind") != other.get("kind"):
+                other = {}
+            yield from _changed(value, other, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

@@ -193,4 +193,6 @@ def _plain(field: FieldInfo) -> tuple[type | None, tuple[Any, ...]]:
         return None, (False, True)
     if get_origin(annotation) is Literal:
         return None, get_args(annotation)
-    return (annotation, ()) if annotation in (int, float) else (None, ())
+    if annotation is int:
+        return int, ()
+    return (float, ()) if annotation is float else (None, ())
