@@ -110,9 +110,8 @@ def _changed(
             continue
         if isinstance(value, dict):
             # The defaults of another kind are not those of this one.
-            if not isinstance(other, dict) or value.get("kind") != other.get("kind"):
-                other = {}
-            yield from _changed(value, other, f"{prefix}{key}.")
+            alike = isinstance(other, dict) and value.get("kind") == other.get("kind")
+            yield from _changed(value, other if alike and other else {}, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

@@ -8,7 +8,7 @@ import json
 import re
 import textwrap
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -97,7 +97,10 @@ def _section(
             yield from _comment(f"{summary(model)} Kinds: {', '.join(table.members)}.")
         else:
             yield from _comment(_meaning(texts[key], field, inner.get(key)))
-        yield f"# {key} = (not given)" if value is None else f"{key} = {toml_value(value)}"
+        if value is None or field.exclude:
+            yield f"# {key} = (not given)" if value is None else f"# {key} = (not in files)"
+        else:
+            yield f"{key} = {toml_value(value)}"
     for key, inner_table in inner.items():
         value = getattr(settings, key)
         listed = isinstance(value, tuple)
@@ -187,6 +190,8 @@ def _words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return ", ".join(map(str, parts))
     if origin is tuple:
         return f"a list, each {_words(parts[0])}"
+    if origin is Callable:
+        return "a Python function, not from files"
     bounds = [
         f"{words} {getattr(entry, name)}"
         for entry in _flattened(metadata)

@@ -193,6 +193,5 @@ def _plain(field: FieldInfo) -> tuple[type | None, tuple[Any, ...]]:
         return None, (False, True)
     if get_origin(annotation) is Literal:
         return None, get_args(annotation)
-    if annotation is int:
-        return int, ()
-    return (float, ()) if annotation is float else (None, ())
+    names: dict[Any, type] = {int: int, float: float}
+    return names.get(annotation), ()

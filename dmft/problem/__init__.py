@@ -16,6 +16,7 @@ from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
 from dmft.problem.problem import Problem
 from dmft.problem.schedules import Constant, Cosine, Exponential, LinearDecay, Piecewise
 from dmft.problem.teachers import BernoulliGauss, Discrete, Empirical, Gaussian, Rademacher
+from dmft.problem.user_optimiser import UserOptimiser
 
 __all__ = [
     "SGD", "Adagrad", "Adam", "AdamW", "BernoulliGauss", "Constant", "Cosine", "Diagonal",
@@ -23,5 +24,5 @@ __all__ = [
     "GradientDescent", "GradientFlow", "Hinge", "Huber", "Isotropic", "Linear", "LinearDecay",
     "LinearLabels", "Logistic", "LogitLabels", "Outliers", "Piecewise", "Poisson",
     "PoissonLabels", "PowerLaw", "Problem", "RMSprop", "Rademacher", "RandomLabels", "SignLabels",
-    "Squared", "StochasticGradientFlow",
+    "Squared", "StochasticGradientFlow", "UserOptimiser",
 ]  # fmt: skip

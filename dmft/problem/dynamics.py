@@ -23,6 +23,7 @@ from dmft.problem.optimisers import (
     StepSize,
 )
 from dmft.problem.schedules import Constant, Schedule
+from dmft.problem.user_optimiser import UserOptimiser
 from dmft.validation import Settings, default_kind, register_kinds
 
 Curve = TypeVar("Curve", float, np.ndarray)
@@ -135,7 +136,8 @@ Dynamics = Annotated[
     | Adam
     | AdamW
     | RMSprop
-    | Adagrad,
+    | Adagrad
+    | UserOptimiser,
     Field(discriminator="kind"),
     default_kind("gradient-flow"),
 ]

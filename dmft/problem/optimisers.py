@@ -20,7 +20,7 @@ Memory = Annotated[float, Field(ge=0, lt=1)]
 Sampling = Literal["independent", "without-replacement", "with-replacement"]
 
 
-class _Adaptive(Settings):
+class Adaptive(Settings):
     """What adaptive optimisers share: batches as in SGD, all samples by default.
 
     step_size : size of a step where gradients do not change.
@@ -41,7 +41,7 @@ class _Adaptive(Settings):
     schedule: Schedule = Constant()
 
 
-class Adam(_Adaptive):
+class Adam(Adaptive):
     """p <- p - step_size m^/(sqrt(s^) + epsilon) with moving averages m of gp and s of gp^2.
 
     m <- beta1 m + (1-beta1) gp and s <- beta2 s + (1-beta2) gp^2; m^ = m/(1 - beta1^(k+1)) and
@@ -59,7 +59,7 @@ class Adam(_Adaptive):
     weight_decay: Decay = 0.0
 
 
-class AdamW(_Adaptive):
+class AdamW(Adaptive):
     """p <- (1 - step_size weight_decay) p, then Adam's step without decay in the gradient.
 
     beta1 : memory of the average of gradients.
@@ -75,7 +75,7 @@ class AdamW(_Adaptive):
     weight_decay: Decay = 0.01
 
 
-class RMSprop(_Adaptive):
+class RMSprop(Adaptive):
     """s <- beta2 s + (1-beta2) gp^2, p <- p - step_size gp/(sqrt(s) + epsilon).
 
     With momentum m <- momentum m + gp/(sqrt(s) + epsilon) and p <- p - step_size m. `beta2` is the
@@ -92,7 +92,7 @@ class RMSprop(_Adaptive):
     weight_decay: Decay = 0.0
 
 
-class Adagrad(_Adaptive):
+class Adagrad(Adaptive):
     """s <- s + gp^2, p <- p - step_size gp/(sqrt(s) + epsilon), as in torch.optim.Adagrad."""
 
     kind: Literal["adagrad"] = "adagrad"

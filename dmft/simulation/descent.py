@@ -10,14 +10,14 @@ import numpy as np
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.losses import Loss
-from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
+from dmft.problem.optimisers import Adaptive
 from dmft.simulation.data import DataSet
 from dmft.simulation.flow import IntegrationError
 from dmft.simulation.losses import loss_slopes
 from dmft.simulation.optimisers import Optimised, coordinatewise, update_of
 from dmft.simulation.parameters import parametrisation
 
-Batched = SGD | Adam | AdamW | RMSprop | Adagrad
+Batched = SGD | Adaptive
 _LARGEST = 1e150  # of a weight; its square must still be a number
 
 

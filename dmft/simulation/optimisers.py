@@ -13,8 +13,9 @@ import numpy as np
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
 from dmft.problem.schedules import step_factors
+from dmft.problem.user_optimiser import UserOptimiser
 
-Optimised = GradientDescent | SGD | Adam | AdamW | RMSprop | Adagrad
+Optimised = GradientDescent | SGD | Adam | AdamW | RMSprop | Adagrad | UserOptimiser
 
 
 class Update(Protocol):
@@ -95,6 +96,25 @@ class SquaredGradients:
         return parameters - step * self.memory
 
 
+class UsersOwn:
+    """A rule of the user's own, parameter by parameter."""
+
+    def __init__(self, dynamics: UserOptimiser, steps: np.ndarray) -> None:
+        self._rule = dynamics.compiled()
+        self._slots, self._steps = dynamics.memory, steps
+        self._done = 0
+        self._memory = np.zeros((0, 0))
+
+    def step(self, parameters: np.ndarray, slopes: np.ndarray, force: np.ndarray) -> np.ndarray:
+        if self._done == 0:
+            self._memory = np.zeros((parameters.size, self._slots))
+        moved = parameters.flatten()
+        step = float(self._steps[self._done])
+        self._rule.move(moved, (slopes * force).ravel(), self._memory, self._done, step)
+        self._done += 1
+        return moved.reshape(parameters.shape)
+
+
 def update_of(dynamics: Optimised, steps: int) -> Update:
     """The update of a dynamics over at most `steps` steps, its step sizes scheduled."""
     sizes = dynamics.step_size * step_factors(dynamics.schedule, steps)
@@ -102,7 +122,8 @@ def update_of(dynamics: Optimised, steps: int) -> Update:
         return Descent(dynamics, sizes)
     if isinstance(dynamics, Adam | AdamW):
         return MovingAverages(dynamics, sizes)
-    assert isinstance(dynamics, RMSprop | Adagrad)
+    if isinstance(dynamics, UserOptimiser):
+        return UsersOwn(dynamics, sizes)
     return SquaredGradients(dynamics, sizes)
 
 

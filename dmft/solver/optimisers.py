@@ -14,7 +14,7 @@ depth 2, (a, b) with w = (a^L - b^L)/L at depth L >= 3. Their gradients for a fo
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,9 +22,10 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
+from dmft.problem.user_optimiser import UserOptimiser
 from dmft.solver.kernels import compiled
 
-PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD = 0, 1, 2, 3, 4, 5
+PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD = range(6)
 # Numbers that a rule keeps for one parameter.
 MEMORY = {PLAIN: 0, MOMENTUM: 1, ADAM: 2, ADAMW: 2, RMSPROP: 2, ADAGRAD: 1}
 
@@ -163,6 +164,68 @@ def advance(code, depth, k, step, settings, force, first, second, memory_first, 
         first[m] = moved(code, k, step, settings, first[m], of_first, memory_first[m])
         if depth > 1:
             second[m] = moved(code, k, step, settings, second[m], of_second, memory_second[m])
+
+
+@compiled
+def all_gradients(depth, force, first, second, of_first, of_second):
+    """Fill the gradients (n,) of both parameters of every coordinate."""
+    for m in range(len(first)):
+        of_first[m], of_second[m] = gradients(depth, first[m], second[m], force[m])
+
+
+class Optimiser(Protocol):
+    """What moves the parameters of all coordinates."""
+
+    slots: int  # numbers that it keeps for one parameter
+
+    def advance(
+        self, k: int, step: float, force: np.ndarray, parameters: Any, memory: np.ndarray
+    ) -> None:
+        """One step in place.
+
+        force : on w, shape (n,). parameters : two arrays (n,). memory : shape (2, n, slots).
+        """
+        ...
+
+
+class Known:
+    """An optimiser of this module."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._depth = depth_of(problem)
+        self._code, self._settings = rule_of(problem.dynamics)
+        self.slots = MEMORY[self._code]
+
+    def advance(
+        self, k: int, step: float, force: np.ndarray, parameters: Any, memory: np.ndarray
+    ) -> None:
+        """See `Optimiser`."""
+        advance(self._code, self._depth, k, step, self._settings, force, *parameters, *memory)
+
+
+class UsersOwn:
+    """An optimiser whose rule is the user's."""
+
+    def __init__(self, problem: Problem, dynamics: UserOptimiser) -> None:
+        self._depth = depth_of(problem)
+        self._rule = dynamics.compiled()
+        self.slots = dynamics.memory
+
+    def advance(
+        self, k: int, step: float, force: np.ndarray, parameters: Any, memory: np.ndarray
+    ) -> None:
+        """See `Optimiser`."""
+        found = np.empty((2, len(force)))
+        all_gradients(self._depth, force, *parameters, *found)
+        for index in range(min(self._depth, 2)):
+            self._rule.move(parameters[index], found[index], memory[index], k, step)
+
+
+def optimiser_of(problem: Problem) -> Optimiser:
+    """The optimiser of a problem in discrete dynamics."""
+    if isinstance(problem.dynamics, UserOptimiser):
+        return UsersOwn(problem, problem.dynamics)
+    return Known(problem)
 
 
 def depth_of(problem: Problem) -> int:
