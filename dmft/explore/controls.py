@@ -193,4 +193,5 @@ def _plain(field: FieldInfo) -> tuple[type | None, tuple[Any, ...]]:
         return None, (False, True)
     if get_origin(annotation) is Literal:
         return None, get_args(annotation)
-    return next((kind for kind in (int, float) if kind is annotation), None), ()
+    names: dict[Any, type] = {int: int, float: float}
+    return names.get(annotation), ()

@@ -38,6 +38,7 @@ from dmft.solver.tracers import Tracers, calibrates, traced_paths
 _MOST_SWEEPS = 40
 _NEWTON_TOLERANCE = 1e-7  # of the paths
 _NOTHING = 1e-300
+_SEEN = 1e-2
 
 
 class March:
@@ -313,6 +314,9 @@ class March:
         """By how much the logarithms of the scales grow to calibrate responses, (stages,)."""
         rows = swept.rows
         towards, _ = tangents.response(np.zeros(STAGES))
+        seen = _SEEN * self.accuracy.tolerance * self.accuracy.size(swept.error)
+        if math.sqrt(self.samples.ratio) * np.linalg.norm(towards) < seen:
+            return np.zeros(STAGES)
         towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
         along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self.samples.ratio)
         followed = (along[:, :, None] * gain).reshape(len(along), -1).T

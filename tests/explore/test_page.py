@@ -34,7 +34,9 @@ def page(browse):
 
 def settle(page, number):
     """Wait for the answer after the request `number`: curves, or a refusal."""
-    page.wait(f"state.number > {number} && (document.getElementById('error').textContent || ({READY}))")
+    page.wait(
+        f"state.number > {number} && (document.getElementById('error').textContent || ({READY}))"
+    )
     return page.run("document.getElementById('error').textContent")
 
 
@@ -106,7 +108,9 @@ def test_lists_refusals_networks_and_copies(page):
     page.click("#overlay")
     page.wait("state.networks !== null")
     assert page.run(f"{DOTS}.length") > before
-    assert "4 networks of dimension 200" in page.run("document.getElementById('status').textContent")
+    assert "4 networks of dimension 200" in page.run(
+        "document.getElementById('status').textContent"
+    )
     choices = page.run("[...document.getElementById('curve').options].map(each => each.value)")
     for name in choices:
         page.run(f"document.getElementById('curve').value = '{name}'; draw()")

@@ -84,7 +84,9 @@ def test_every_control_moves_and_values_are_those_of_the_file(collection, browse
         for number in range(4):
             check_reading(collection, *read(page, number))
     for control in ("grid-value", "grid-x", "grid-by"):
-        for option in page.run(f"[...document.getElementById('{control}').options].map(o => o.value)"):
+        for option in page.run(
+            f"[...document.getElementById('{control}').options].map(o => o.value)"
+        ):
             choose(page, control, option)
             assert page.run(f"{DOTS}.length") > 0
     choose(page, "grid-x", "1")
@@ -99,7 +101,9 @@ def test_every_control_moves_and_values_are_those_of_the_file(collection, browse
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_a_report_of_200_points_is_small_and_opens_at_once(make_sweep, fake_solve, browse, tmp_path):
+def test_a_report_of_200_points_is_small_and_opens_at_once(
+    make_sweep, fake_solve, browse, tmp_path
+):
     folder = make_sweep(
         "[axes]\nproblem.network.init_scale = { geomspace = [0.01, 1.0, 20] }\n"
         "problem.noise_std = { linspace = [0.1, 0.9, 10] }\n"
