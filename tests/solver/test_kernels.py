@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from dmft.numerics.collocation import radau
-from dmft.simulation.coordinates import start_of
-from dmft.simulation.parameters import parametrisation
+from dmft.simulation.coordinates import parametrisation, start_of
 from dmft.solver import kernels, networks
 from dmft.solver.networks import depth_of, initial_state, moved_state
 from dmft.theory.mirror import mirror_of
