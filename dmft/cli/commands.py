@@ -1,4 +1,4 @@
-"""The commands of the program: modules of this folder that have a place in the list of `dmft --help`.
+"""The commands of the program: modules of this folder that have a place in its help.
 
 Each has the line `PLACE = n`, by which commands are sorted, with SUMMARY, EXAMPLES,
 add_arguments(parser) and run(arguments) -> exit status. They import what computes only when they

@@ -1,7 +1,8 @@
 """Networks of finite dimension: weights of all coordinates, and the parameters that steps train.
 
-In a flow weights are functions of the force accumulated since the last restart. The formulas are those of `dmft.problem.networks`. `force` is G, shape (d,), and `elapsed` the
-time tau since the restart. Two numbers complete the description: the force is accumulated as
+In a flow weights are functions of the force accumulated since the last restart. The formulas are
+those of `dmft.problem.networks`. `force` is G, shape (d,), and `elapsed` the time tau since the
+restart. Two numbers complete the description: the force is accumulated as
 G' = exp(-growth tau) g - damping G.
 
 In steps an array of parameters has shape (k, d): the rows are w on the linear network; a, b with
