@@ -142,6 +142,30 @@ class Adagrad(Adaptive):
         return p - step * _scaled(gradient, memory["square"], self.epsilon)
 
 
+class SignDescent(Adaptive):
+    """p <- (1 - step_size weight_decay) p - step_size sign(m), m <- momentum m + (1-momentum) gp.
+
+    A parameter whose m is 0 only decays.
+
+    momentum : memory of the average of gradients.
+    weight_decay : part of a parameter that a step removes, over step_size.
+    Source: Bernstein et al. 2018 (arXiv 1802.04434), signSGD and Signum.
+    """
+
+    kind: Literal["sign"] = "sign"
+    step_size: StepSize = 1e-3
+    momentum: Memory = 0.0
+    weight_decay: Decay = 0.0
+
+    def moved(
+        self, p: np.ndarray, gradient: np.ndarray, k: int, step: float, memory: dict[str, Any]
+    ) -> np.ndarray:
+        """See `Adaptive.moved`."""
+        average = self.momentum * memory.get("mean", 0.0) + (1.0 - self.momentum) * gradient
+        memory["mean"] = average
+        return np.asarray((1.0 - step * self.weight_decay) * p - step * np.sign(average))
+
+
 def _adam(
     of: Adam | AdamW,
     p: np.ndarray,
@@ -163,5 +187,5 @@ def _scaled(gradient: np.ndarray, square: np.ndarray, epsilon: float) -> np.ndar
     return np.divide(gradient, size, out=np.zeros_like(gradient), where=size > 0.0)
 
 
-Optimiser = Adam | AdamW | RMSprop | Adagrad
-register_kinds("adam", "adamw", "rmsprop", "adagrad")
+Optimiser = Adam | AdamW | RMSprop | Adagrad | SignDescent
+register_kinds("adam", "adamw", "rmsprop", "adagrad", "sign")

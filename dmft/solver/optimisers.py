@@ -15,13 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from dmft.problem.dynamics import SGD, GradientDescent
-from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
+from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop, SignDescent
 from dmft.problem.user_optimiser import UserOptimiser
 from dmft.solver.compiled import compiled
 
-PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD = range(6)
+PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD, SIGN = range(7)
 # Numbers that a rule keeps for one parameter.
-MEMORY = {PLAIN: 0, MOMENTUM: 1, ADAM: 2, ADAMW: 2, RMSPROP: 2, ADAGRAD: 1}
+MEMORY = {PLAIN: 0, MOMENTUM: 1, ADAM: 2, ADAMW: 2, RMSPROP: 2, ADAGRAD: 1, SIGN: 1}
 
 
 def rule_of(dynamics: Any) -> tuple[int, np.ndarray]:
@@ -42,6 +42,8 @@ def rule_of(dynamics: Any) -> tuple[int, np.ndarray]:
         return RMSPROP, np.array([decay, dynamics.momentum, dynamics.beta2, dynamics.epsilon])
     if isinstance(dynamics, Adagrad):
         return ADAGRAD, np.array([decay, dynamics.epsilon])
+    if isinstance(dynamics, SignDescent):
+        return SIGN, np.array([decay, dynamics.momentum])
     raise ValueError(f"no rule for {dynamics!r}")
 
 
@@ -99,6 +101,12 @@ def _adagrad(k, step, settings, p, gp, memory):
 
 
 @compiled
+def _sign(k, step, settings, p, gp, memory):
+    memory[0] = settings[1] * memory[0] + (1.0 - settings[1]) * gp
+    return (1.0 - step * settings[0]) * p - step * np.sign(memory[0])
+
+
+@compiled
 def moved(code, k, step, settings, p, gp, memory):
     """The parameter after one step of the rule with this code; `memory` (slots,) is updated."""
     if code == 0:
@@ -113,6 +121,8 @@ def moved(code, k, step, settings, p, gp, memory):
         return _rmsprop(k, step, settings, p, gp, memory)
     if code == 5:
         return _adagrad(k, step, settings, p, gp, memory)
+    if code == 6:
+        return _sign(k, step, settings, p, gp, memory)
     raise ValueError("unknown optimiser")
 
 

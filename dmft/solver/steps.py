@@ -22,6 +22,8 @@ from dmft.solver.scheme import (
     Finished,
     Grid,
     Saved,
+    Tree,
+    Underway,
     sampling_seed,
 )
 from dmft.solver.stepping import (
@@ -85,6 +87,10 @@ class Steps:
     def check_memory(self, panels: int) -> None:
         """Refuse steps whose tangents do not fit."""
         self._check_memory(self._settings.n_paths, panels)
+
+    def kept(self, march: Underway) -> Tree:
+        """Nothing: which steps are stored depends on how many there are."""
+        return {}
 
     def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
         """Steps are exact."""

@@ -23,7 +23,7 @@ from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.residuals import CAPACITY
-from dmft.solver.scheme import Finished, Grid, Saved, sampling_seed
+from dmft.solver.scheme import Finished, Grid, Saved, Tree, Underway, sampling_seed
 from dmft.solver.stepping import (
     DIVERGED,
     HOPELESS,
@@ -83,6 +83,10 @@ class TangentFree:
                 f"given {count}, which {excess}: take fewer paths and more replicates",
                 "solver.n_paths",
             )
+
+    def kept(self, march: Underway) -> Tree:
+        """Nothing: which steps are stored depends on how many there are."""
+        return {}
 
     def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
         """Steps are exact, but the echoes of sampled rows are biased (bias.py)."""
