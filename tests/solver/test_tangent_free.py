@@ -302,7 +302,7 @@ def test_ten_thousand_steps_are_the_flow_up_to_order_eta():
 
 @pytest.mark.slow
 def test_ten_thousand_steps_of_sgd_are_the_stochastic_flow_up_to_order_eta():
-    """At batch_fraction = step_size the noise is the same at every step size, in the flow's time."""
+    """With batch_fraction = step_size the noise of unit time is the same at every step size."""
     off = []
     for eta, steps in ((0.02, 5000), (0.01, 10_000)):
         noise = {"step_size": eta, "batch_fraction": eta}
