@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--at", choices=["start", "end"], default="end",
         help="of a model: the orbit of its start, or of the end of its training (default)",
     )  # fmt: skip
-    equilibrium.add_argument("-o", "--output", type=Path, metavar="OUT.h5")
+    equilibrium.add_argument("-o", "--output", type=Path, metavar="OUT.h5", help="file to write")
     _add_plot(equilibrium)
     options.add_overwrite(equilibrium)
     options.add_running(equilibrium)

@@ -23,13 +23,10 @@ from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.networks import LINEAR
 from dmft.solver.drive import Drive
 from dmft.solver.sampling import PathSet
+from dmft.solver.stepping import Diverged
 
 _LARGEST_STATE = 64 * 2**20  # bytes of a march that go into a checkpoint
 _DRIVE = ("directions", "_noise")  # directions found so far and their normals
-
-
-class Diverged(ArithmeticError):
-    """The training error has grown beyond what is allowed, or is no number."""
 
 
 class Descent:
@@ -48,6 +45,7 @@ class Descent:
     def __init__(
         self,
         problem: Problem,
+        dynamics: GradientDescent | SGD,
         path_set: PathSet,
         pool: ThreadPoolExecutor | None,
         steps: int,
@@ -55,12 +53,11 @@ class Descent:
     ) -> None:
         from dmft.solver.optimisers import depth_of
 
-        assert isinstance(problem.dynamics, GradientDescent | SGD)
-        self._dynamics = problem.dynamics
+        self._dynamics = dynamics
         self._depth = depth_of(problem)
         self._ratio = problem.sampling_ratio
         self._largest = largest
-        self._noisy = not isinstance(problem.dynamics, GradientDescent)
+        self._noisy = dynamics.batches
         self._path_set = path_set
         self._workers = Workers(path_set.count, pool)
         self.coordinates = path_set.coordinates
@@ -105,7 +102,7 @@ class Descent:
 
         Raises
         ------
-        Diverged : the training error of the new node is beyond `largest`.
+        Diverged : the training error of the new node is beyond `largest` times its start.
         """
         from dmft.solver.descent_kernels import advance
 
@@ -121,13 +118,17 @@ class Descent:
 
         with np.errstate(over="ignore", invalid="ignore"):
             self._workers.map(move)
-            self.count += 1
         entries = float(self._path_set.count) * (k * (k + 1) // 2)
         self.work["steps"] += 1
         self.work["tangent_flops"] += 2.0 * entries
         self.work["tangent_bytes"] += 8.0 * entries
-        with np.errstate(over="ignore", invalid="ignore"):  # what diverges is found below
-            self._observe()
+        self.count += 1
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # what diverges is found below
+                self._observe()
+        except Diverged:
+            self.count -= 1
+            raise
 
     def saved(self) -> dict[str, Any]:
         """Everything needed to continue from here; {} where it would be a large file.
@@ -242,7 +243,7 @@ class Descent:
             self.batch_factor[:k, :k] + np.diag(np.sqrt(self.batch_noise[:k]))
         )
         mse = float(known @ known + self.batch_factor[k] @ self.batch_factor[k])
-        if not mse <= self._largest:
+        if not mse <= self._largest * (self.train_mse[0] if k else np.inf):
             raise Diverged
         self.train_mse[k] = mse
         noise = self._drive.normals @ loading

@@ -27,6 +27,7 @@ extensions = [
     "docstrings",
 ]
 root_doc = "index"
+smartquotes = False  # options begin with two dashes
 exclude_patterns = [f"gallery/*.{ending}" for ending in ("ipynb", "py", "md5", "zip", "json")]
 highlight_language = "none"  # of indented blocks; fenced ones name theirs
 
@@ -59,6 +60,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "write_computation_times": False,
     "image_srcset": ["2x"],
+    "thumbnail_size": (560, 340),
     "within_subsection_order": "FileNameSortKey",
     "notebook_extensions": {},
 }

@@ -116,7 +116,7 @@ def _trilinear(walk: Walk, node: Node) -> Scale:
     for x, new in zip(node.arguments[:3], node.arguments[3:6], strict=True):
         old = [a for a in range(rank) if a not in new]
         sizes = tuple(x.shape[old.index(a)] if a in old else 1 for a in range(rank))
-        operands.append(walk.of(x).relabel(sizes, lambda a, old=old: old[a]))
+        operands.append(walk.of(x).relabel(sizes, dict(enumerate(old)).get))
     shape = tuple(max(s.shape[a] for s in operands) for a in range(rank))
     for scale in operands:
         wide = scale.broadcast(shape)
