@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -108,7 +109,9 @@ def _changed(
         if value == other:
             continue
         if isinstance(value, dict):
-            yield from _changed(value, other if isinstance(other, dict) else {}, f"{prefix}{key}.")
+            # The defaults of another kind are not those of this one.
+            alike = isinstance(other, dict) and value.get("kind") == other.get("kind")
+            yield from _changed(value, other if alike and other else {}, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -169,7 +172,9 @@ def read_override(model: type[Settings], override: str) -> Source:
     sections = [*model.model_fields, *(alias[0] for alias in model.aliases)]
     table = isinstance(value, dict | str | list) and key in sections
     if not separator or not ("." in key or table) or not all(key.split(".")):
-        meant = [name for name in setting_names(model) if name.endswith(f".{key}")] if key else []
+        names = {name: name.rpartition(".")[-1] for name in setting_names(model)}
+        near = difflib.get_close_matches(key, names.values(), n=1)
+        meant = [name for name, last in names.items() if last in (key, *near)]
         hint = f", did you mean {' or '.join(meant[:3])}?" if meant else ""
         raise InputError(f"given {override!r}, must be section.key=value{hint}", "--set")
     return Source({key: value}, f"by --set {key}={text.strip()}")

@@ -29,6 +29,7 @@ COMMANDS = (
     "compare",
     "theory",
     "plot",
+    "explore",
     "info",
     "config",
     "conservation",

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _add_init(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("grid", type=Path, metavar="GRID.toml")
+    parser.add_argument("grid", type=Path, metavar="GRID.toml", help="tasks, base and axes")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="new, or of an earlier grid")
     parser.add_argument(
         "--replace", action="store_true", help="accept a base other than that of old results"
@@ -117,7 +117,7 @@ def _print_plan(grid: Grid, total: int, left: int, seconds: float, measured: boo
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a sweep")
     parser.add_argument(
         "--executor",
         choices=("local", "dask", "slurm", "submitit"),
@@ -172,7 +172,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _add_script(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a sweep")
     _add_batch(parser)
 
 
@@ -224,7 +224,7 @@ def _natural(text: str) -> int:
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a sweep")
     parser.add_argument("--all", action="store_true", help="list all failures, not only ten")
     options.add_json(parser)
 
@@ -268,7 +268,7 @@ def _print_status(found: Status, rows: int | None) -> None:
 
 
 def _add_retry(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a sweep")
     options.add_json(parser)
 
 

@@ -41,7 +41,8 @@ def check_growth(
                 f"{', '.join(allowed) or 'nothing'} only; solve again into another file",
                 key,
             )
-        if key not in _SHRINKING and old is not None and (new is None or new < old):
+        shrinks = old is not None and new is not None and new < old
+        if shrinks and key not in _SHRINKING:
             raise InputError(f"given {new}, {old} are there already", key)
         if key == "solver.t_max" and status == "running":
             raise InputError(f"given {new}, finish first what is under way to {old}", key)

@@ -14,19 +14,20 @@ depth 2, (a, b) with w = (a^L - b^L)/L at depth L >= 3. Their gradients for a fo
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
-from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
-from dmft.solver.kernels import compiled
+from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop, SignDescent
+from dmft.problem.user_optimiser import UserOptimiser
+from dmft.solver.compiled import compiled
 
-PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD = 0, 1, 2, 3, 4, 5
+PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD, SIGN = range(7)
 # Numbers that a rule keeps for one parameter.
-MEMORY = {PLAIN: 0, MOMENTUM: 1, ADAM: 2, ADAMW: 2, RMSPROP: 2, ADAGRAD: 1}
+MEMORY = {PLAIN: 0, MOMENTUM: 1, ADAM: 2, ADAMW: 2, RMSPROP: 2, ADAGRAD: 1, SIGN: 1}
 
 
 def rule_of(dynamics: Any) -> tuple[int, np.ndarray]:
@@ -47,6 +48,8 @@ def rule_of(dynamics: Any) -> tuple[int, np.ndarray]:
         return RMSPROP, np.array([decay, dynamics.momentum, dynamics.beta2, dynamics.epsilon])
     if isinstance(dynamics, Adagrad):
         return ADAGRAD, np.array([decay, dynamics.epsilon])
+    if isinstance(dynamics, SignDescent):
+        return SIGN, np.array([decay, dynamics.momentum])
     raise ValueError(f"no rule for {dynamics!r}")
 
 
@@ -104,6 +107,12 @@ def _adagrad(k, step, settings, p, gp, memory):
 
 
 @compiled
+def _sign(k, step, settings, p, gp, memory):
+    memory[0] = settings[1] * memory[0] + (1.0 - settings[1]) * gp
+    return (1.0 - step * settings[0]) * p - step * np.sign(memory[0])
+
+
+@compiled
 def moved(code, k, step, settings, p, gp, memory):
     """The parameter after one step of the rule with this code; `memory` (slots,) is updated."""
     if code == 0:
@@ -118,6 +127,8 @@ def moved(code, k, step, settings, p, gp, memory):
         return _rmsprop(k, step, settings, p, gp, memory)
     if code == 5:
         return _adagrad(k, step, settings, p, gp, memory)
+    if code == 6:
+        return _sign(k, step, settings, p, gp, memory)
     raise ValueError("unknown optimiser")
 
 
@@ -163,6 +174,68 @@ def advance(code, depth, k, step, settings, force, first, second, memory_first, 
         first[m] = moved(code, k, step, settings, first[m], of_first, memory_first[m])
         if depth > 1:
             second[m] = moved(code, k, step, settings, second[m], of_second, memory_second[m])
+
+
+@compiled
+def all_gradients(depth, force, first, second, of_first, of_second):
+    """Fill the gradients (n,) of both parameters of every coordinate."""
+    for m in range(len(first)):
+        of_first[m], of_second[m] = gradients(depth, first[m], second[m], force[m])
+
+
+class Optimiser(Protocol):
+    """What moves the parameters of all coordinates."""
+
+    slots: int  # numbers that it keeps for one parameter
+
+    def advance(
+        self, k: int, step: float, force: np.ndarray, parameters: Any, memory: np.ndarray
+    ) -> None:
+        """One step in place.
+
+        force : on w, shape (n,). parameters : two arrays (n,). memory : shape (2, n, slots).
+        """
+        ...
+
+
+class Known:
+    """An optimiser of this module."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._depth = depth_of(problem)
+        self._code, self._settings = rule_of(problem.dynamics)
+        self.slots = MEMORY[self._code]
+
+    def advance(
+        self, k: int, step: float, force: np.ndarray, parameters: Any, memory: np.ndarray
+    ) -> None:
+        """See `Optimiser`."""
+        advance(self._code, self._depth, k, step, self._settings, force, *parameters, *memory)
+
+
+class UsersOwn:
+    """An optimiser whose rule is the user's."""
+
+    def __init__(self, problem: Problem, dynamics: UserOptimiser) -> None:
+        self._depth = depth_of(problem)
+        self._rule = dynamics.compiled()
+        self.slots = dynamics.memory
+
+    def advance(
+        self, k: int, step: float, force: np.ndarray, parameters: Any, memory: np.ndarray
+    ) -> None:
+        """See `Optimiser`."""
+        found = np.empty((2, len(force)))
+        all_gradients(self._depth, force, *parameters, *found)
+        for index in range(min(self._depth, 2)):
+            self._rule.move(parameters[index], found[index], memory[index], k, step)
+
+
+def optimiser_of(problem: Problem) -> Optimiser:
+    """The optimiser of a problem in discrete dynamics."""
+    if isinstance(problem.dynamics, UserOptimiser):
+        return UsersOwn(problem, problem.dynamics)
+    return Known(problem)
 
 
 def depth_of(problem: Problem) -> int:

@@ -17,14 +17,11 @@ from dmft.problem import Problem
 from dmft.problem.population import Coordinates
 from dmft.problem.schedules import step_factors
 from dmft.solver.normals import Normals
-from dmft.solver.optimisers import MEMORY, advance, depth_of, rule_of, weights
+from dmft.solver.optimisers import depth_of, optimiser_of, weights
 from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.residuals import Batches, LinearResiduals, Residuals
 from dmft.solver.sampling import PathSet
-
-
-class Diverged(ArithmeticError):
-    """The residuals have grown beyond what is allowed, or are no numbers."""
+from dmft.solver.stepping import Diverged
 
 
 class Stepwise:
@@ -54,9 +51,8 @@ class Stepwise:
         self.path_set = PathSet(problem, count, seed, rotation, wide)
         coordinates = self.path_set.coordinates
         self.depth = depth_of(problem)
-        self._code, self._settings = rule_of(dynamics)
-        slots = MEMORY[self._code]
-        self._memory = np.zeros((2, count, slots))
+        self._optimiser = optimiser_of(problem)
+        self._memory = np.zeros((2, count, self._optimiser.slots))
         self._steps = dynamics.step_size * step_factors(dynamics.schedule, steps)
         self.first, self.second = start(self.depth, coordinates.a0, coordinates.b0)
         self._root_variance = np.sqrt(coordinates.variance)
@@ -88,10 +84,13 @@ class Stepwise:
         Diverged : the residuals of the new weights are beyond what is allowed.
         """
         self.work["steps"] += 1.0
-        advance(
-            self._code, self.depth, self.count, self._steps[self.count], self._settings,
-            self._force, self.first, self.second, self._memory[0], self._memory[1],
-        )  # fmt: skip
+        self._optimiser.advance(
+            self.count,
+            self._steps[self.count],
+            self._force,
+            (self.first, self.second),
+            self._memory,
+        )
         self.count += 1
         try:
             self._observe(self._weights())
@@ -119,7 +118,7 @@ class Stepwise:
         """Weight of every path."""
         return self.path_set.probability
 
-    def state(self) -> dict[str, Any]:
+    def saved(self) -> dict[str, Any]:
         """Everything needed to continue, as a tree of arrays and numbers."""
         return {
             "count": self.count,
@@ -135,7 +134,7 @@ class Stepwise:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`, of a march at its start.
+        """The inverse of `saved`, of a march at its start.
 
         Raises
         ------

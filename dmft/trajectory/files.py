@@ -19,8 +19,9 @@ from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
 from dmft.texts import parse_json
 from dmft.trajectory.blocks import Factors
-from dmft.trajectory.measures import SCALARS, Trajectory
+from dmft.trajectory.measures import Trajectory
 from dmft.trajectory.report import Group, Report, Scalars
+from dmft.trajectory.scalars import SCALARS
 
 if TYPE_CHECKING:
     import h5py

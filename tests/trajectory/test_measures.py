@@ -265,3 +265,14 @@ def test_bad_trajectories(changes, message):
     fields = {"step": np.arange(3), "blocks": np.ones((1, 3, 3)), "sizes": np.ones(1)}
     with pytest.raises(InputError, match=message):
         Trajectory(**{**fields, **changes}, parameters=1)
+
+
+@pytest.mark.parametrize("origin", [None, 0, 2, 5, -1])
+def test_similarity_needs_no_map(origin):
+    """The mean of all cosines is one product with the Gram matrix, whatever the origin."""
+    theta = np.random.default_rng(3).standard_normal((6, 40)).cumsum(axis=0)
+    path = of_vectors(theta)
+    seen = theta if origin is None else theta - theta[origin]
+    unit = np.array([row / np.linalg.norm(row) for row in seen if row.any()])
+    assert path.similarity(origin=origin) == pytest.approx((unit @ unit.T).mean(), abs=1e-14)
+    assert path.map(origin).values == pytest.approx(unit @ unit.T, abs=1e-14)
