@@ -153,6 +153,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="further tries after an unexpected error (default 1)",
     )
+    parser.add_argument(
+        "--stop-after-failures",
+        type=_natural,
+        metavar="N",
+        help="stop when N results have failed, 0 never does; default when the first 10 fail alike",
+    )
     options.add_checkpoints(parser)
     parser.add_argument("--quiet", action="store_true", help="no summary, no progress")
     parser.add_argument("--progress", action="store_true", help="progress even into a file")
@@ -255,6 +261,8 @@ def _print_status(found: Status, rows: int | None) -> None:
             print(f"{title}: {item} ({point}): {reason}")
         if rows is not None and len(entries) > rows:
             print(f"{title}: {len(entries) - rows} more, --all lists them")
+    if found.requeued:
+        print(f"requeued  {found.requeued} times by Slurm, over all jobs")
     if found.unused:
         print(f"unused    {found.unused} results of points that are not in the grid now, kept")
 

@@ -54,6 +54,7 @@ async function changed(delay = wait) {
   clearTimeout(state.timer);
   state.networks = null;
   byId("chart").classList.add("old");
+  byId("error").textContent = "";
   try {
     const answer = await ask("settings", { number, changes: state.changes }, signal);
     if (number !== state.number) return;
@@ -208,7 +209,7 @@ function draw() {
   for (const kept of state.kept) for (const name of names) {
     const curve = kept.curves[name];
     if (curve && kept.time_label === answer.time_label)
-      series.push({ name: "", colour: "#999999", points: [], line: line(kept, { ...curve, line_error: null }, logY) });
+      series.push({ name: series.length ? "" : "kept before", colour: "#999999", points: [], line: line(kept, { ...curve, line_error: null }, logY) });
   }
   names.forEach((name, number) => {
     const curve = answer.curves[name], colour = chart.colours[number % chart.colours.length];
@@ -217,11 +218,15 @@ function draw() {
     if (network)
       series.push({ name: `${network.words}, networks`, colour, line: false, points: points(state.networks, network, logY) });
   });
-  chart.draw(byId("chart"), byId("hover"), {
+  const hidden = chart.draw(byId("chart"), byId("hover"), {
     x: { label: answer.time_label, log: logX },
     y: { label: names.length === 1 ? answer.curves[names[0]].words : "error or loss", log: logY },
     series,
   });
+  // Time zero has no place on a logarithmic axis, and needs no word.
+  const late = logX ? answer.time.filter((time) => time === 0).length : 0;
+  const count = hidden - late * series.reduce((sum, each) => sum + (each.points.length ? 1 : 0), 0);
+  byId("note").textContent = count > 0 ? `${count} points have no value that these axes can show.` : "";
   chart.key(byId("key"), series);
   byId("chart").classList.remove("old");
 }

@@ -9,7 +9,8 @@ from dmft.plotting.scripts import chart_script
 
 _QUICK = (
     f"Quick settings: {QUICK['n_paths']} paths, {QUICK['replicates']} replicates, time error "
-    f"{QUICK['rtol']:g}. Networks: {NETWORKS['seeds']} seeds. Copies keep the accuracy of a full solve."
+    f"{QUICK['rtol']:g}. Networks: {NETWORKS['seeds']} seeds. Copies keep the accuracy of a full "
+    "solve."
 )
 
 

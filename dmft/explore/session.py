@@ -28,7 +28,8 @@ from dmft.solver import solve
 Answer = dict[str, Any]  # as JSON can hold it
 Send = Callable[[Answer], None]
 
-QUICK: dict[str, Any] = {"n_paths": 256, "replicates": 3, "rtol": 0.03}
+# With so few paths a second thread only gets in the way.
+QUICK: dict[str, Any] = {"n_paths": 256, "replicates": 3, "rtol": 0.03, "threads": 1}
 NETWORKS: dict[str, Any] = {"seeds": 4, "points": 12, "rtol": 1e-3}
 _EVERY = 0.2  # seconds between two words of progress
 # Compiled code that the page may need first is loaded while its reader looks at the first curves.
@@ -98,7 +99,7 @@ class Session:
         self._answer(request, send, work)
 
     def warm(self) -> None:
-        """Load the compiled code of other dynamics and losses; whoever asks for curves goes first."""
+        """Load the compiled code of other dynamics and losses; a request waits for one at most."""
         for changes in _WARM:
             if self._closed:
                 return

@@ -13,7 +13,7 @@
 const chart = (() => {
   const size = { width: 760, height: 400 };
   const colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
-  const left = 80, bottom = 50, top = 15, right = 15;
+  const left = 80, bottom = 50, top = 15, right = 24;
   const near = 40; // distance from which a dot is read
 
   function scale(values, log, start, end) {
@@ -42,7 +42,10 @@ const chart = (() => {
     return made;
   }
 
-  const short = (value) => String(Number(value.toPrecision(3)));
+  const short = (value) => {
+    const shown = Number(value.toPrecision(3));
+    return shown !== 0 && Math.abs(shown) < 1e-3 ? shown.toExponential() : String(shown);
+  };
   const below = (point) => point.y - (point.error ?? 0);
   const above = (point) => point.y + (point.error ?? 0);
 
@@ -134,7 +137,8 @@ const chart = (() => {
     const hover = (point, dot) => {
       box.textContent = point.words;
       box.hidden = false;
-      box.style.left = `${(100 * Math.min(Number(dot.getAttribute("cx")) + 12, 0.72 * width)) / width}%`;
+      const frame = svg.clientWidth, across = ((Number(dot.getAttribute("cx")) + 12) / width) * frame;
+      box.style.left = `${Math.max(0, Math.min(across, frame - box.offsetWidth))}px`;
       box.style.top = `${(100 * (Number(dot.getAttribute("cy")) + 12)) / height}%`;
     };
     for (const { series, line } of lists) if (line.length) trace(svg, series, line, x, y, low);

@@ -105,6 +105,16 @@ class UserOptimiser(Adaptive):
 
         return Rule(self.rule, self.memory, self.hyperparameters)
 
+    def moved(
+        self, p: np.ndarray, gradient: np.ndarray, k: int, step: float, memory: dict[str, Any]
+    ) -> np.ndarray:
+        """See `Adaptive.moved`."""
+        if not memory:
+            memory |= {"rule": self.compiled(), "kept": np.zeros((p.size, self.memory))}
+        moved = p.flatten()
+        memory["rule"].move(moved, gradient.ravel(), memory["kept"], k, step)
+        return moved.reshape(p.shape)
+
     def __eq__(self, other: object) -> bool:
         """Whether all settings agree; rules that do the same are the same."""
         return isinstance(other, UserOptimiser) and self.model_dump() == other.model_dump()

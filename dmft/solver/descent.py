@@ -21,15 +21,12 @@ from dmft.numerics.workers import Workers
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.networks import LINEAR
-from dmft.solver.noise import NoiseBasis
+from dmft.solver.drive import Drive
 from dmft.solver.sampling import PathSet
+from dmft.solver.stepping import Diverged
 
 _LARGEST_STATE = 64 * 2**20  # bytes of a march that go into a checkpoint
-_GROWING = ("factor", "_noise")  # arrays whose width is that of the directions found so far
-
-
-class Diverged(ArithmeticError):
-    """The training error has grown beyond what is allowed, or is no number."""
+_DRIVE = ("directions", "_noise")  # directions found so far and their normals
 
 
 class Descent:
@@ -48,6 +45,7 @@ class Descent:
     def __init__(
         self,
         problem: Problem,
+        dynamics: GradientDescent | SGD,
         path_set: PathSet,
         pool: ThreadPoolExecutor | None,
         steps: int,
@@ -55,12 +53,11 @@ class Descent:
     ) -> None:
         from dmft.solver.optimisers import depth_of
 
-        assert isinstance(problem.dynamics, GradientDescent | SGD)
-        self._dynamics = problem.dynamics
+        self._dynamics = dynamics
         self._depth = depth_of(problem)
         self._ratio = problem.sampling_ratio
         self._largest = largest
-        self._noisy = not isinstance(problem.dynamics, GradientDescent)
+        self._noisy = dynamics.batches
         self._path_set = path_set
         self._workers = Workers(path_set.count, pool)
         self.coordinates = path_set.coordinates
@@ -81,10 +78,9 @@ class Descent:
         self.factors = np.zeros((2, count, nodes)) if self._depth == 2 else None
         self.work = {"steps": 0.0, "tangent_flops": 0.0, "tangent_bytes": 0.0}
         self.count = 0
-        self._basis = NoiseBasis(np.sqrt(self.probability), problem.noise_std)
+        self._drive = Drive(path_set, problem.noise_std)
         self._drawn: list[tuple[str, int]] = []  # what each column of the sample's noise drives
         self.factor = np.zeros((nodes, 0))
-        self._noise = np.zeros((count, 0))
         self._observe()
 
     @property
@@ -106,7 +102,7 @@ class Descent:
 
         Raises
         ------
-        Diverged : the training error of the new node is beyond `largest`.
+        Diverged : the training error of the new node is beyond `largest` times its start.
         """
         from dmft.solver.descent_kernels import advance
 
@@ -122,13 +118,17 @@ class Descent:
 
         with np.errstate(over="ignore", invalid="ignore"):
             self._workers.map(move)
-            self.count += 1
         entries = float(self._path_set.count) * (k * (k + 1) // 2)
         self.work["steps"] += 1
         self.work["tangent_flops"] += 2.0 * entries
         self.work["tangent_bytes"] += 8.0 * entries
-        with np.errstate(over="ignore", invalid="ignore"):  # what diverges is found below
-            self._observe()
+        self.count += 1
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # what diverges is found below
+                self._observe()
+        except Diverged:
+            self.count -= 1
+            raise
 
     def saved(self) -> dict[str, Any]:
         """Everything needed to continue from here; {} where it would be a large file.
@@ -137,7 +137,7 @@ class Descent:
         is to advance the tangents. So it is the tangents that are kept.
         """
         arrays = {name: part(getattr(self, name)) for name, part in self._parts().items()}
-        arrays["directions"] = self._basis.directions
+        arrays |= zip(_DRIVE, (self._drive.basis.directions, self._drive.normals), strict=True)
         if sum(array.nbytes for array in arrays.values()) > _LARGEST_STATE:
             return {}
         batches = np.array([of == "batches" for of, _ in self._drawn])
@@ -155,17 +155,17 @@ class Descent:
         try:
             count, work = saved["count"], dict(saved["work"])
             drawn = list(zip(saved["batches"], saved["nodes"], strict=True))
-            arrays = {name: saved[name] for name in (*self._parts(), "directions")}
+            arrays = {name: saved[name] for name in (*self._parts(), *_DRIVE)}
         except (KeyError, TypeError) as error:
             raise InputError(f"given steps of another version: {error}", "resume") from None
         self._path_set.innovations(len(drawn) - len(self._drawn))
         self._path_set.use(len(drawn) - len(self._drawn))
         self._drawn = [("batches" if batch else "weights", int(node)) for batch, node in drawn]
-        self._basis.directions = arrays.pop("directions")
+        self._drive.basis.directions, self._drive.normals = map(arrays.pop, _DRIVE)
         self.count, self.work = count, work
         for name, part in self._parts().items():
-            if name in _GROWING:
-                setattr(self, name, arrays[name])
+            if name == "factor":  # its width is the number of directions
+                self.factor = arrays[name]
             else:
                 part(getattr(self, name))[...] = arrays[name]
 
@@ -184,7 +184,6 @@ class Descent:
             "force": lambda f: f[:, :nodes],
             "response": lambda r: r[:nodes, :nodes],
             "factor": lambda f: f,
-            "_noise": lambda n: n,
             "batch_factor": lambda f: f[:nodes, :nodes],
             "batch_noise": lambda n: n[:nodes],
             "train_mse": lambda m: m[:nodes],
@@ -227,12 +226,13 @@ class Descent:
     def _residual_noise(self, row: np.ndarray) -> np.ndarray:
         """rho + nu of the present node, shape (paths,), and the rows of the residual's kernels."""
         k = self.count
-        found = self._basis.rows(self.error[:, k : k + 1])
+        found = self._drive.basis.rows(self.error[:, k : k + 1])
         fresh = found.fresh[0, 0]
         known = found.known[0] + row @ self.factor[:k]
         if fresh > 0.0:  # a node that adds nothing needs no direction
-            self._basis.extend(found)
-            self._noise = np.column_stack([self._noise, self._innovation("weights", k)])
+            self._drive.basis.extend(found.directions)
+            self._drive.take(self._drive.drawn(found.active))
+            self._drawn.append(("weights", k))
             self.factor = np.pad(self.factor, ((0, 0), (0, 1)))
             known = np.append(known, fresh)
             loading = np.append(found.known[0], fresh)
@@ -243,10 +243,10 @@ class Descent:
             self.batch_factor[:k, :k] + np.diag(np.sqrt(self.batch_noise[:k]))
         )
         mse = float(known @ known + self.batch_factor[k] @ self.batch_factor[k])
-        if not mse <= self._largest:
+        if not mse <= self._largest * (self.train_mse[0] if k else np.inf):
             raise Diverged
         self.train_mse[k] = mse
-        noise = self._noise @ loading
+        noise = self._drive.normals @ loading
         if self._noisy:
             self.batch_noise[k] = self._dynamics.noise_variance(mse)
             noise += math.sqrt(self.batch_noise[k]) * self._innovation("batches", k)

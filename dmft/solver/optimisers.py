@@ -21,13 +21,13 @@ import numpy as np
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
-from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
+from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop, SignDescent
 from dmft.problem.user_optimiser import UserOptimiser
-from dmft.solver.kernels import compiled
+from dmft.solver.compiled import compiled
 
-PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD = range(6)
+PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD, SIGN = range(7)
 # Numbers that a rule keeps for one parameter.
-MEMORY = {PLAIN: 0, MOMENTUM: 1, ADAM: 2, ADAMW: 2, RMSPROP: 2, ADAGRAD: 1}
+MEMORY = {PLAIN: 0, MOMENTUM: 1, ADAM: 2, ADAMW: 2, RMSPROP: 2, ADAGRAD: 1, SIGN: 1}
 
 
 def rule_of(dynamics: Any) -> tuple[int, np.ndarray]:
@@ -48,6 +48,8 @@ def rule_of(dynamics: Any) -> tuple[int, np.ndarray]:
         return RMSPROP, np.array([decay, dynamics.momentum, dynamics.beta2, dynamics.epsilon])
     if isinstance(dynamics, Adagrad):
         return ADAGRAD, np.array([decay, dynamics.epsilon])
+    if isinstance(dynamics, SignDescent):
+        return SIGN, np.array([decay, dynamics.momentum])
     raise ValueError(f"no rule for {dynamics!r}")
 
 
@@ -105,6 +107,12 @@ def _adagrad(k, step, settings, p, gp, memory):
 
 
 @compiled
+def _sign(k, step, settings, p, gp, memory):
+    memory[0] = settings[1] * memory[0] + (1.0 - settings[1]) * gp
+    return (1.0 - step * settings[0]) * p - step * np.sign(memory[0])
+
+
+@compiled
 def moved(code, k, step, settings, p, gp, memory):
     """The parameter after one step of the rule with this code; `memory` (slots,) is updated."""
     if code == 0:
@@ -119,6 +127,8 @@ def moved(code, k, step, settings, p, gp, memory):
         return _rmsprop(k, step, settings, p, gp, memory)
     if code == 5:
         return _adagrad(k, step, settings, p, gp, memory)
+    if code == 6:
+        return _sign(k, step, settings, p, gp, memory)
     raise ValueError("unknown optimiser")
 
 

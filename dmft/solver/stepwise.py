@@ -21,10 +21,7 @@ from dmft.solver.optimisers import depth_of, optimiser_of, weights
 from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.residuals import Batches, LinearResiduals, Residuals
 from dmft.solver.sampling import PathSet
-
-
-class Diverged(ArithmeticError):
-    """The residuals have grown beyond what is allowed, or are no numbers."""
+from dmft.solver.stepping import Diverged
 
 
 class Stepwise:
@@ -121,7 +118,7 @@ class Stepwise:
         """Weight of every path."""
         return self.path_set.probability
 
-    def state(self) -> dict[str, Any]:
+    def saved(self) -> dict[str, Any]:
         """Everything needed to continue, as a tree of arrays and numbers."""
         return {
             "count": self.count,
@@ -137,7 +134,7 @@ class Stepwise:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`, of a march at its start.
+        """The inverse of `saved`, of a march at its start.
 
         Raises
         ------
