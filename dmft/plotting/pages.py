@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.errors import InputError
 from dmft.plotting import style
 from dmft.plotting.curves import (
     draw_charge,
@@ -18,7 +19,7 @@ from dmft.plotting.curves import (
     main_overlaps,
     plot_curves,
 )
-from dmft.plotting.kernels import plot_kernel
+from dmft.plotting.kernels import KERNELS, plot_kernel
 from dmft.plotting.paths import draw_paths
 from dmft.plotting.style import GREY, look_of, plural, words_of
 from dmft.problem import Problem
@@ -42,11 +43,9 @@ def plot_solution(solution: Solution, path: str | Path) -> None:
     solution : what `dmft.solve` returned.
     path : file to write; its ending chooses the format (.png, .pdf, .svg).
     """
-    n_paths = solution.settings.n_paths
-    what = f"Mean field: {plural(solution.replicates, 'replicate')} of {n_paths} paths"
     panels = _curve_panels(solution)
     panels.insert(1, lambda axes: draw_paths(axes, solution))
-    figure = style.figure(4.0 + 4.0 * len(panels), 11.5, what, solution.problem)
+    figure = style.figure(4.0 + 4.0 * len(panels), 11.5, _solved(solution), solution.problem)
     # Two parts with layouts of their own: colour bars below take no room above.
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.0, 2.0])[:, 0]
     for axes, draw in zip(_row(upper, len(panels)), panels, strict=True):
@@ -76,6 +75,55 @@ def plot_simulation(simulation: Simulation, path: str | Path) -> None:
     for axes, name in zip(lower.subplots(1, 3).flat, _CORRELATIONS, strict=True):
         plot_kernel(simulation, name, axes)
     style.write(figure, path)
+
+
+def kinds_of(result: Solution | Simulation) -> tuple[str, ...]:
+    """What `plot_part` can draw of a result."""
+    kinds = ["curves"]
+    if main_overlaps(result):
+        kinds.append("overlaps")
+    if isinstance(result, Solution) and result.paths is not None:
+        kinds.append("paths")
+    if has_charge(result):
+        kinds.append("charge")
+    return (*kinds, *(name for name in KERNELS if getattr(result.kernels, name) is not None))
+
+
+def plot_part(result: Solution | Simulation, kind: str, path: str | Path) -> None:
+    """One panel of a page as a figure of its own.
+
+    Parameters
+    ----------
+    result : a solution or a simulation.
+    kind : curves, overlaps, paths, charge, or the name of a kernel as `plot_kernel` takes it.
+    path : file to write; its ending chooses the format (.png, .pdf, .svg).
+
+    Raises
+    ------
+    InputError : a kind that the result does not have.
+    """
+    if kind not in kinds_of(result):
+        raise InputError(f"given '{kind}', allowed: {', '.join(kinds_of(result))}", "kind")
+    what = _solved(result) if isinstance(result, Solution) else style.ensemble(result)
+    figure = style.figure(7.5, 5.8, what, result.problem)
+    axes = figure.subplots()
+    if kind == "curves":
+        plot_curves(result, ax=axes)
+    elif kind == "overlaps":
+        _draw_overlaps(axes, result, main_overlaps(result))
+    elif kind == "charge":
+        draw_charge(axes, result)
+    elif isinstance(result, Solution) and kind == "paths":
+        draw_paths(axes, result)
+    else:
+        plot_kernel(result, kind, axes)
+    style.write(figure, path)
+
+
+def _solved(solution: Solution) -> str:
+    """Replicates and paths of a solution."""
+    paths = solution.settings.n_paths
+    return f"Mean field: {plural(solution.replicates, 'replicate')} of {paths} paths"
 
 
 def plot_comparison(solution: Solution, simulation: Simulation, path: str | Path) -> None:
