@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from dmft.problem.dynamics import step_count
 from dmft.resolution import Source, resolve
 from dmft.settings import SimulationSettings, SolverSettings
 from dmft.shapes import setting_names
+from dmft.texts import parse_toml, read_text
 from dmft.validation import Settings, echo
 
 
@@ -133,14 +133,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     InputError : missing or unreadable file, invalid TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(read_text(path))
     except FileNotFoundError:
         raise InputError("no such file", str(path)) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
     except UnicodeDecodeError:
         raise InputError("is not a text file, must be TOML in UTF-8", str(path)) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise InputError(f"is not valid TOML: {error}", str(path)) from None
 
 
@@ -188,8 +188,8 @@ def _value(text: str) -> Any:
     """The value in TOML; a bare word is a string."""
     text = text.strip()
     try:
-        table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError as error:
+        table = parse_toml(f"value = {text}")
+    except ValueError as error:
         if text[:1] in ("[", "{", '"', "'"):
             raise InputError(
                 f"given {echo(text)}, which is not valid TOML: {error}", "--set"

@@ -12,6 +12,7 @@ from typing import Any
 
 from dmft.errors import InputError
 from dmft.shapes import KIND, Table, kind_of, setting_names, shown_name, tables
+from dmft.texts import DEEPEST
 from dmft.validation import Settings, echo, nearest_key
 
 Path = tuple[str, ...]
@@ -100,6 +101,10 @@ class _Resolution:
         return path
 
     def _insert(self, node: _Node, path: Path, value: Any, order: int, above: Path) -> None:
+        if len(above) + len(path) > DEEPEST:
+            raise InputError(
+                f"{self._where(order)}, must have at most {DEEPEST} parts", echo(".".join(path))
+            )
         for part in path:
             node = node.children.setdefault(part, _Node())
         if any(leaf.order == order for leaf in node.leaves):

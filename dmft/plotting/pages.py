@@ -141,7 +141,7 @@ def plot_comparison(solution: Solution, simulation: Simulation, path: str | Path
     from dmft.results.comparison import compare
 
     comparison = compare(solution, simulation)
-    what = f"Mean field and {style.ensemble(simulation).lower()}\n{comparison.verdict}"
+    what = f"Mean field and {style.ensemble(simulation).lower()}\n{_verdict(comparison)}"
     overlaps = tuple(n for n in main_overlaps(solution) if n in simulation.curves)
     charged = has_charge(solution) and has_charge(simulation)
     middle_panels = bool(overlaps) + charged
@@ -207,10 +207,23 @@ def _draw_both(
         axes.set_title("overlap and norm", fontsize=10)
 
 
+def _verdict(comparison: Comparison) -> str:
+    """Whether the sides agree, and what that rests on."""
+    chance = f"probability of such differences by chance, beyond {comparison.tolerance:.2g}"
+    return f"{comparison.verdict} ({chance} relative: {comparison.probability:.2g})"
+
+
 def _draw_scores(axes: Axes, comparison: Comparison, problem: Problem, scale: str) -> None:
-    axes.axhspan(-2, 2, color=GREY, alpha=0.15, linewidth=0)
+    from scipy.stats import t as student
+
     axes.axhline(0, color=GREY, linewidth=0.8)
     widest = 3.0
+    # What lies within is so for every curve: a few runs allow more than two standard errors.
+    freedom = np.max([difference.freedom for difference in comparison.curves], axis=0)
+    time, usual = comparison.curves[0].time, student.ppf(0.5 + style.LEVEL / 2.0, freedom)
+    drawn = time > 0.0 if scale == "log" else time >= 0.0
+    usual = usual[drawn]
+    axes.fill_between(time[drawn], -usual, usual, color=GREY, alpha=0.15, linewidth=0)
     for number, difference in enumerate(comparison.curves):
         colour, marker = look_of(difference.name, number)
         shown = np.isfinite(difference.z)
@@ -234,5 +247,5 @@ def _draw_scores(axes: Axes, comparison: Comparison, problem: Problem, scale: st
     if widest > _LARGE_SCORE:  # what is within a few errors should remain to be seen
         axes.set_yscale("symlog", linthresh=_LARGE_SCORE / 2, linscale=2.0)
     title = "z: simulation minus mean field, in standard errors of both"
-    axes.set_title(f"{title} (grey: within 2)", fontsize=10)
+    axes.set_title(f"{title} (grey: {style.BAND_WORDS}, at one time)", fontsize=10)
     axes.legend(fontsize=7, loc="upper left", ncols=3)

@@ -21,11 +21,11 @@ from dmft.numerics.workers import Workers
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.networks import LINEAR
-from dmft.solver.noise import NoiseBasis
+from dmft.solver.drive import Drive
 from dmft.solver.sampling import PathSet
 
 _LARGEST_STATE = 64 * 2**20  # bytes of a march that go into a checkpoint
-_GROWING = ("factor", "_noise")  # arrays whose width is that of the directions found so far
+_DRIVE = ("directions", "_noise")  # directions found so far and their normals
 
 
 class Diverged(ArithmeticError):
@@ -81,10 +81,9 @@ class Descent:
         self.factors = np.zeros((2, count, nodes)) if self._depth == 2 else None
         self.work = {"steps": 0.0, "tangent_flops": 0.0, "tangent_bytes": 0.0}
         self.count = 0
-        self._basis = NoiseBasis(np.sqrt(self.probability), problem.noise_std)
+        self._drive = Drive(path_set, problem.noise_std)
         self._drawn: list[tuple[str, int]] = []  # what each column of the sample's noise drives
         self.factor = np.zeros((nodes, 0))
-        self._noise = np.zeros((count, 0))
         self._observe()
 
     @property
@@ -137,7 +136,7 @@ class Descent:
         is to advance the tangents. So it is the tangents that are kept.
         """
         arrays = {name: part(getattr(self, name)) for name, part in self._parts().items()}
-        arrays["directions"] = self._basis.directions
+        arrays |= zip(_DRIVE, (self._drive.basis.directions, self._drive.normals), strict=True)
         if sum(array.nbytes for array in arrays.values()) > _LARGEST_STATE:
             return {}
         batches = np.array([of == "batches" for of, _ in self._drawn])
@@ -155,17 +154,17 @@ class Descent:
         try:
             count, work = saved["count"], dict(saved["work"])
             drawn = list(zip(saved["batches"], saved["nodes"], strict=True))
-            arrays = {name: saved[name] for name in (*self._parts(), "directions")}
+            arrays = {name: saved[name] for name in (*self._parts(), *_DRIVE)}
         except (KeyError, TypeError) as error:
             raise InputError(f"given steps of another version: {error}", "resume") from None
         self._path_set.innovations(len(drawn) - len(self._drawn))
         self._path_set.use(len(drawn) - len(self._drawn))
         self._drawn = [("batches" if batch else "weights", int(node)) for batch, node in drawn]
-        self._basis.directions = arrays.pop("directions")
+        self._drive.basis.directions, self._drive.normals = map(arrays.pop, _DRIVE)
         self.count, self.work = count, work
         for name, part in self._parts().items():
-            if name in _GROWING:
-                setattr(self, name, arrays[name])
+            if name == "factor":  # its width is the number of directions
+                self.factor = arrays[name]
             else:
                 part(getattr(self, name))[...] = arrays[name]
 
@@ -184,7 +183,6 @@ class Descent:
             "force": lambda f: f[:, :nodes],
             "response": lambda r: r[:nodes, :nodes],
             "factor": lambda f: f,
-            "_noise": lambda n: n,
             "batch_factor": lambda f: f[:nodes, :nodes],
             "batch_noise": lambda n: n[:nodes],
             "train_mse": lambda m: m[:nodes],
@@ -227,12 +225,13 @@ class Descent:
     def _residual_noise(self, row: np.ndarray) -> np.ndarray:
         """rho + nu of the present node, shape (paths,), and the rows of the residual's kernels."""
         k = self.count
-        found = self._basis.rows(self.error[:, k : k + 1])
+        found = self._drive.basis.rows(self.error[:, k : k + 1])
         fresh = found.fresh[0, 0]
         known = found.known[0] + row @ self.factor[:k]
         if fresh > 0.0:  # a node that adds nothing needs no direction
-            self._basis.extend(found)
-            self._noise = np.column_stack([self._noise, self._innovation("weights", k)])
+            self._drive.basis.extend(found.directions)
+            self._drive.take(self._drive.drawn(found.active))
+            self._drawn.append(("weights", k))
             self.factor = np.pad(self.factor, ((0, 0), (0, 1)))
             known = np.append(known, fresh)
             loading = np.append(found.known[0], fresh)
@@ -246,7 +245,7 @@ class Descent:
         if not mse <= self._largest:
             raise Diverged
         self.train_mse[k] = mse
-        noise = self._noise @ loading
+        noise = self._drive.normals @ loading
         if self._noisy:
             self.batch_noise[k] = self._dynamics.noise_variance(mse)
             noise += math.sqrt(self.batch_noise[k]) * self._innovation("batches", k)

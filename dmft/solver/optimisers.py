@@ -23,7 +23,7 @@ from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
 from dmft.problem.user_optimiser import UserOptimiser
-from dmft.solver.kernels import compiled
+from dmft.solver.compiled import compiled
 
 PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD = range(6)
 # Numbers that a rule keeps for one parameter.

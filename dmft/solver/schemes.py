@@ -44,7 +44,7 @@ def scheme_of(
         from dmft.solver.noisy_flow import NoisyFlow
         from dmft.solver.panels import PanelScheme
 
-        return PanelScheme(settings, NoisyFlow(problem, pool))
+        return PanelScheme(settings, NoisyFlow(problem, problem.dynamics, pool))
     from dmft.solver.flow import PlainFlow
     from dmft.solver.panels import PanelScheme
 

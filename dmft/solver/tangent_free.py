@@ -16,6 +16,7 @@ from dmft.problem.dynamics import step_count, stored_steps
 from dmft.problem.networks import DEPTH_TWO
 from dmft.results.observables import Samples
 from dmft.settings import SolverSettings
+from dmft.solver.bias import bias_share
 from dmft.solver.memory import memory_excess
 from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
 from dmft.solver.path_residuals import PathResiduals
@@ -80,8 +81,12 @@ class TangentFree:
             )
 
     def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
-        """Steps are exact."""
-        return np.zeros_like(mean)
+        """Steps are exact, but the echoes of sampled rows are biased (bias.py)."""
+        if self._problem.regression:
+            return np.zeros_like(mean)
+        systematic = bias_share(self._problem.loss, self._settings.n_paths) * np.abs(mean)
+        systematic[0] = 0.0
+        return np.asarray(systematic)
 
     def _stepwise(
         self,

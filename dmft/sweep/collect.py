@@ -21,7 +21,8 @@ from dmft.errors import InputError
 from dmft.store import check_output
 from dmft.store.hdf5 import reading
 from dmft.store.saving import saving
-from dmft.sweep.collection import COLLECTION, Collection, load_collection
+from dmft.store.schema import COLLECTION
+from dmft.sweep.collection import Collection, load_collection
 from dmft.sweep.folder import Folder, open_folder
 from dmft.sweep.grid import Grid, axis_label
 from dmft.sweep.worker import FAILED, NOT_CONVERGED

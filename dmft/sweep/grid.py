@@ -23,6 +23,7 @@ RESERVED = {
     "time", "node", "status", "file", "train_mse", "excess_risk", "mean_charge", "effective_alpha",
 }  # fmt: skip
 _BASE = "in [base]"
+MOST_POINTS = 1_000_000  # of a grid: each has a file
 _DIGITS = 12  # of generated values, so that 0.1 is the 0.1 that a reader selects
 
 
@@ -152,7 +153,11 @@ def parse_grid(table: Mapping[str, Any]) -> Grid:
     if not isinstance(base, dict):
         raise InputError(f"given {base!r}, must be a table of sections", "base")
     axes = _read_axes(table.get("axes", {}))
-    return Grid(_read_tasks(table.get("tasks", ["solve"])), base, _dimensions(axes, table))
+    grid = Grid(_read_tasks(table.get("tasks", ["solve"])), base, _dimensions(axes, table))
+    if math.prod(grid.shape) > MOST_POINTS:
+        lengths = " x ".join(map(str, grid.shape))
+        raise InputError(f"given {lengths} points, must be at most {MOST_POINTS}", "axes")
+    return grid
 
 
 def axis_label(value: Any) -> Any:
@@ -217,10 +222,14 @@ def _spaced(kind: str, ends: Any, where: str) -> tuple[float, ...]:
     if not numbers or not isinstance(ends[2], int):
         raise InputError(f"given {ends!r}, must be [first, last, count]", where)
     first, last, count = ends
+    if count > MOST_POINTS:
+        raise InputError(f"given {count} values, must be at most {MOST_POINTS}", where)
     if count < 1:
         raise InputError(f"given an axis of length {count}, must have at least one value", where)
     if kind == "geomspace" and not (first > 0 and last > 0):
         raise InputError(f"given {ends!r}, both ends must be greater than 0", where)
+    if not math.isfinite(last - first):
+        raise InputError(f"given {ends!r}, whose difference is no number", where)
     spaced = np.geomspace if kind == "geomspace" else np.linspace
     return tuple(float(f"{value:.{_DIGITS}g}") for value in spaced(first, last, count))
 

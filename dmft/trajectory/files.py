@@ -17,6 +17,7 @@ from dmft.errors import InputError
 from dmft.store.hdf5 import reading
 from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
+from dmft.texts import parse_json
 from dmft.trajectory.blocks import Factors
 from dmft.trajectory.measures import Trajectory
 from dmft.trajectory.report import Group, Report, Scalars
@@ -68,7 +69,7 @@ def load_report(path: str | Path) -> Report:
     with reading(Path(path)) as file:
         schema = file.attrs.get("schema")
         check_kind(schema, (SCHEMA,))
-        settings = json.loads(file.attrs["config"])
+        settings = parse_json(file.attrs["config"])
         trajectory = Trajectory(
             file["step"][()],
             _read_blocks(file),
@@ -81,9 +82,9 @@ def load_report(path: str | Path) -> Report:
             checkpoints=tuple(file["checkpoint"].asstr()[()]),
             grouping=file.attrs["grouping"],
             groups=_read_groups(file),
-            skipped=_named(json.loads(file.attrs["skipped"])),
-            tied=tuple(json.loads(file.attrs["tied"])),
-            notes=json.loads(file.attrs.get("notes", "{}")),
+            skipped=_named(parse_json(file.attrs["skipped"])),
+            tied=tuple(parse_json(file.attrs["tied"])),
+            notes=parse_json(file.attrs.get("notes", "{}")),
             settings=settings,
         )
 

@@ -42,6 +42,8 @@ PAGES = (
     "trajectories.md",
     "symmetry.md",
     "settings.md",
+    "recipes.md",
+    "phenomena.md",
 )
 
 

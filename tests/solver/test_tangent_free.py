@@ -91,9 +91,9 @@ def test_schedules_scale_every_step():
     schedule = {"kind": "piecewise", "steps": [5], "factors": [0.0]}
     dynamics = {"kind": "adam", "step_size": 0.02, "schedule": schedule}
     solution = solve(Problem(dynamics=dynamics), t_max=9, n_paths=256, replicates=2)
-    risk = solution.excess_risk
-    assert np.all(np.diff(risk[:6]) != 0.0)
-    np.testing.assert_array_equal(risk[6:], risk[5])
+    weights = solution.paths.weights
+    assert np.all(np.diff(weights[:, :6]).any(axis=0))
+    np.testing.assert_array_equal(weights[:, 6:], weights[:, [5] * 4])
 
 
 # ------------------------------------------------------------------ any loss
@@ -120,6 +120,7 @@ def finite(problem: Problem, steps: int, dimension: int, seed: int) -> np.ndarra
     return np.array(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fraction", [1.0, 0.2])
 def test_hinge_is_that_of_finite_networks(fraction):
     """No curvature of the loss is used, which here is a point mass."""
@@ -136,6 +137,7 @@ def test_hinge_is_that_of_finite_networks(fraction):
         assert np.max(np.abs(curve.mean - mean) / allowed) < 4.0, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["independent", "with-replacement"])
 def test_rows_of_data_answer_like_the_closed_form(sampling):
     """A Huber loss too wide to matter is the squared loss: both sides sampled, or one."""
@@ -174,6 +176,21 @@ def test_folding_keeps_what_recent_rows_use():
     np.testing.assert_allclose(product, np.eye(18), atol=1e-10)
 
 
+def test_fresh_normals_see_nothing_of_earlier_functions():
+    """With one entry of every function, that of the noise, that is on no path."""
+    rng = np.random.default_rng(1)
+    directions = Directions(40, 101, 100)
+    for function in np.linalg.qr(rng.standard_normal((101, 30)))[0].T:
+        directions.add(function, rng.standard_normal(100))
+    root = np.sqrt(rng.dirichlet(np.full(100, 5.0)))
+    normal = directions.unseen(rng.standard_normal(100), root)
+    averages = directions.functions[:30, :-1] @ (root * normal)
+    np.testing.assert_allclose(averages, 0.0, atol=1e-12)
+    # The variance stays what it was drawn with.
+    assert 0.5 < np.sum((root * normal) ** 2) < 2.0
+
+
+@pytest.mark.slow
 def test_folding_does_not_move_the_curves(monkeypatch):
     """Half of the room, and many more folds, within what replicates scatter."""
     problem = Problem(dynamics=SGD, noise_std=0.3)
@@ -238,6 +255,16 @@ def test_adam_does_not_run_away():
     assert solution.status == "done"
     rows = solution.curves["excess_risk"].runs
     assert np.max(np.abs(rows / np.median(rows, axis=0) - 1.0)) < 0.15
+
+
+def test_adam_reaches_the_end():
+    """Where the sampling errors of echoes used to stop it at a train_mse of 1e-4, and rise."""
+    problem = Problem(dynamics={"kind": "adam", "step_size": 0.03})
+    solution = solve(problem, t_max=250, n_paths=1024, replicates=3)
+    train, risk = (solution.curves[name].runs for name in ("train_mse", "excess_risk"))
+    assert np.max(train[:, -1]) < 1e-6
+    assert np.max(np.abs(risk[:, -1] / risk[:, 150] - 1.0)) < 0.01
+    assert solution.excess_risk[-1] == pytest.approx(1.165, abs=0.03)  # networks: 1.169 ± .009
 
 
 @pytest.mark.slow

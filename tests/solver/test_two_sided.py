@@ -8,7 +8,7 @@ import dmft
 from dmft import Problem
 from dmft.errors import InputError
 from dmft.numerics.workers import thread_pool
-from dmft.solver.drive import DriveRows
+from dmft.solver.echo import DriveRows
 from dmft.solver.losses import loss_terms
 from dmft.solver.two_sided import PanelDrives
 from dmft.solver.two_sided_flow import TwoSidedFlow
@@ -32,7 +32,7 @@ def march_of(problem, edges, count=1024, seed=0, rtol=1e-4, threads=1):
 @pytest.mark.parametrize("response", [np.zeros((3, 3)), -np.diag([0.5, 50.0, 1e6]), None])
 @pytest.mark.parametrize("loss", [(1, 0.0, 1.0), (2, 1.0, 0.3), (4, 0.0, 2.0)])
 def test_fields_solve_their_equations(loss, response):
-    from dmft.solver.side_kernels import solve_fields
+    from dmft.solver.losses import solve_fields
 
     code, parameter, y = loss
     if response is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmft.errors import InputError
+from dmft.texts import parse_json, read_text
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ def model_of(path: Path) -> torch.nn.Module:
     """
     path = path / "config.json" if path.is_dir() else path
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = parse_json(read_text(path))
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
     except ValueError:

@@ -156,7 +156,7 @@ def test_graph_of_convolutions_pooling_and_flattening():
     ).double()  # fmt: skip
     found = laws(net, loss="cross-entropy")
     assert [law.name for law in found] == [
-        "neurons 3-7", "neurons 0-3", "output sums 9", "output sums 9.bias",
+        "neurons 0-3", "neurons 3-7", "output sums 9", "output sums 9.bias",
     ]  # fmt: skip
     assert found.count == 4 + 4 + 6 + 1
     x, y = torch.randn(6, 1, 4, 4).double(), torch.tensor([0, 1, 2, 0, 1, 2])

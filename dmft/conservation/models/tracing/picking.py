@@ -70,14 +70,8 @@ def _gather(walk: Walk, node: Node) -> Scale | None:
     if not _axis_only(source, out, axis):
         return None
     other = walk.contract(walk.of(source), axis).broadcast(out)
-    if x.moves:
-        scales.require_equal(walk.unknowns, first, other)
-        return first
-    # Into a constant: zeros, if it was just made so.
-    if x.name == "zeros":
-        return other
-    scales.require_none(walk.unknowns, other)
-    return Scale(out)
+    scales.require_equal(walk.unknowns, first, other)
+    return first
 
 
 def _axis_only(x: Value, out: tuple[int, ...], axis: list[int]) -> bool:

@@ -22,6 +22,11 @@ _OUTPUTS_LEFT_OUT = (
 )  # fmt: skip
 _NO_MUTATION = ("batch_norm", "rrelu_with_noise")  # running statistics and noise only
 
+_ZEROS = frozenset(("zeros", "zeros_like", "new_zeros"))
+_MOVED = frozenset(("view", "_unsafe_view", "expand", "slice", "select", "t", "transpose", "permute",
+                    "unsqueeze", "squeeze", "clone", "alias", "_to_copy", "contiguous", "cat",
+                    "stack", "unbind", "split", "split_with_sizes", "detach"))  # fmt: skip
+
 
 class NotTraced(Exception):
     """Why a forward pass does not tell the gradient field."""
@@ -32,8 +37,9 @@ class Value:
     """A tensor at one point of the forward pass.
 
     kind : 'parameter', 'dependent' on parameters, 'data' or 'tokens' (of inputs that are real
-        or whole numbers) or 'constant'.
+        or whole numbers; random numbers are data) or 'constant'.
     numbers : the entries of integers and truth values, where they are known.
+    zero : made of zeros, whatever the data are.
     """
 
     index: int
@@ -41,6 +47,7 @@ class Value:
     kind: str
     name: str = ""
     numbers: Any = None
+    zero: bool = False
 
     @property
     def moves(self) -> bool:
@@ -136,6 +143,8 @@ class _Recorder:
         inputs = list(_values(arguments))
         moves = any(value.moves for value in inputs)
         kinds = {value.kind for value in inputs}
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            kinds.add("data")
         kind = "dependent" if moves else next((k for k in ("data", "tokens") if k in kinds),
                                               "constant")  # fmt: skip
         if moves and (op in ("detach", "lift_fresh") or not torch.is_grad_enabled()):
@@ -145,7 +154,9 @@ class _Recorder:
             op in ("_local_scalar_dense", "is_nonzero", "equal", "allclose")
             and any(value.moves or value.kind == "data" for value in inputs)
         ):
-            raise NotTraced("the forward pass depends on values of tensors (control flow)")
+            raise NotTraced(
+                "the forward pass depends on values of tensors or random numbers (control flow)"
+            )
         mutated = [
             given[a.name] for a in schema.arguments
             if a.alias_info is not None and a.alias_info.is_write and a.name in given
@@ -154,9 +165,10 @@ class _Recorder:
             mutated = []
         if mutated and self._mutate(op, arguments, mutated, out, kind, moves):
             return
-        outputs = [
-            self.enter(one, kind) for one in _tensors(out)
-        ]  # fmt: skip
+        outputs = [self.enter(one, kind) for one in _tensors(out)]
+        zero = op in _ZEROS or (op in _MOVED and all(value.zero for value in inputs))
+        for value in outputs:
+            value.zero = zero
         if moves and outputs:
             self.trace.nodes.append(Node(op.removesuffix("_") if mutated else op, arguments,
                                          outputs))  # fmt: skip
@@ -183,9 +195,9 @@ class _Recorder:
             aliases.append(target)
             op = "arbitrary"
         if not moves and not any(self.values[id(one)].moves for one in aliases):
-            self.enter(target, kind)
-            for one in aliases:
-                self.enter(one, kind)
+            zero = op == "zero_" and all(_covers(one, target) for one in aliases)
+            for one in (target, *aliases):
+                self.enter(one, kind).zero = zero
             return True
         if op == "arbitrary" or not all(_covers(one, target) for one in aliases):
             every = [target, *[one for one in aliases if one is not target]]
