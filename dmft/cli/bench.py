@@ -18,6 +18,7 @@ from pathlib import Path
 from dmft.cli import parser as options
 from dmft.errors import InputError
 
+PLACE = 140
 SUMMARY = "measure speed, growth of work and ceilings"
 EXAMPLES = """\
   dmft bench -o bench.json --report benchmarks.md

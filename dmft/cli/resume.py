@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dmft.config import Config
     from dmft.store import Header
 
+PLACE = 20
 SUMMARY = "continue or extend a solve or a simulation"
 EXAMPLES = """\
   dmft resume out.h5

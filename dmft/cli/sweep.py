@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dmft.sweep import Grid
     from dmft.sweep.status import Status
 
+PLACE = 120
 SUMMARY = "compute a grid of problems"
 EXAMPLES = """\
   dmft sweep init grid.toml study

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SHOWN = 12  # symmetries that `check` prints
 # Those of dmft.symmetry.training, which takes long to import.
 METHODS = ("sgd", "gd", "injected-noise")
+PLACE = 110
 SUMMARY = "symmetries of losses, their charges and noise equilibria"
 EXAMPLES = """\
   dmft symmetry find gpt2/config.json

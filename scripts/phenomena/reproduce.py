@@ -28,7 +28,7 @@ NAMES = (
     "trajectory_training", "trajectory_normalisation", "trajectory_heads", "symmetry_equilibrium",
     "symmetry_sharpening", "symmetry_alignment", "symmetry_warmup", "conservation_training",
     "conservation_optimisers", "optimisers", "optimiser_edges", "optimiser_ends",
-    "optimiser_paths", "losses",
+    "optimiser_paths", "losses", "classification_descent",
 )  # fmt: skip
 NEED_TORCH = (
     "trajectory_training", "trajectory_normalisation", "trajectory_heads",

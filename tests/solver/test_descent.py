@@ -138,8 +138,8 @@ def test_advance_leaves_unrelated_tangents_alone():
     a, b = np.full(2, 0.5), np.full(2, 0.25)
     tangent_a, tangent_b, packed = np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((2, 3))
     advance(
-        2, 0.1, 0.0, 0.5, np.ones(2), np.full(2, 2.0), np.zeros(0), a, b,
-        tangent_a, tangent_b, packed,
+        1, 0.1, 0.0, 0.5, np.ones(2), np.full(2, 2.0), np.zeros(0), a.copy(), b.copy(),
+        *np.ones((2, 2)), a, b, tangent_a, tangent_b, packed,
     )  # fmt: skip
     np.testing.assert_allclose(a, 0.5 * 0.8)
     np.testing.assert_allclose(b, 0.25 * 1.2)
