@@ -112,7 +112,14 @@ def test_it_installs_into_an_empty_environment(tracked, tmp_path):
     (metadata,) = where.parent.glob("dmft-*.dist-info")
     assert (metadata / "METADATA").exists() and list(metadata.rglob("LICENSE"))
     command = tmp_path / "empty" / "bin" / "dmft"
-    small = ("--set", "solver.t_max=1", "--set", "solver.n_paths=64", "--set", "solver.replicates=2")
+    small = (
+        "--set",
+        "solver.t_max=1",
+        "--set",
+        "solver.n_paths=64",
+        "--set",
+        "solver.replicates=2",
+    )
     assert "dmft 0." in run(command, "--version")
     assert "status: done" in run(command, "solve", "-o", "out.h5", *small)
     run(command, "plot", "out.h5", "-o", "out.png")

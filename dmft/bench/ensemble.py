@@ -194,7 +194,6 @@ def run(
     from dmft.simulation.coordinates import start_of
     from dmft.simulation.data import draw_data
     from dmft.simulation.flow import integrate
-    from dmft.simulation.losses import loss_slopes, loss_values
 
     tolerance = INTEGRATORS[kind]
     data = draw_data(problem, SimulationSettings(dimension=dimension), sequence)
@@ -206,10 +205,10 @@ def run(
             variance=drawn.variance, rtol=tolerance, loss=problem.loss,
         ).weights  # fmt: skip
     else:
-        slopes = partial(loss_slopes, problem.loss, labels=data.labels)
+        slopes = partial(problem.loss.slopes, labels=data.labels)
         weights = _explicit(data.features, slopes, start.weights, times, tolerance)
     if curve == "train_loss":
-        return loss_values(problem.loss, weights @ data.features.T, data.labels).mean(axis=1)
+        return problem.loss.values(weights @ data.features.T, data.labels).mean(axis=1)
     return np.mean(drawn.variance * (weights - drawn.teacher) ** 2, axis=1)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from dmft.cli import parser as options
 from dmft.errors import InputError
 
+PLACE = 140
 SUMMARY = "measure speed, growth of work and ceilings"
 EXAMPLES = """\
   dmft bench -o bench.json --report benchmarks.md
@@ -29,7 +30,9 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suites", nargs="*", metavar="SUITE", help="default: all, see above")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="BENCH.json")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="BENCH.json", help="file to write"
+    )
     parser.add_argument(
         "--problem", dest="problems", action="append", metavar="NAME",
         help="one of P0 ... P3 or of C0, C1 of classification; repeatable, default all",

@@ -10,6 +10,7 @@ import argparse
 
 from dmft.cli import parser as options
 
+PLACE = 70
 SUMMARY = "play with the model in a browser"
 EXAMPLES = """\
   dmft explore

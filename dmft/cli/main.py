@@ -17,28 +17,9 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
+from dmft.cli.commands import COMMANDS
 from dmft.cli.parser import Parser, Version
 from dmft.errors import DmftError, InputError
-
-# Each is a module dmft.cli.NAME with SUMMARY, EXAMPLES, add_arguments(parser) and
-# run(arguments) -> exit status. They import what computes only when they run.
-COMMANDS = (
-    "solve",
-    "resume",
-    "simulate",
-    "compare",
-    "theory",
-    "plot",
-    "explore",
-    "info",
-    "config",
-    "conservation",
-    "symmetry",
-    "sweep",
-    "trajectory",
-    "bench",
-    "completion",
-)
 
 _DESCRIPTION = "Dynamical mean-field theory of diagonal linear networks."
 _EPILOG = """\

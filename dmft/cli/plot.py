@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dmft.cli import parser as options
 
+PLACE = 60
 SUMMARY = "draw a result, or several over each other"
 EXAMPLES = """\
   dmft plot out.h5 -o out.png

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SHOWN = 12  # symmetries that `check` prints
 # Those of dmft.symmetry.training, which takes long to import.
 METHODS = ("sgd", "gd", "injected-noise")
+PLACE = 110
 SUMMARY = "symmetries of losses, their charges and noise equilibria"
 EXAMPLES = """\
   dmft symmetry find gpt2/config.json
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--at", choices=["start", "end"], default="end",
         help="of a model: the orbit of its start, or of the end of its training (default)",
     )  # fmt: skip
-    equilibrium.add_argument("-o", "--output", type=Path, metavar="OUT.h5")
+    equilibrium.add_argument("-o", "--output", type=Path, metavar="OUT.h5", help="file to write")
     _add_plot(equilibrium)
     options.add_overwrite(equilibrium)
     options.add_running(equilibrium)

@@ -12,7 +12,7 @@ from dmft.problem.labels import (
 )
 from dmft.problem.losses import Hinge, Huber, Logistic, Poisson, Squared
 from dmft.problem.networks import Diagonal, Linear
-from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
+from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop, SignDescent
 from dmft.problem.problem import Problem
 from dmft.problem.schedules import Constant, Cosine, Exponential, LinearDecay, Piecewise
 from dmft.problem.teachers import BernoulliGauss, Discrete, Empirical, Gaussian, Rademacher
@@ -23,6 +23,7 @@ __all__ = [
     "Discrete", "DiscreteFeatures", "Empirical", "EmpiricalFeatures", "Exponential", "Gaussian",
     "GradientDescent", "GradientFlow", "Hinge", "Huber", "Isotropic", "Linear", "LinearDecay",
     "LinearLabels", "Logistic", "LogitLabels", "Outliers", "Piecewise", "Poisson",
-    "PoissonLabels", "PowerLaw", "Problem", "RMSprop", "Rademacher", "RandomLabels", "SignLabels",
+    "PoissonLabels", "PowerLaw", "Problem", "RMSprop", "Rademacher", "RandomLabels", "SignDescent",
+    "SignLabels",
     "Squared", "StochasticGradientFlow", "UserOptimiser",
 ]  # fmt: skip

@@ -3,6 +3,10 @@
 The formulas are those of problem/networks.py. Flows need w = phi(G) on the stages of a panel, its
 slope, bounds of a Newton step and of a first guess, and the state (p, q) that restarts it at the
 panel's end. Shapes: n paths, k stages. An unknown code raises.
+
+Steps move the parameters of a coordinate: w itself on the linear network (depth 1), (u, v) with
+w = uv at depth 2, (a, b) with w = (a^L - b^L)/L at depth L >= 3. Their gradients for a force g on w
+are (g), (v g, u g) and (a^(L-1) g, -b^(L-1) g). Plain descent is as good in (a, b) at depth 2.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import math
 
 import numpy as np
 
-from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, Network
 from dmft.solver.compiled import compiled, solve_in_place
 
 _MOST_ITERATIONS = 100
@@ -177,3 +181,73 @@ def solve_weights(
         if not converged:
             failed += 1
     return iterations, failed
+
+
+# ---------------------------------------------------------------------- steps
+
+
+def depth_of(network: Network) -> int:
+    """The depth L of the parameters that steps move, 1 if the network is linear.
+
+    Raises
+    ------
+    ValueError : a network that is neither linear nor made of powers or products.
+    """
+    if network.code not in (LINEAR, DEPTH_TWO, DEEP):
+        raise ValueError(f"unknown network {network.code}")
+    return 1 if network.code == LINEAR else network.depth
+
+
+def initial_parameters(depth: int, a0: np.ndarray, b0: np.ndarray) -> np.ndarray:
+    """Parameters of every coordinate at the start, shape (1 or 2, n)."""
+    if depth == 1:
+        return np.zeros((1, len(a0)))
+    return np.array([a0 + b0, a0 - b0]) / 2**0.5 if depth == 2 else np.array([a0, b0])
+
+
+@compiled
+def _power(x, n):
+    """x^n for whole n >= 0, by multiplication: signs and zeros are those of the power."""
+    result = 1.0
+    for _ in range(n):
+        result *= x
+    return result
+
+
+@compiled
+def parameter_weights(depth, parameters, w):
+    """Fill w (n,) from the parameters (1 or 2, n) of every coordinate."""
+    for m in range(len(w)):
+        if depth == 1:
+            w[m] = parameters[0, m]
+        elif depth == 2:
+            w[m] = parameters[0, m] * parameters[1, m]
+        else:
+            w[m] = (_power(parameters[0, m], depth) - _power(parameters[1, m], depth)) / depth
+
+
+@compiled
+def parameter_gradients(depth, force, parameters, gradients):
+    """Fill gradients (1 or 2, n) of the parameters for forces (n,) on w."""
+    for m in range(len(force)):
+        if depth == 1:
+            gradients[0, m] = force[m]
+        elif depth == 2:
+            gradients[0, m] = parameters[1, m] * force[m]
+            gradients[1, m] = parameters[0, m] * force[m]
+        else:
+            gradients[0, m] = _power(parameters[0, m], depth - 1) * force[m]
+            gradients[1, m] = -_power(parameters[1, m], depth - 1) * force[m]
+
+
+@compiled
+def power_terms(depth, a, b, w, slope_a, slope_b, inner_a, inner_b):
+    """Fill w, dw/da = a^(L-1), -dw/db = b^(L-1) and a^(L-2), b^(L-2), all (n,)."""
+    for m in range(len(a)):
+        if depth == 1:
+            w[m] = a[m]
+            slope_a[m], slope_b[m], inner_a[m], inner_b[m] = 1.0, 0.0, 0.0, 0.0
+        else:
+            w[m] = (a[m] ** depth - b[m] ** depth) / depth
+            slope_a[m], slope_b[m] = a[m] ** (depth - 1), b[m] ** (depth - 1)
+            inner_a[m], inner_b[m] = a[m] ** (depth - 2), b[m] ** (depth - 2)

@@ -1,9 +1,8 @@
-"""
-The mean field and finite networks
+"""The mean field and finite networks
 ==================================
 
-Lines are the limit of infinitely many coordinates, points are networks with d = 400, each on its own
-random data. Bands and bars are 95 % confidence intervals.
+Lines are the limit of infinitely many coordinates, points are networks with d = 400, each on
+its own random data. Bands and bars are 95 % confidence intervals.
 """
 
 import matplotlib.pyplot as plt

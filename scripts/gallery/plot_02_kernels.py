@@ -1,9 +1,8 @@
-"""
-Two-time kernels
+"""Two-time kernels
 ================
 
-What is left at time t of an error that was there at time s, and how a residual answers to a change of
-its label: the order parameters of the mean field.
+What is left at time t of an error that was there at time s, and how a residual answers to a
+change of its label: the order parameters of the mean field.
 """
 
 import matplotlib.pyplot as plt

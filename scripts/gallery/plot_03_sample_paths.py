@@ -1,10 +1,9 @@
-"""
-Incremental learning
+"""Incremental learning
 ====================
 
-With a small start, weights wait at zero until the force that has accumulated on them releases them: large
-coefficients first. These are paths of the effective process, a single coordinate in the mean field of all
-others.
+With a small start, weights wait at zero until the force that has accumulated on them releases
+them: large coefficients first. These are paths of the effective process, a single coordinate in
+the mean field of all others.
 """
 
 import matplotlib.pyplot as plt

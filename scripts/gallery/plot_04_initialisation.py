@@ -1,10 +1,9 @@
-"""
-From lazy to rich
+"""From lazy to rich
 =================
 
-Where training ends depends on its start. Large starts end at the interpolator of least squared norm,
-small ones at that of least l1 norm, which knows that the teacher is sparse. Limits are found without a
-solve.
+Where training ends depends on its start. Large starts end at the interpolator of least squared
+norm, small ones at that of least l1 norm, which knows that the teacher is sparse. Limits are
+found without a solve.
 """
 
 import matplotlib.pyplot as plt
@@ -23,6 +22,6 @@ axes.axhline(minimum_l2(base).excess_risk, color=dmft.plotting.GREY, linestyle="
 axes.text(starts[0], minimum_l2(base).excess_risk, "least squared norm", va="bottom")
 axes.axhline(basis_pursuit(base).excess_risk, color=dmft.plotting.GREY, linestyle=":")
 axes.text(starts[-1], basis_pursuit(base).excess_risk, "least l1 norm", va="bottom", ha="right")
-axes.set(xscale="log", yscale="log", xlabel="start", ylabel="excess risk at the end")
+axes.set(xscale="log", xlabel="start", ylabel="excess risk at the end", ylim=(0, 0.58))
 axes.legend()
 plt.show()

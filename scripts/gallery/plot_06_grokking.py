@@ -1,9 +1,9 @@
-"""
-Grokking
+"""Grokking
 ========
 
-A large start under weak weight decay fits its data at once and generalises a thousand times later, when
-decay has brought it where a small start would have ended. The dashed line has no free parameter.
+A large start under weak weight decay fits its data at once and generalises a thousand times
+later, when decay has brought it where a small start would have ended. The dashed line has no
+free parameter.
 """
 
 import matplotlib.pyplot as plt
@@ -13,9 +13,9 @@ import dmft
 from dmft.theory import drifting_risk, grokking
 
 problem = dmft.Problem(network={"init_scale": 10.0}, dynamics={"weight_decay": 3e-3})
-solution = dmft.solve(problem, t_max=1500.0, n_paths=512, replicates=2)
+solution = dmft.solve(problem, t_max=2500.0, n_paths=512, replicates=2)
 predicted = grokking(problem)
-times = np.geomspace(1.0, 1500.0, 40)
+times = np.geomspace(1.0, 2500.0, 40)
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 later = solution.time > 0

@@ -1,9 +1,8 @@
-"""
-Double descent, and how to avoid it
+"""Double descent, and how to avoid it
 ===================================
 
-With as many samples as coordinates the excess risk of an unregularised student has a peak. A sparse
-student has a lower one, and weight decay removes it.
+With as many samples as coordinates the excess risk of an unregularised student has a peak. A
+sparse student has a lower one, and weight decay removes it.
 """
 
 import matplotlib.pyplot as plt

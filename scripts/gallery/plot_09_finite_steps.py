@@ -1,9 +1,9 @@
-"""
-Steps and batches
+"""Steps and batches
 =================
 
-Gradient descent with a small step follows the flow; mini-batches add noise, which slows the last part of
-training down and moves where it ends. Time is the number of steps times their size.
+Gradient descent with a small step follows the flow; mini-batches add noise, which slows the
+last part of training down and moves where it ends. Time is the number of steps times their
+size.
 """
 
 import matplotlib.pyplot as plt

@@ -1,9 +1,8 @@
-"""
-Classification
+"""Classification
 ==============
 
-Signs of a sparse teacher, learnt with the logistic loss from three starts: the error on fresh data falls
-further when the start is small.
+Signs of a sparse teacher, learnt with the logistic loss from three starts: the error on fresh
+data falls further when the start is small.
 """
 
 import matplotlib.pyplot as plt

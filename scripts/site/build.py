@@ -9,6 +9,7 @@ name, one for every command. The exit status is 1 if Sphinx warns or a link lead
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from hashlib import sha256
@@ -18,8 +19,9 @@ import nbformat
 from check import problems_of
 from commands import command_pages
 from nbclient import NotebookClient
-from reference import reference_pages
+from reference import public_names, reference_pages
 from sphinx.cmd.build import build_main
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES, SITE = ROOT / "build" / "pages", ROOT / "build" / "site"
@@ -34,7 +36,7 @@ def main() -> int:
     )  # fmt: skip
     if status:
         return status
-    problems = problems_of(SITE)
+    problems = problems_of(SITE, public_names())
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"site: {SITE / 'index.html'}" + (f", {len(problems)} problems" if problems else ""))
@@ -46,10 +48,13 @@ def assemble(pages: Path) -> None:
     sources: dict[str, str | Path] = {}
     for folder in (ROOT / "docs", Path(__file__).parent / "pages"):
         for path in folder.rglob("*"):
-            if path.is_file() and ".ipynb_checkpoints" not in path.parts:
+            if path.suffix == ".md":
+                sources[path.relative_to(folder).as_posix()] = _with_gallery(path)
+            elif path.is_file() and ".ipynb_checkpoints" not in path.parts:
                 sources[path.relative_to(folder).as_posix()] = path
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    sources["changelog.md"] = changes.replace("](docs/", "](")
+    elsewhere = re.compile(r"\[([^\]]*)\]\((?!https?:|docs/)[^)]*\)")  # not on the site
+    sources["changelog.md"] = elsewhere.sub(r"\1", changes).replace("](docs/", "](")
     sources |= reference_pages() | command_pages()
     for name, source in sources.items():
         target = pages / name
@@ -67,6 +72,12 @@ def assemble(pages: Path) -> None:
         shutil.rmtree(SITE, ignore_errors=True)
 
 
+def _with_gallery(path: Path) -> str:
+    """A page whose links to scripts of the gallery lead to their pages."""
+    text = path.read_text(encoding="utf-8")
+    return re.sub(r"\]\(\.\./scripts/gallery/(\w+)\.py\)", r"](gallery/\1.rst)", text)
+
+
 def executed(content: bytes, target: Path) -> bytes:
     """A notebook with its outputs; those of `target` if it comes from the same notebook.
 
@@ -81,7 +92,8 @@ def executed(content: bytes, target: Path) -> bytes:
             return target.read_bytes()
     notebook = nbformat.reads(content.decode(), as_version=4)
     os.environ["PYTHONPATH"] = str(ROOT)  # of the kernel
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    config = Config(KernelManager={"transport": "ipc"})  # no ports
+    NotebookClient(notebook, timeout=300, kernel_name="python3", config=config).execute()
     notebook.metadata["source"] = key
     return nbformat.writes(notebook).encode()
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-
-from reference import public_names
 
 _LOADED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "srcset"),
            ("img", "srcset"), ("link", "href"), ("video", "src"), ("audio", "src")}  # fmt: skip
@@ -37,8 +34,8 @@ class _Page(HTMLParser):
                 self.links.append((True, entry.split()[0]))
 
 
-def problems_of(site: Path) -> list[str]:
-    """One line for everything that is wrong with a built site."""
+def problems_of(site: Path, names: Sequence[str]) -> list[str]:
+    """One line for everything that is wrong with a built site, which must have all `names`."""
     pages = {
         path.resolve(): _Page(path.read_text(encoding="utf-8"))
         for path in site.rglob("*.html")
@@ -53,7 +50,6 @@ def problems_of(site: Path) -> list[str]:
         loads = re.findall(r"(?:url\(|@import )[\"']?((?:https?:)?//[^\"')]+)", text)
         found += [f"{style.relative_to(site)}: loads {address}" for address in loads]
     anchors = {anchor for page in pages.values() for anchor in page.anchors}
-    names = public_names()
     found += [f"no page has {name}" for name in names if not {name, f"module-{name}"} & anchors]
     return found
 
@@ -71,11 +67,6 @@ def _dead_links(path: Path, page: _Page, pages: dict[Path, _Page]) -> Iterator[s
         if not target.exists():
             yield f"dead link {link}"
         elif parts.fragment and target in pages:
-            if unquote(parts.fragment) not in pages[target].anchors:
+            anchors = pages[target].anchors
+            if unquote(parts.fragment) not in anchors:
                 yield f"no such place {link}"
-
-
-if __name__ == "__main__":
-    problems = problems_of(Path(sys.argv[1]))
-    print(*problems, sep="\n")
-    sys.exit(bool(problems))

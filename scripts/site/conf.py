@@ -27,6 +27,7 @@ extensions = [
     "docstrings",
 ]
 root_doc = "index"
+smartquotes = False  # options begin with two dashes
 exclude_patterns = [f"gallery/*.{ending}" for ending in ("ipynb", "py", "md5", "zip", "json")]
 highlight_language = "none"  # of indented blocks; fenced ones name theirs
 
@@ -59,6 +60,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "write_computation_times": False,
     "image_srcset": ["2x"],
+    "thumbnail_size": (560, 340),
     "within_subsection_order": "FileNameSortKey",
     "notebook_extensions": {},
 }
@@ -66,8 +68,10 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "dmft"
+html_context = {"default_mode": "auto"}  # light or dark as the browser is
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_show_search_summary = False  # would be fetched, which files opened without a server cannot
 html_show_sourcelink = False
 html_copy_source = False
 html_sidebars = {"index": [], "gallery/index": []}

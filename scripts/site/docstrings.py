@@ -16,6 +16,8 @@ from dmft.validation import Settings
 
 _NAMES = r"[\w.*`]+(?:, [\w.*`]+)*"
 _ENTRY = re.compile(rf"^({_NAMES}) : (.*)$")
+_MARKUP = re.compile(r"([\\*|`]|_(?=\W|$))")
+_PAGE = re.compile(r"\bdocs/([\w-]+)\.md")
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -64,8 +66,10 @@ def _kind(line: str, block: str) -> str:
         return "doctest"
     if _ENTRY.match(line):
         return "entry"
-    if line.startswith("    "):
-        return "meaning" if block == "entry" else "code"
+    if line.startswith("    ") and block == "entry":
+        return "meaning"
+    if line.startswith("    ") or (line.startswith("  ") and block != "list"):
+        return "code"
     if line.startswith("- ") or (block == "list" and line.startswith("  ")):
         return "list"
     return "text"
@@ -79,7 +83,7 @@ def _written(line: str, kind: str) -> Iterator[str]:
     elif kind == "doctest":
         yield f"    {line}"
     elif kind == "code":
-        yield line
+        yield f"  {line}"
     elif kind == "meaning":
         yield f"    {escaped(line.strip())}"
     else:
@@ -87,12 +91,12 @@ def _written(line: str, kind: str) -> Iterator[str]:
 
 
 def escaped(line: str) -> str:
-    """A line of text whose only markup is that of backquotes, which become literals."""
+    """A line of text whose only markup are backquotes, which become literals, and pages' names."""
     parts = line.split("`")
     if len(parts) % 2 == 0:  # one that is closed on another line, or never
-        return re.sub(r"([\\*|`]|_(?=\W|$))", r"\\\1", line)
+        return _plain(line)
     for i in range(0, len(parts), 2):
-        parts[i] = re.sub(r"([\\*|]|_(?=\W|$))", r"\\\1", parts[i])
+        parts[i] = _plain(parts[i])
     for i in range(1, len(parts), 2):
         parts[i] = f"``{parts[i]}``"
         if parts[i - 1][-1:].isalnum():
@@ -100,6 +104,10 @@ def escaped(line: str) -> str:
         if parts[i + 1][:1].isalnum():
             parts[i + 1] = f"\\ {parts[i + 1]}"
     return "".join(parts)
+
+
+def _plain(text: str) -> str:
+    return _PAGE.sub(r":doc:`/\1`", _MARKUP.sub(r"\\\1", text))
 
 
 def _without_entries(lines: Sequence[str]) -> Iterator[str]:

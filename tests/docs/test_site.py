@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import dmft
-from dmft.cli.main import COMMANDS
+from dmft.cli.main import COMMANDS, build_parser
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def site():
     """The modules that write the pages; they need nothing but the package."""
-    names = ("docstrings", "reference", "commands")
+    names = ("docstrings", "reference", "commands", "check")
     sys.path.insert(0, str(ROOT / "scripts" / "site"))
     try:
         yield {name: importlib.import_module(name) for name in names}
@@ -64,7 +65,6 @@ def test_every_command_and_option_is_on_a_page(site):
     pages = site["commands"].command_pages()
     assert set(pages) == {"commands/index.rst", *(f"commands/{name}.rst" for name in COMMANDS)}
     assert "``--set section.key=value``" in pages["commands/solve.rst"]
-    assert "sweep collect\n===" not in pages["commands/sweep.rst"]
     assert "sweep collect\n-------------" in pages["commands/sweep.rst"]
 
 
@@ -75,6 +75,7 @@ def test_every_command_and_option_is_on_a_page(site):
         ("`a`s and a_ b", r"``a``\ s and a\_ b"),
         ("an open ` quote", r"an open \` quote"),
         ("snake_case stays", "snake_case stays"),
+        ("|w| in docs/finite-steps.md.", r"\|w\| in :doc:`/finite-steps`."),
     ],
 )
 def test_docstrings_have_no_markup_but_backquotes(site, line, expected):
@@ -84,12 +85,35 @@ def test_docstrings_have_no_markup_but_backquotes(site, line, expected):
 def test_docstrings_become_definitions_and_code(site):
     lines = [
         "Text.", "", "Parameters", "----------", "a, b : first", "    and more.", "c : last.", "",
-        "Examples", "--------", ">>> 1 + 1", "2",
+        "Examples", "--------", ">>> 1 + 1", "2", "", "examples:", "  dmft theory --json",
     ]  # fmt: skip
     written = list(site["docstrings"].restructured(lines))
     assert "``a``, ``b``" in written
     assert written[written.index("``a``, ``b``") + 1 :][:2] == ["    first", "    and more."]
+    assert written[written.index(".. code-block:: none") + 2] == "    dmft theory --json"
     assert written[written.index(".. code-block:: pycon") + 2 :][:2] == ["    >>> 1 + 1", "    2"]
+
+
+def test_the_check_finds_what_is_wrong(site, tmp_path):
+    (tmp_path / "style.css").write_text("body { background: url(https://example.org/a.png) }")
+    (tmp_path / "other.html").write_text('<p id="there">')
+    good = '<a href="other.html#there"></a> <a href="https://example.org"></a> <p id="dmft.solve">'
+    (tmp_path / "good.html").write_text(good + '<img src="data:image/png;base64,">')
+    (tmp_path / "bad.html").write_text(
+        '<a href="gone.html"></a> <a href="other.html#gone"></a> <img src="gone.png">'
+        '<script src="https://example.org/a.js"></script>'
+        '<link rel="stylesheet" href="//example.org/a.css"> <img srcset="gone.png 2x">'
+    )
+    assert sorted(site["check"].problems_of(tmp_path, ["dmft.solve", "dmft.gone"])) == [
+        "bad.html: dead link gone.html",
+        "bad.html: dead link gone.png",
+        "bad.html: dead link gone.png",
+        "bad.html: loads //example.org/a.css",
+        "bad.html: loads https://example.org/a.js",
+        "bad.html: no such place other.html#gone",
+        "no page has dmft.gone",
+        "style.css: loads https://example.org/a.png",
+    ]
 
 
 def test_the_notebook_runs(tmp_path, monkeypatch):
@@ -111,5 +135,17 @@ def test_every_gallery_script_is_explained():
     scripts = sorted((ROOT / "scripts" / "gallery").glob("*.py"))
     assert len(scripts) >= 12
     for path in scripts:
-        title, line, *_ = path.read_text(encoding="utf-8").splitlines()[1:]
+        title, line, *_ = path.read_text(encoding="utf-8").removeprefix('"""').splitlines()
         assert path.name.startswith("plot_") and set(line) == {"="} and len(line) >= len(title)
+
+
+def test_every_argument_is_explained(site):
+    def unexplained(parser):
+        commands, _ = site["commands"]._subcommands(parser)
+        for action in parser._actions:
+            if not action.help and not isinstance(action, argparse._SubParsersAction):
+                yield f"{parser.prog} {action.option_strings or action.metavar}"
+        for command in commands.values():
+            yield from unexplained(command)
+
+    assert list(unexplained(build_parser())) == []

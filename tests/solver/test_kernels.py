@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from dmft.numerics.collocation import radau
-from dmft.simulation.coordinates import start_of
-from dmft.simulation.parameters import parametrisation
+from dmft.simulation.coordinates import parametrisation, start_of
 from dmft.solver import kernels, networks
-from dmft.solver.networks import initial_state, moved_state
-from dmft.solver.optimisers import depth_of
+from dmft.solver.networks import depth_of, initial_state, moved_state
 from dmft.theory.mirror import mirror_of
 
 K = 3
@@ -180,7 +178,7 @@ def test_an_unknown_network_raises_in_steps_simulations_and_theory():
     problem = SimpleNamespace(network=network)
     one = np.ones(2)
     with pytest.raises(ValueError, match="unknown network 7"):
-        depth_of(problem)
+        depth_of(network)
     with pytest.raises(ValueError, match="unknown network 7"):
         start_of(network, 0.0, one, one)
     with pytest.raises(ValueError, match="unknown network 7"):

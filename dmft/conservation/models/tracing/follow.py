@@ -14,13 +14,24 @@ from dmft.conservation.models.tracing import layers, moving, picking, scales
 from dmft.conservation.models.tracing.recording import Node, Trace, Value
 from dmft.conservation.models.tracing.rules import FIXING, RULES, SUMS, fix, zeros
 from dmft.conservation.models.tracing.scales import Scale, Term
-from dmft.conservation.models.tracing.starts import array, orbits, starts
+from dmft.conservation.models.tracing.starts import array, fix_repeated, orbits, starts
 from dmft.conservation.models.tracing.unknowns import Solution, Unknowns
 
 # All register theirs in one table.
 _RULES = {**RULES, **layers.RULES, **moving.RULES, **picking.RULES}
 _ONE = Fraction(1)
 _MANY_ZEROS = 100_000
+
+
+def live(trace: Trace) -> list[Node]:
+    """Operations that pass gradients to the parameters; those that yield whole numbers do not."""
+    wanted = {value.index for _, value in trace.outputs}
+    found = []
+    for node in reversed(trace.nodes):
+        if any(value.index in wanted and not value.whole for value in node.outputs):
+            found.append(node)
+            wanted.update(value.index for value in node.inputs)
+    return found[::-1]
 
 
 @dataclass
@@ -143,22 +154,12 @@ class Follow:
         return all(bool((t == t[first[which.reshape(-1)]]).all()) for t in tables)
 
     def _fix_what_is_twice(self) -> None:
-        """Rows times s and columns by s is nothing at all: of one array, fix the first.
-
-        Best of one whose members are all scaled alike, so that the others can still be mixed.
-        """
-        if not any(self._left.values()):
-            return
-        same = self.unknowns.classes()
-        for name, keep in self._left.items():
-            if not keep:
-                continue
-            found = self._starts[name]
-            tables = [
-                orbits(term.ids, start, [s for s in found if s is not start])
-                for term, start in zip(self.parameters[name].terms, found, strict=True)
+        """Rows times s and columns by s is nothing at all."""
+        tables = {
+            name: [
+                orbits(term.ids, start, [s for s in own if s is not start])
+                for term, start in zip(self.parameters[name].terms, own, strict=True)
             ]
-            alike = [bool((same[t] == same[t[:, :1]]).all()) for t in tables]
-            order = sorted(range(len(tables)), key=lambda n: not alike[n])
-            for n in order[:keep]:
-                self.unknowns.require([(_ONE, tables[n][:, 0])])
+            for name, own in self._starts.items()
+        }
+        fix_repeated(self.unknowns, tables, self._left)

@@ -116,7 +116,7 @@ def _trilinear(walk: Walk, node: Node) -> Scale:
     for x, new in zip(node.arguments[:3], node.arguments[3:6], strict=True):
         old = [a for a in range(rank) if a not in new]
         sizes = tuple(x.shape[old.index(a)] if a in old else 1 for a in range(rank))
-        operands.append(walk.of(x).relabel(sizes, lambda a, old=old: old[a]))
+        operands.append(walk.of(x).relabel(sizes, dict(enumerate(old)).get))
     shape = tuple(max(s.shape[a] for s in operands) for a in range(rank))
     for scale in operands:
         wide = scale.broadcast(shape)
@@ -143,6 +143,26 @@ def _embedding_bag(walk: Walk, node: Node) -> list[Scale]:
         scales.require_none(walk.unknowns, walk.of(node.arguments[6]))
     return [Scale(v.shape, rows.broadcast(v.shape).terms if n == 0 else ())
             for n, v in enumerate(node.outputs)]  # fmt: skip
+
+
+@rule("view_as_complex")
+def _complex(walk: Walk, node: Node) -> Scale:
+    """Two real numbers that are scaled alike."""
+    x = node.arguments[0]
+    last = len(x.shape) - 1
+    return walk.contract(walk.of(x), [last]).relabel(shape_of(node), lambda a: a)
+
+
+@rule("view_as_real")
+def _real(walk: Walk, node: Node) -> Scale:
+    return Scale(shape_of(node), walk.of(node.arguments[0]).terms)
+
+
+@rule("_fft_c2c", "_fft_r2c", "_fft_c2r")
+def _fourier(walk: Walk, node: Node) -> Scale:
+    """Sums over the axes that are transformed."""
+    x, axes = node.arguments[:2]
+    return walk.contract(walk.of(x), [a % len(x.shape) for a in axes]).broadcast(shape_of(node))
 
 
 @rule("embedding")

@@ -23,9 +23,9 @@ _OUTPUTS_LEFT_OUT = (
 _NO_MUTATION = ("batch_norm", "rrelu_with_noise")  # running statistics and noise only
 
 _ZEROS = frozenset(("zeros", "zeros_like", "new_zeros"))
-_MOVED = frozenset(("view", "_unsafe_view", "expand", "slice", "select", "t", "transpose", "permute",
-                    "unsqueeze", "squeeze", "clone", "alias", "_to_copy", "contiguous", "cat",
-                    "stack", "unbind", "split", "split_with_sizes", "detach"))  # fmt: skip
+_MOVED = frozenset(("view", "_unsafe_view", "expand", "slice", "select", "t", "transpose",
+                    "permute", "unsqueeze", "squeeze", "clone", "alias", "_to_copy", "contiguous",
+                    "cat", "stack", "unbind", "split", "split_with_sizes", "detach"))  # fmt: skip
 
 
 class NotTraced(Exception):
@@ -39,7 +39,9 @@ class Value:
     kind : 'parameter', 'dependent' on parameters, 'data' or 'tokens' (of inputs that are real
         or whole numbers; random numbers are data) or 'constant'.
     numbers : the entries of integers and truth values, where they are known.
+    whole : its entries are integers or truth values, through which no gradient passes.
     zero : made of zeros, whatever the data are.
+    gaps : where a constant that multiplies a parameter is zero, if it is somewhere.
     """
 
     index: int
@@ -47,7 +49,9 @@ class Value:
     kind: str
     name: str = ""
     numbers: Any = None
+    whole: bool = False
     zero: bool = False
+    gaps: Any = None
 
     @property
     def moves(self) -> bool:
@@ -109,7 +113,7 @@ class _Recorder:
         whole = not (tensor.is_floating_point() or tensor.is_complex())
         if whole and not self.fake and type(tensor) is torch.Tensor and not tensor.is_meta:
             numbers = tensor.detach().clone().numpy() if tensor.device.type == "cpu" else None
-        value = Value(self.count, tuple(tensor.shape), kind, name, numbers)
+        value = Value(self.count, tuple(tensor.shape), kind, name, numbers, whole)
         self.count += 1
         self.values[id(tensor)] = value
         self.alive.append(tensor)
@@ -165,6 +169,8 @@ class _Recorder:
             mutated = []
         if mutated and self._mutate(op, arguments, mutated, out, kind, moves):
             return
+        if op in ("mul", "mul_") and not self.fake:
+            self._note_gaps([given[a.name] for a in schema.arguments[:2]])
         outputs = [self.enter(one, kind) for one in _tensors(out)]
         zero = op in _ZEROS or (op in _MOVED and all(value.zero for value in inputs))
         for value in outputs:
@@ -172,6 +178,16 @@ class _Recorder:
         if moves and outputs:
             self.trace.nodes.append(Node(op.removesuffix("_") if mutated else op, arguments,
                                          outputs))  # fmt: skip
+
+    def _note_gaps(self, factors: Sequence[Any]) -> None:
+        """Where a mask cuts a parameter."""
+        for mask, other in (factors, factors[::-1]):
+            tensors = list(_tensors([mask, other]))
+            if len(tensors) < 2 or self.value(mask).kind != "constant" or mask.is_meta:
+                continue
+            if self.value(other).kind == "parameter" and mask.shape == other.shape:
+                cut = (mask == 0).numpy(force=True)
+                self.value(mask).gaps = cut if cut.any() else None
 
     def _mutate(
         self, op: str, arguments: list[Any], mutated: list[Any], out: Any, kind: str, moves: bool

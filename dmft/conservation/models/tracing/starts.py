@@ -1,13 +1,14 @@
 """Which axes of a parameter get free scales: those that its first product takes together.
 
-A matrix has one scale for each row and one for each column. A tensor with more axes is a matrix, or a
-stack of matrices, in the product that reads it first, and gets those of that matrix; a kernel has
+A matrix has one scale for each row and one for each column. A tensor with more axes is a matrix, or
+a stack of matrices, in the product that reads it first, and gets those of that matrix; a kernel has
 columns of its own in every group of channels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def starts(trace: Trace) -> dict[str, list[Start]]:
             if value.index not in together:
                 continue
             origin, axes = together[value.index]
-            after = _moved(node, axes)
+            after = moved(node, axes)
             if after is not None:
                 together[node.outputs[0].index] = (origin, after)
             elif len(axes) > 1 and origin not in found:
@@ -73,7 +74,7 @@ def _kernel(node: Node) -> list[Start]:
     return [*rows, Start((0, 1), groups) if groups > 1 else Start((1,))]
 
 
-def _moved(node: Node, axes: list[Axes]) -> list[Axes] | None:
+def moved(node: Node, axes: list[Axes]) -> list[Axes] | None:
     """What the axes of the output are made of, if all that happens is that they move."""
     if node.op in _KEPT:
         return axes
@@ -133,3 +134,22 @@ def orbits(ids: np.ndarray, start: Start, others: list[Start]) -> np.ndarray:
     rest = [n for n in range(len(start.axes)) if n not in common]
     count = int(np.prod([ids.shape[n] for n in common]))
     return ids.transpose(common + rest).reshape(count, -1)
+
+
+def fix_repeated(
+    unknowns: Unknowns, tables: dict[str, list[np.ndarray]], left: dict[str, int]
+) -> None:  # fmt: skip
+    """What one array of a parameter gains another may lose for nothing: of some, fix the first.
+
+    Best of those whose members are all alike, so that the others can still be mixed.
+
+    tables : of every parameter its arrays, as (orbits, members). left : how many are to be fixed.
+    """
+    if not any(left.values()):
+        return
+    same = unknowns.classes()
+    for name, keep in left.items():
+        own = tables[name]
+        alike = [bool((same[t] == same[t[:, :1]]).all()) for t in own]
+        for n in sorted(range(len(own)), key=lambda n: not alike[n])[:keep]:
+            unknowns.require([(Fraction(1), own[n][:, 0])])

@@ -257,8 +257,8 @@ class _Reduced:
             form = tuple((tuple(place[i] for i in line), w) for line, w in equations)
             if (len(own), form) not in known:
                 found_here, lost = sparse_null_space(form, len(own), LARGEST_BLOCK)
-                weight = [int(self.weight[i]) for i in own]
-                known[len(own), form] = sparser(found_here, weight), lost
+                entries = [int(self.weight[i]) for i in own]
+                known[len(own), form] = sparser(found_here, entries), lost
             vectors, given_up = known[len(own), form]
             self.given_up += given_up
             for vector in vectors:
