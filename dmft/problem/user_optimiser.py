@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from dmft.errors import InputError
 from dmft.problem.optimisers import Adaptive, StepSize
@@ -58,7 +59,7 @@ class UserOptimiser(Adaptive):
     weight_decay: ClassVar[float] = 0.0  # is the rule's own affair
 
     kind: Literal["user"] = "user"
-    name: str = Field(pattern=r"^\w[\w -]{0,39}$")
+    name: str
     rule: Annotated[Callable[..., float] | None, BeforeValidator(_function)] = Field(
         None, exclude=True
     )
@@ -72,6 +73,15 @@ class UserOptimiser(Adaptive):
     def _named(cls, given: Any) -> Any:
         if isinstance(given, dict) and "name" not in given and callable(given.get("rule")):
             return {**given, "name": getattr(given["rule"], "__name__", "")}
+        return given
+
+    @field_validator("name")
+    @classmethod
+    def _short(cls, given: str) -> str:
+        if not re.fullmatch(r"\w[\w -]{0,39}", given):
+            raise InputError(
+                f"given {echo(given)}, must be at most 40 letters, digits, - or spaces"
+            )
         return given
 
     @model_validator(mode="after")

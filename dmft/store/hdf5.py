@@ -82,6 +82,21 @@ def check_readable(path: Path) -> None:
         raise InputError("is a device or a pipe, must be an HDF5 file", str(path))
 
 
+def numbers_of(dataset: h5py.Dataset) -> np.ndarray:
+    """All values of a dataset of numbers.
+
+    Raises
+    ------
+    InputError : NaN or infinity among them.
+    """
+    values = np.asarray(dataset[()])
+    if values.dtype.kind not in "iufb":
+        raise InputError(f"dataset {dataset.name} has type {values.dtype}, must be numbers")
+    if not np.isfinite(values).all():
+        raise InputError(f"dataset {dataset.name} holds NaN or infinity, refused")
+    return values
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[h5py.File]:
     """Write a new file that takes the place of `path` only when it is complete.
@@ -92,13 +107,26 @@ def writing(path: Path) -> Iterator[h5py.File]:
     import h5py
 
     # By the library's own memory: a Python file under it is not safe from garbage collection.
-    with h5py.File.in_memory(block_size=_MEMORY_BLOCK) as file:
+    with _creation_order(), h5py.File.in_memory(block_size=_MEMORY_BLOCK, track_order=True) as file:
         file.attrs[ATTRIBUTE] = ALGORITHM
         yield file
         file.flush()
         image = file.id.get_file_image()
     with replacing(path) as temporary:
         temporary.write_bytes(b"".join((image, trailer(image))))
+
+
+@contextmanager
+def _creation_order() -> Iterator[None]:
+    """Note in what order things are made: netCDF adds to a file only where it is known."""
+    import h5py
+
+    config = h5py.get_config()
+    before, config.track_order = config.track_order, True
+    try:
+        yield
+    finally:
+        config.track_order = before
 
 
 def write_variable(file: h5py.File, variable: Variable, values: np.ndarray) -> None:

@@ -21,7 +21,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """
     where = str(path)
     try:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             path.stat()  # what the questions below would pass over
         final = path.resolve()
         folder = final.parent

@@ -47,6 +47,10 @@ class Collection:
 def load_collection(path: str | Path) -> Collection:
     """Read coordinates, states and the values at every point; curves are not touched.
 
+    Parameters
+    ----------
+    path : file of `dmft sweep collect`.
+
     Raises
     ------
     InputError : no collection, or a damaged one.

@@ -2,7 +2,7 @@
 ===============
 
 The excess risk at the end of training from a small start, over the sampling ratio and the
-density of the teacher. Above the line, least l1 norm recovers the teacher exactly when there is
+density of the teacher. Right of the line, least l1 norm recovers the teacher exactly when there is
 no noise.
 """
 

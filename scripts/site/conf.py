@@ -68,8 +68,10 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "dmft"
+html_context = {"default_mode": "auto"}  # light or dark as the browser is
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_show_search_summary = False  # would be fetched, which files opened without a server cannot
 html_show_sourcelink = False
 html_copy_source = False
 html_sidebars = {"index": [], "gallery/index": []}

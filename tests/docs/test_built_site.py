@@ -30,7 +30,7 @@ def test_pages_fit_and_nothing_is_missing(browse, width):
         assert page.run(broken) == [], name
         assert page.run("document.documentElement.scrollWidth") <= width, name
         assert page.run("document.querySelectorAll('mjx-merror, .MathJax_Error').length") == 0, name
-    assert page.console == []
+    assert page.console == [], page.console
 
 
 def test_formulas_are_drawn(browse):
@@ -46,4 +46,4 @@ def test_search_finds(browse, words):
     page = browse()
     page.open(f"{(SITE / 'search.html').as_uri()}?q={words}")
     page.wait("document.querySelectorAll('#search-results li a').length > 0")
-    assert page.console == []
+    assert page.console == [], page.console

@@ -35,6 +35,7 @@ PAGES = (
     "tutorial.md",
     "file-format.md",
     "finite-steps.md",
+    "optimisers.md",
     "long-times.md",
     "classification.md",
     "conservation.md",

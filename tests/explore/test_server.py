@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+import html5lib
 import numpy as np
 import pytest
 
@@ -60,6 +61,7 @@ def test_it_listens_to_this_machine_and_answers_those_who_know_its_address(serve
     assert served.server_address[0] == "127.0.0.1"
     status, headers, text = ask(served)
     assert status == 200 and "</html>" in text
+    html5lib.HTMLParser(strict=True).parse(text)
     policy = headers["Content-Security-Policy"]
     nonce = re.search(r"script-src 'nonce-([\w-]+)'", policy)[1]
     assert policy.startswith("default-src 'none'") and text.count(f'nonce="{nonce}"') == 2

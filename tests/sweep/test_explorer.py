@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import html5lib
 import numpy as np
 import pytest
 
@@ -68,6 +69,7 @@ def check_reading(collection, place, words):
 @pytest.mark.browser
 def test_every_control_moves_and_values_are_those_of_the_file(collection, browse, tmp_path):
     write_report(collection, tmp_path / "report.html")
+    html5lib.HTMLParser(strict=True).parse((tmp_path / "report.html").read_text())
     page = browse()
     page.open((tmp_path / "report.html").as_uri())
     page.run("document.getElementById('grid-chart').scrollIntoView()")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dmft import trajectory
 from dmft.errors import InputError
 from dmft.trajectory import algebra
 from dmft.trajectory.measures import Trajectory
@@ -276,3 +277,22 @@ def test_similarity_needs_no_map(origin):
     unit = np.array([row / np.linalg.norm(row) for row in seen if row.any()])
     assert path.similarity(origin=origin) == pytest.approx((unit @ unit.T).mean(), abs=1e-14)
     assert path.map(origin).values == pytest.approx(unit @ unit.T, abs=1e-14)
+
+
+@pytest.mark.parametrize(("times", "label"), [([0.0, 1.0, 2.0], "step"), ([0.0, 0.5, 1.0], "time")])
+def test_map_into_given_axes(times, label):
+    from matplotlib.figure import Figure
+
+    path = of_vectors(np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]]), times)
+    one, two = Figure().subplots(1, 2)
+    assert trajectory.plot_map(path, ax=one) is one
+    cosines = [[1.0, 0.5**0.5, 0.0], [0.5**0.5, 1.0, 0.5**0.5], [0.0, 0.5**0.5, 1.0]]
+    drawn = np.asarray(one.collections[0].get_array())
+    assert np.allclose(drawn.reshape(3, 3), cosines)
+    assert one.get_xlabel() == one.get_ylabel() and one.get_xlabel().startswith(label)
+    trajectory.plot_map(path, 0, two)  # seen from the start: (0, 1) and (-1, 2)
+    drawn = np.asarray(two.collections[0].get_array())
+    assert np.allclose(drawn.reshape(2, 2), [[1.0, 2 / 5**0.5], [2 / 5**0.5, 1.0]])
+    assert two.get_title() == "map relative to checkpoint 0"
+    with pytest.raises(InputError):
+        trajectory.plot_map(path, 7)

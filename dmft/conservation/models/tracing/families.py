@@ -137,7 +137,7 @@ def changing(family: Family, fixed: dict[str, np.ndarray]) -> Family | None:
 
     fixed : by parameter, which of its entries never move.
     """
-    still: np.ndarray = np.ones(1, bool)
+    still: Any = np.ones(1, bool)
     for piece in family.pieces:
         mask = fixed[piece.name]
         others = tuple(a for a in range(mask.ndim) if a not in piece.axes)

@@ -59,7 +59,7 @@ def findings(trace: Trace, loss: str) -> tuple[list[ModelLaw], list[Broken], lis
                 if law.name not in have and law.certainty == CROSS_ENTROPY:
                     why = "needs cross-entropy over the outputs"
                     broken.append(Broken(law.name, law.formula, why))
-    return _named(laws), broken, unknown
+    return _named([law for law in laws if law.entries]), broken, unknown
 
 
 def _scales(

@@ -145,6 +145,26 @@ def _embedding_bag(walk: Walk, node: Node) -> list[Scale]:
             for n, v in enumerate(node.outputs)]  # fmt: skip
 
 
+@rule("view_as_complex")
+def _complex(walk: Walk, node: Node) -> Scale:
+    """Two real numbers that are scaled alike."""
+    x = node.arguments[0]
+    last = len(x.shape) - 1
+    return walk.contract(walk.of(x), [last]).relabel(shape_of(node), lambda a: a)
+
+
+@rule("view_as_real")
+def _real(walk: Walk, node: Node) -> Scale:
+    return Scale(shape_of(node), walk.of(node.arguments[0]).terms)
+
+
+@rule("_fft_c2c", "_fft_r2c", "_fft_c2r")
+def _fourier(walk: Walk, node: Node) -> Scale:
+    """Sums over the axes that are transformed."""
+    x, axes = node.arguments[:2]
+    return walk.contract(walk.of(x), [a % len(x.shape) for a in axes]).broadcast(shape_of(node))
+
+
 @rule("embedding")
 def _embedding(walk: Walk, node: Node) -> Scale:
     weight, index, padding = node.arguments[:3]

@@ -271,11 +271,10 @@ def _pad(walk: Walk, node: Node) -> Scale | None:
     scale = walk.of(x)
     padded = {len(x.shape) - 1 - n // 2 for n, width in enumerate(widths) if width}
     zero = node.op == "constant_pad_nd" and node.arguments[2] in (0, None)
-    if not zero and node.op == "constant_pad_nd":
-        return None
+    if (not zero and node.op == "constant_pad_nd") or (not zero and padded & scale.axes()):
+        fix(walk, node.inputs)
+        return Scale(node.outputs[0].shape)
     if padded & scale.axes():
-        if not zero:
-            return None
         return _padded_channels(walk, scale, widths)
     return Scale(node.outputs[0].shape, scale.terms)
 
