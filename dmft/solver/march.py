@@ -26,7 +26,8 @@ from dmft.solver.response import (
     diagonal_response,
     past_response,
 )
-from dmft.solver.state import NoPath, PanelRows, Stages, State
+from dmft.solver.state import SWEEP_TOLERANCE, NoPath, PanelRows, Stages, State
+from dmft.solver.support import supported_rtol
 
 _MOST_SWEEPS = 40
 # Relative to their start, below which precision of residual and error is absolute: both may vanish.
@@ -40,18 +41,24 @@ _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
+# Of the change of e that counts: a smaller response to noise is not calibrated.
+_LEAST_RESPONSE = 1e-2
 _NOTHING = 1e-300
-_SEEN = 1e-2
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Outcome of solving a panel: sweeps used, estimated relative time error, and its rows."""
+    """Outcome of solving a panel.
+
+    rows : its unknowns. sweeps : used. time_error : estimated, relative. converged : or not.
+    rtol : the tolerance that the sample supports, if that is looser than what was asked for.
+    """
 
     rows: Any
     sweeps: int
     time_error: float
     converged: bool
+    rtol: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ class March(State):
         integration, elapsed = step * tableau.integration, step * tableau.nodes
         stages = self._guess(integration, elapsed)
         self._evaluate(stages, elapsed)
+        self._tolerate(stages)
         error = self._error_of(stages)
         least = self._least_news() if active is None else np.inf
         active = np.zeros(STAGES, dtype=bool) if active is None else active
@@ -113,7 +121,15 @@ class March(State):
             if converged:
                 rows = better
         self._count(sweep)
-        return Attempt(rows, sweep, self._time_error(step, stages, force, error), converged)
+        error_of_time = self._time_error(step, stages, force, error)
+        return Attempt(rows, sweep, error_of_time, converged, self.rtol)
+
+    def _tolerate(self, stages: Stages) -> None:
+        """Set the tolerance of a panel that begins on these stages."""
+        if self._supporting is not None:
+            supported = supported_rtol(self._concentrated(stages), self._supporting)
+            self.rtol = max(self._rtol, supported)
+            self._tolerance = SWEEP_TOLERANCE * self.rtol
 
     def _least_news(self) -> float:
         """What a node must add to the noise to get a direction, see `NoiseBasis.rows`.
@@ -210,9 +226,9 @@ class March(State):
         """By how much the logarithms of the scales grow to calibrate responses, (stages,)."""
         rows = swept.rows
         towards, _ = tangents.response(np.zeros(STAGES))
-        seen = _SEEN * self._tolerance * self._size(swept.error)
+        seen = _LEAST_RESPONSE * self._tolerance * self._size(swept.error)
         if math.sqrt(self.ratio) * np.linalg.norm(towards) < seen:
-            return np.zeros(STAGES)
+            return np.zeros(STAGES)  # e z is rounding errors, or so few paths that nobody sees it
         towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
         along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self.ratio)
         followed = (along[:, :, None] * gain).reshape(len(along), -1).T

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from dmft.errors import InputError, Interrupted
 from dmft.problem import Problem
 from dmft.progress import Progress
@@ -55,9 +57,14 @@ class Run:
             self._plan, pending = self._run_pilot(pending), None
         while self._done.count < self._wanted():
             pending = self._run_replicate(self._plan, pending)
-        plan, time_error = self._plan, self._scheme.time_error
+        plan = self._plan
+
+        def time_error(name: str, mean: np.ndarray) -> np.ndarray:
+            return self._scheme.time_error(name, mean, plan)
+
         verdict = self._verdict(plan.reason)
-        return self._done.solution(self._settings, self._scheme.grid(plan), time_error, *verdict)
+        grid, rtol = self._scheme.grid(plan), plan.rtol or None
+        return self._done.solution(self._settings, grid, time_error, *verdict, rtol)
 
     def _wanted(self) -> int:
         """Replicates to compute, as far as is known now."""

@@ -21,8 +21,9 @@ from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.solver.noise import NoiseBasis
 from dmft.solver.response import Tangents
 from dmft.solver.sampling import PathSet
+from dmft.solver.support import concentration
 
-_SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
+SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
 _LONGEST_GUESS = 3.0
 _SINGLE = 1e-6  # tolerance from which on tangents are stored in single precision
 # Calibrated responses (calibration.py) take only their shape from tangents: fewer paths need them.
@@ -91,6 +92,7 @@ class State:
     basis, factor : noise directions and R_r L on the nodes, shape (nodes, rank), t = 0 first.
     response : R_w on the nodes without t = 0.
     rows : the unknowns of every committed panel; committing them again repeats the march.
+    rtol : the tolerance, where `supporting` paths support it (support.py), else that which they do.
     """
 
     @classmethod
@@ -111,6 +113,7 @@ class State:
         pool: ThreadPoolExecutor | None,
         panels: int,
         rtol: float,
+        supporting: int | None = None,
     ) -> None:
         network = problem.network
         self._decay = problem.dynamics.weight_decay
@@ -131,8 +134,9 @@ class State:
         self.root_variance = np.sqrt(coordinates.variance)
         self._traced_root_variance = self.root_variance[self.traced]
         self._p, self._q = initial_state(*self._law[:2], coordinates.a0, coordinates.b0)
-        self._rtol = rtol
-        self._tolerance = _SWEEP_TOLERANCE * rtol
+        self._rtol = self.rtol = rtol
+        self._tolerance = SWEEP_TOLERANCE * rtol
+        self._supporting, self._concentration = supporting, 0.0
         self._start(problem.noise_std, panels)
 
     def _start(self, noise_std: float, panels: int) -> None:
@@ -226,6 +230,7 @@ class State:
         self._solve(stages, elapsed, coupling, drive)
         error = self._error_of(stages)
         found = self.basis.rows(error, np.inf, rows.active)
+        self._concentration = self._concentrated(stages)
         self._advance_tangents(stages, rows, integration, inverse, coupling)
         self._advance_kernels(rows, inverse)
         force = (self.ratio * error + drive) @ inverse.T
@@ -289,6 +294,13 @@ class State:
             )  # fmt: skip
 
         self._count_paths(self._workers.map(solve))
+
+    def _concentrated(self, stages: Stages) -> float:
+        """How few paths have carried the response of all, up to and on these stages."""
+        if self._supporting is None:
+            return 0.0
+        response = self.root_variance[:, None] ** 2 * stages.slope
+        return max(self._concentration, concentration(self.probability, response))
 
     def _count_paths(self, parts: list[tuple[int, int]]) -> None:
         """Count iterations; refuse paths that did not converge."""

@@ -78,7 +78,7 @@ class Steps:
         """Refuse steps whose tangents do not fit."""
         self._check_memory(self._settings.n_paths, panels)
 
-    def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
+    def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """Steps are exact."""
         return np.zeros_like(mean)
 

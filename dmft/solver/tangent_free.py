@@ -79,7 +79,7 @@ class TangentFree:
                 "solver.n_paths",
             )
 
-    def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
+    def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """Steps are exact."""
         return np.zeros_like(mean)
 
