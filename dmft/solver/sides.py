@@ -16,8 +16,9 @@ from dmft.numerics.workers import Workers
 from dmft.problem import Problem
 from dmft.problem.networks import DEEP, DEPTH_TWO
 from dmft.solver.data_rows import DataRows
+from dmft.solver.network_state import initial_state, moved_state
 from dmft.solver.sampling import PathSet
-from dmft.solver.state import NoPath, initial_state, moved_state
+from dmft.solver.state import NoPath
 
 _LONGEST_GUESS = 3.0
 _FARTHEST_FIELD = 5.0  # that a first guess moves a field

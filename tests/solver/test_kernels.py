@@ -9,8 +9,8 @@ from dmft.numerics.collocation import radau
 from dmft.simulation.coordinates import start_of
 from dmft.simulation.parameters import parametrisation
 from dmft.solver import kernels
+from dmft.solver.network_state import initial_state, moved_state
 from dmft.solver.optimisers import depth_of
-from dmft.solver.state import initial_state, moved_state
 from dmft.theory.mirror import mirror_of
 
 K = 3
