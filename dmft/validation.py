@@ -93,6 +93,22 @@ class Settings(BaseModel):
             raise _as_input_error(error, type(self)) from None
 
     @classmethod
+    def model_validate(cls, obj: Any, **how: Any) -> Self:
+        """An object of a table of settings, with the errors of `Settings`."""
+        try:
+            return super().model_validate(obj, **how)
+        except ValidationError as error:
+            raise _as_input_error(error, cls) from None
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **how: Any) -> Self:
+        """An object of settings in JSON, with the errors of `Settings`."""
+        try:
+            return super().model_validate_json(json_data, **how)
+        except ValidationError as error:
+            raise _as_input_error(error, cls) from None
+
+    @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler(source)
         return schema if cls.numbers_from_text else _without_coercion(schema, cls)

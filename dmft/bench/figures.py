@@ -53,7 +53,7 @@ def draw_race(results: Record, path: Path) -> None:
                 ha="right", va="bottom", fontsize=7, color=GREY,
             )  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel="CPU seconds")
-        axes.set_ylabel("relative error of excess_risk (rms)")
+        axes.set_ylabel(f"relative error of {result['curve']} (rms)")
         axes.set_title(f"{name}: {result['title']}", fontsize=9)
         axes.grid(alpha=0.3)
     for axes in panels[count:]:

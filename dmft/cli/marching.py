@@ -36,6 +36,7 @@ def march(
     from dmft.store import save, save_checkpoint
 
     checkpoints = Checkpoints(path, config, command_line)
+    kept: dict[str, Any] = {}
     with previous_file_kept(path, lambda: state is None and not checkpoints.saved):
         if state is None:
             save_checkpoint(path, config, {}, command_line)
@@ -49,11 +50,15 @@ def march(
                         progress=show,
                         checkpoint=checkpoints,
                         checkpoint_seconds=arguments.checkpoint_seconds,
+                        keep=kept.update,
                         resume=state or None,
                         stop=stop,
                     )
                 # Still inside: a signal that comes now is too late to stop anything.
-                save(path, solution, overwrite=True, command_line=command_line, config=config)
+                save(
+                    path, solution, overwrite=True, command_line=command_line, config=config,
+                    state=kept,
+                )  # fmt: skip
             except (Interrupted, KeyboardInterrupt):
                 raise interrupted(arguments, path, checkpoints) from None
     report(arguments, path, solution)

@@ -12,6 +12,7 @@ from dmft.cli import parser as options
 if TYPE_CHECKING:
     from dmft.theory import Limit, Prediction
 
+PLACE = 50
 SUMMARY = "predict limits and rates"
 EXAMPLES = """\
   dmft theory

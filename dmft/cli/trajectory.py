@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Those of dmft.trajectory.groups, which takes long to import.
 GROUPINGS = ("tensor", "module", "layer", "projection", "head")
+PLACE = 130
 SUMMARY = "maps and angles of checkpoints"
 EXAMPLES = """\
   dmft trajectory inspect checkpoints/

@@ -14,7 +14,7 @@ import numpy as np
 
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
-from dmft.solver.march import Attempt
+from dmft.solver.panel_rows import Attempt
 from dmft.solver.plan import Plan
 
 PILOT_PATHS = 1024
@@ -60,12 +60,12 @@ class PanelMarch(Protocol):
 
 
 class RotatedMarch(PanelMarch, Protocol):
-    """A march whose noise can be rotated: it knows how weights respond to noise.
+    """A march whose noise can be rotated: it knows how weights respond to noise."""
 
-    response : R_w on the nodes without t = 0.
-    """
-
-    response: np.ndarray
+    @property
+    def response(self) -> np.ndarray:
+        """R_w on the nodes without t = 0."""
+        ...
 
     @property
     def risk(self) -> np.ndarray:

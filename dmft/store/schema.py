@@ -13,6 +13,7 @@ from dmft.results.observables import OBSERVABLES, PRINCIPAL
 
 SOLUTION = "dmft-solution"
 SIMULATION = "dmft-simulation"
+COLLECTION = "dmft-collection"
 FAMILY = "dmft-"
 
 # A reader accepts every minor version of the majors that it knows.

@@ -8,12 +8,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dmft.errors import InputError
 from dmft.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TIME_LABEL, VERMILION
+from dmft.plotting.style import axes_for
 from dmft.store.hdf5 import reading
 from dmft.sweep.collection import Collection
 from dmft.sweep.drawing import (
@@ -33,6 +34,9 @@ from dmft.sweep.drawing import (
 )
 from dmft.sweep.sources import check_sources
 from dmft.validation import nearest_key
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY)
 _MARKERS = "osD^vP*"
@@ -79,17 +83,54 @@ def plot_map(
     colours = colours_of(values)
     for axes in grid.flat[len(shown) :]:
         axes.axis("off")
-    order = [name for name in collection.dimensions if name in (x, y)]
     for axes, (name, index) in zip(grid.flat, shown, strict=False):
-        part, states = values[index], collection.status[index]
-        if order[0] == x:
-            part, states = part.T, states.T
-        image = draw_map(axes, collection, x, y, part, states, colours)
+        image = _draw_panel(axes, collection, x, y, index, values, colours)
         axes.set_title(name, fontsize=9)
     if colours is not None:
         figure.colorbar(image, ax=grid, label=label_of(value))
     explain_states(figure, collection.status)
     write_figure(figure, path)
+
+
+def plot_phase_diagram(
+    collection: Collection,
+    value: str = "final_excess_risk",
+    x: str | None = None,
+    y: str | None = None,
+    at: Selection | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a value over two dimensions of a collection as a map, with a labelled colour bar.
+
+    Points without a result are hatched, failed ones crossed, those that did not converge circled.
+
+    Parameters
+    ----------
+    collection : of `load_collection`.
+    value : of `collection.values`; a curve stands for its last value.
+    x, y : dimensions of the axes; by default the first two with several points.
+    at : labels of other dimensions, which are taken at their first label by default.
+    ax : matplotlib axes to draw into; new ones by default.
+
+    Raises
+    ------
+    InputError : an unknown value, dimension or label, or fewer than two dimensions.
+    """
+    value = _full_name(collection, value)
+    values, fixed = collection.values[value], dict(at or {})
+    x, y = _two_dimensions(collection, x, y, fixed)
+    _check_free(fixed, x, y)
+    for name in collection.dimensions:
+        if name not in (x, y, *fixed):
+            fixed[name] = labels_of(collection, name)[0]
+    [(title, index)] = _panels(collection, {x, y}, fixed)
+    colours = colours_of(values[index])
+    axes = axes_for(ax)
+    image = _draw_panel(axes, collection, x, y, index, values, colours)
+    axes.set_title(title, fontsize=9)
+    if colours is not None:
+        axes.figure.colorbar(image, ax=axes, label=label_of(value))
+    return axes
 
 
 def plot_lines(
@@ -191,6 +232,22 @@ def plot_curves(
 
 
 # ---------------------------------------------------------------------- what is drawn
+
+
+def _draw_panel(
+    axes: Axes,
+    collection: Collection,
+    x: str,
+    y: str,
+    index: tuple[Any, ...],
+    values: np.ndarray,
+    colours: Any,
+) -> Any:
+    """The map of the points at an index, rows along y."""
+    part, states = values[index], collection.status[index]
+    if collection.dimensions.index(x) < collection.dimensions.index(y):
+        part, states = part.T, states.T
+    return draw_map(axes, collection, x, y, part, states, colours)
 
 
 def _full_name(collection: Collection, name: str) -> str:

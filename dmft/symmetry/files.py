@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
 from dmft.store.schema import Variable
 from dmft.symmetry.report import Report
+from dmft.texts import parse_json
 
 if TYPE_CHECKING:
     import h5py
@@ -80,7 +80,7 @@ def load_report(path: str | Path) -> Report:
         return Report(
             methods=tuple(file["method"].asstr()[()]), names=tuple(file["name"].asstr()[()]),
             ends=ends, status=file.attrs["status"], reason=file.attrs.get("reason", ""),
-            settings=json.loads(file.attrs["config"]), **found,
+            settings=parse_json(file.attrs["config"]), **found,
         )  # fmt: skip
 
 

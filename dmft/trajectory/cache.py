@@ -18,6 +18,7 @@ import numpy as np
 from dmft.errors import InputError
 from dmft.store.hdf5 import reading, writing
 from dmft.store.header import write_header
+from dmft.texts import parse_json
 
 SCHEMA = "dmft-trajectory-cache"
 
@@ -139,7 +140,7 @@ def _read(path: Path) -> tuple[dict[Any, Any], dict[str, dict[str, np.ndarray]],
         if file.attrs.get("schema") != SCHEMA:
             raise InputError("is no cache of trajectories")
         for group in file.get("sets", {}).values():
-            identities = tuple(json.loads(group.attrs["checkpoints"]))
+            identities = tuple(parse_json(group.attrs["checkpoints"]))
             grams, names = group["gram"][()], group["piece"].asstr()[()]
             if grams.shape != (len(names), len(identities), len(identities)):
                 raise InputError(f"dataset {group.name}/gram has shape {grams.shape}, damaged?")
@@ -149,5 +150,5 @@ def _read(path: Path) -> tuple[dict[Any, Any], dict[str, dict[str, np.ndarray]],
             if len(keys) != len(rows):
                 raise InputError(f"dataset {group.name}/row has {len(rows)} rows, damaged?")
             projections[str(group.attrs["title"])] = dict(zip(keys, rows, strict=True))
-        answers = json.loads(file.attrs.get("answers", "{}"))
+        answers = parse_json(file.attrs.get("answers", "{}"))
     return sets, projections, answers

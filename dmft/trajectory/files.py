@@ -17,9 +17,11 @@ from dmft.errors import InputError
 from dmft.store.hdf5 import reading
 from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
+from dmft.texts import parse_json
 from dmft.trajectory.blocks import Factors
-from dmft.trajectory.measures import SCALARS, Trajectory
+from dmft.trajectory.measures import Trajectory
 from dmft.trajectory.report import Group, Report, Scalars
+from dmft.trajectory.scalars import SCALARS
 
 if TYPE_CHECKING:
     import h5py
@@ -67,7 +69,7 @@ def load_report(path: str | Path) -> Report:
     with reading(Path(path)) as file:
         schema = file.attrs.get("schema")
         check_kind(schema, (SCHEMA,))
-        settings = json.loads(file.attrs["config"])
+        settings = parse_json(file.attrs["config"])
         trajectory = Trajectory(
             file["step"][()],
             _read_blocks(file),
@@ -80,9 +82,9 @@ def load_report(path: str | Path) -> Report:
             checkpoints=tuple(file["checkpoint"].asstr()[()]),
             grouping=file.attrs["grouping"],
             groups=_read_groups(file),
-            skipped=_named(json.loads(file.attrs["skipped"])),
-            tied=tuple(json.loads(file.attrs["tied"])),
-            notes=json.loads(file.attrs.get("notes", "{}")),
+            skipped=_named(parse_json(file.attrs["skipped"])),
+            tied=tuple(parse_json(file.attrs["tied"])),
+            notes=parse_json(file.attrs.get("notes", "{}")),
             settings=settings,
         )
 

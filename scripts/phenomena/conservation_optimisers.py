@@ -79,7 +79,7 @@ def run(full: bool, figure_path: Path) -> Outcome:
 def _measure(
     kind: Callable[..., Any], settings: dict[str, Any], largest: float, config: dict[str, Any]
 ) -> tuple[np.ndarray, float]:
-    """Drifts without decay, (step size, seed, linear or quadratic), and the largest residual."""
+    """Drifts without decay, (step size, seed, linear or quadratic), and the largest that is lacking."""
     table, residual = [], 0.0
     for halving in range(config["halvings"] + 1):
         tau = largest / 2**halving
@@ -93,7 +93,7 @@ def _measure(
             linear = np.array([law.degree == 1 for law in found])
             drift = record.adjusted_drift[-1]
             rows.append([drift[linear].mean(), drift[~linear].mean()])
-            residual = max(residual, record.residual.max())
+            residual = max(residual, record.forecast_residual.max())
         table.append(rows)
     return np.array(table), residual
 
@@ -110,7 +110,7 @@ def verdict(drift: float, slope: float, decay: bool) -> str:
 def as_markdown(rows: list[tuple[str, ...]]) -> str:
     """The table of the documentation."""
     lines = [
-        "| optimiser | linear laws | quadratic laws | each step predicted exactly |",
+        "| optimiser | linear laws | quadratic laws | forecast from gradients exact |",
         "| --- | --- | --- | --- |",
     ]
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])

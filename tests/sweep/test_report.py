@@ -14,7 +14,7 @@ import pytest
 from dmft.errors import InputError
 from dmft.sweep import run
 from dmft.sweep.collect import collect
-from dmft.sweep.figures import plot_curves, plot_lines, plot_map
+from dmft.sweep.figures import plot_curves, plot_lines, plot_map, plot_phase_diagram
 from dmft.sweep.report import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -55,6 +55,26 @@ def test_map_leaves_missing_points_out(collection, tmp_path):
     assert highest > 3000  # the row of noise 0.7, in one of two panels
     plot_map(collection, tmp_path / "one.png", at={"kind": "gaussian"})
     assert pixels(tmp_path / "one.png", VIRIDIS_END) < highest / 3  # the colour bar's end
+
+
+def test_phase_diagram_into_given_axes(collection):
+    from matplotlib.figure import Figure
+
+    one, two = Figure().subplots(1, 2)
+    at = {"kind": "rademacher"}
+    assert plot_phase_diagram(collection, "excess_risk", "noise_std", "init_scale", at, one) is one
+    mesh = one.collections[-1]
+    drawn = np.asarray(mesh.get_array()).reshape(3, 4)
+    assert np.array_equal(drawn, collection.values["final_excess_risk"][:, :, 1])
+    assert mesh.colorbar.ax.get_ylabel() == "excess risk at the end"
+    assert (one.get_xlabel(), one.get_ylabel()) == ("noise std", "init scale")
+    plot_phase_diagram(collection, ax=two)  # the first kind, its first two dimensions
+    assert two.get_title() == "kind = gaussian" and two.get_xlabel() == "init scale"
+    values = two.collections[-1].get_array().reshape(4, 3)
+    assert np.ma.getmaskarray(values)[3].all() and not np.ma.getmaskarray(values)[:3].any()
+    assert plot_phase_diagram(collection).figure is not None
+    with pytest.raises(InputError, match="needs two different dimensions"):
+        plot_phase_diagram(collection, x="kind", y="kind")
 
 
 def test_all_kinds_of_figures(collection, tmp_path):

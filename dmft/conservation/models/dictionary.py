@@ -6,10 +6,12 @@ Every linear law is a combination of entries, every law of the catalogue one of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from dmft.conservation.models.forms import ModelLaw, Term
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +81,37 @@ class Candidates:
     def _upper(gram: Any) -> Any:
         mask = gram.new_ones(gram.shape[-2:]).triu().bool()
         return gram[:, mask].reshape(-1)
+
+
+@dataclass(frozen=True)
+class LawTerm:
+    """What a law reads of one parameter."""
+
+    law: ModelLaw
+    term: Term
+
+    @property
+    def name(self) -> str:
+        """Of the parameter."""
+        return self.term.slot.name
+
+    @property
+    def size(self) -> int:
+        """Number of quantities."""
+        return self.law.entries
+
+    def values(self, x: Any) -> Any:
+        """The quantities at a parameter x."""
+        alone = replace(self.law, terms=(self.term,))
+        return alone.evaluate({self.name: x})
+
+    def along(self, x: Any, g: Any) -> Any:
+        """Their derivatives at x along g."""
+        return (self.values(x + g) - self.values(x - g)) / 2
+
+    def labels(self) -> list[str]:
+        """A name for each quantity."""
+        return [f"{self.term.slot} in {self.law.name}, {i}" for i in range(self.size)]
 
 
 def dictionary(shapes: Mapping[str, Sequence[int]]) -> list[Candidates]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.linalg import qr
 
-from dmft.conservation.models.dictionary import along, dictionary, values
+from dmft.conservation.models.dictionary import LawTerm, along, dictionary, values
 from dmft.conservation.models.fields import Fields, LossFunction, evaluate_all
+from dmft.conservation.models.forms import ModelLaw
 from dmft.conservation.models.survey import ModelLaws
 from dmft.conservation.models.walk import laws as structural_laws
 from dmft.errors import InputError
@@ -80,6 +81,8 @@ def discover(
 ) -> Discovery:
     """Find all laws among combinations of entries and Gram entries of the parameters.
 
+    Units: parameters as they are in the model; coefficients are dimensionless.
+
     Parameters
     ----------
     model : in float64, small; its parameters are as before afterwards.
@@ -95,7 +98,7 @@ def discover(
     fields = Fields(model, loss, batches)
     known = structural_laws(model) if laws is None else laws
     shapes = {name: tuple(p.shape) for name, p in fields.parameters.items()}
-    candidates = dictionary(shapes)
+    candidates: list[Any] = [*dictionary(shapes)]
     size = sum(each.size for each in candidates)
     if size > MAX_CANDIDATES:
         raise InputError(
@@ -106,6 +109,11 @@ def discover(
     rng = np.random.default_rng(seed)
     with fields.unchanged():
         quantities, lawful = _values(fields, candidates, known, size, rng)
+        more = _outside(known, lawful, quantities)
+        if more:
+            candidates += [LawTerm(law, term) for law in more for term in law.terms]
+            size = sum(each.size for each in candidates)
+            quantities, lawful = _values(fields, candidates, known, size, rng)
         kept = _independent(quantities)
         rows, count = [], len(kept) + _EXTRA_EQUATIONS
         for batch in rng.integers(len(batches), size=count):
@@ -137,6 +145,15 @@ def _values(
             quantities.append(values(candidates, theta))
             lawful.append(evaluate_all(known.laws, theta))
     return np.array(quantities), np.array(lawful)
+
+
+def _outside(known: ModelLaws, lawful: np.ndarray, quantities: np.ndarray) -> list[ModelLaw]:
+    """Laws that are no combination of the candidates, such as those of groups of channels."""
+    spanned = _orthonormal(quantities)
+    rest = np.linalg.norm(lawful - spanned @ (spanned.T @ lawful), axis=0)
+    bad = rest > _SAME * np.linalg.norm(lawful, axis=0)
+    owners = [law for law in known.laws for _ in range(law.entries)]
+    return list({owners[i].name: owners[i] for i in np.flatnonzero(bad)}.values())
 
 
 def _products(known: ModelLaws, lawful: np.ndarray) -> np.ndarray:

@@ -87,7 +87,8 @@ class Fields:
 
         parts = []
         for parameter in self.parameters.values():
-            fan_in = parameter.numel() / parameter.shape[0] if parameter.ndim > 1 else 1.0
+            matrix = parameter.ndim > 1 and parameter.numel()
+            fan_in = parameter.numel() / parameter.shape[0] if matrix else 1.0
             drawn = generator.standard_normal(parameter.numel())
             parts.append(drawn / max(fan_in, 1.0) ** 0.5)
         return torch.from_numpy(np.concatenate(parts))

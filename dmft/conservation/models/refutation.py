@@ -79,7 +79,7 @@ def _randomise(parameters: dict[str, Any]) -> None:
 
     with torch.no_grad():
         for p in parameters.values():
-            fan_in = p.numel() / p.shape[0] if p.ndim > 1 else 1.0
+            fan_in = p.numel() / p.shape[0] if p.ndim > 1 and p.numel() else 1.0
             p.copy_(torch.randn_like(p) / max(fan_in, 1.0) ** 0.5)
 
 

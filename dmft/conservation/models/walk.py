@@ -37,6 +37,8 @@ def laws(
     pass cannot be followed, in which case no law is listed. A quantity that an eps or another loss
     breaks is in `broken`. Dropout and batch normalisation count as in the mode the module is in.
 
+    Units: parameters as they are in the model; no step size or time enters.
+
     Parameters
     ----------
     model : its parameters may be on the meta device; they are left as they are.
@@ -108,7 +110,7 @@ def _traces(model: Any, inputs: Any, *, fake: bool) -> tuple[list[Inputs], list[
     import torch
 
     given = [_arguments(inputs)] if inputs is not None else None
-    failure = "no inputs are known that it would take"
+    failure = ""
     with torch.random.fork_rng(devices=[]), _batched_experts(model):
         torch.manual_seed(0)
         for attempts in [given] if given else guesses(model):
@@ -120,13 +122,14 @@ def _traces(model: Any, inputs: Any, *, fake: bool) -> tuple[list[Inputs], list[
                 except NotTraced:
                     raise
                 except Exception as error:  # whatever a stranger's forward pass raises
-                    failure = first_line(error)
+                    failure = failure or first_line(error)
                     if "data-dependent" in str(error).lower() or "DataDependent" in repr(error):
                         raise NotTraced(
                             "the forward pass depends on values of tensors (control flow)"
                         ) from None
             if traces and any(one.outputs for one in traces):
                 return used, traces
+    failure = failure or "no inputs are known that it would take"
     raise NotTraced(
         f"the forward pass did not run on guessed inputs ({failure}); give inputs=.."
         if given is None else f"the forward pass did not run on the inputs ({failure})"

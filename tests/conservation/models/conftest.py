@@ -147,6 +147,7 @@ def zoo() -> dict[str, Callable]:
             num_key_value_heads=1,
         ),
         "neox": neox,
+        "neox-sequential": lambda: neox(use_parallel_residual=False),
         "vit": vit,
         "classes": SimpleNamespace(rotary=rotary, gpt2=gpt2, vit=vit, ResNet=ResNet),
     }  # fmt: skip

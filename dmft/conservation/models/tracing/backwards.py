@@ -15,7 +15,7 @@ from dmft.conservation.models.tracing import moving, scales
 from dmft.conservation.models.tracing.layers import batch_settings
 from dmft.conservation.models.tracing.recording import Node, Value
 from dmft.conservation.models.tracing.rules import wrapped
-from dmft.conservation.models.tracing.shifts import Shift, both, fewest, narrowed
+from dmft.conservation.models.tracing.shifts import Places, Shift, both, fewest, narrowed
 
 _PASS = frozenset((
     "neg", "clone", "alias", "_to_copy", "contiguous", "to", "positive", "lift_fresh",
@@ -41,8 +41,13 @@ def _scaled(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]
         if isinstance(other, Value):
             lost = len(shape) - len(other.shape)
             varying = {a + lost for a, n in enumerate(other.shape) if n != 1}
-        own = [s for s in out[0] if not s.axes & varying]
-        found.append((x, narrowed(x, own, shape)))
+        own = narrowed(x, [s for s in out[0] if not s.axes & varying], shape)
+        if isinstance(other, Value) and other.gaps is not None and isinstance(x, Value) and (
+            x.shape == other.shape
+        ):  # fmt: skip
+            every = tuple(range(len(x.shape)))
+            own = [*own, Shift(frozenset(), "unused", (every, other.gaps.tobytes(), x.shape))]
+        found.append((x, own))
     return found
 
 
@@ -111,12 +116,12 @@ def _matrix(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]
     n = len(a.shape) - 2
     left, right = [], []
     for shift in out[0]:
-        if shift.places is not None and any(x != n + 1 for x in shift.places[0]):
-            continue
-        if shift.axes == {n + 1}:  # along the columns: of b, for every row of a
-            right.append(Shift(frozenset({n + 1}), shift.why, shift.places))
-        if shift.axes == {n} and shift.places is None:
-            left.append(Shift(frozenset({n}), shift.why))
+        where = shift.places and set(shift.places[0])
+        # Along the columns: of b, for every row of a. Along the rows: of a.
+        if shift.axes <= {n + 1} and (not where or where == {n + 1}) and (shift.axes or where):
+            right.append(shift)
+        if shift.axes <= {n} and (not where or where == {n}) and (shift.axes or where):
+            left.append(shift)
     found: list[tuple[Any, list[Shift]]] = [(a, left), (b, right)]
     if skip:
         found.append((node.arguments[0], narrowed(node.arguments[0], out[0],
@@ -139,26 +144,43 @@ def _layer_norm(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shif
 
 
 def _group_norm(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
-    x = node.arguments[0]
-    return [(x, [Shift(frozenset(range(1, len(x.shape))), "norm")])]
+    x, _, bias, _, channels, _, groups = node.arguments[:7]
+    places = range(2, len(x.shape))
+    if groups == channels:
+        own = [Shift(frozenset(places), "norm")]
+    elif groups == 1:
+        own = [Shift(frozenset((1, *places)), "norm")]
+    else:
+        which = np.arange(channels) // (channels // groups)
+        own = [
+            Shift(frozenset((1, *places)), "norm", ((1,), (which == g).tobytes(), (channels,)))
+            for g in range(groups)
+        ]
+    return [(x, own), (bias, _by_channel(out[0]))]
 
 
 def _batch_norm(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
-    x = node.arguments[0]
+    x, _, bias = node.arguments[:3]
     training, _ = batch_settings(node)
     others = frozenset(a for a in range(len(x.shape)) if a != 1)
-    if training:
-        return [(x, [Shift(others, "batch norm")])]
-    return [(x, [s for s in out[0] if 1 not in s.axes])]
+    own = [Shift(others, "batch norm")] if training else [s for s in out[0] if 1 not in s.axes]
+    return [(x, own), (bias, _by_channel(out[0]))]
+
+
+def _by_channel(out: list[Shift]) -> list[Shift]:
+    """Of a bias that is added to channels, which come second."""
+    return [
+        Shift(frozenset({0}) if 1 in s.axes else frozenset(), s.why,
+              s.places and ((0,), *s.places[1:]))
+        for s in out if s.places is None or s.places[0] == (1,)
+    ]  # fmt: skip
 
 
 def _convolution(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
     _, weight, bias = node.arguments[:3]
     found: list[tuple[Any, list[Shift]]] = []
     if isinstance(bias, Value):
-        own = [Shift(frozenset({0}) if 1 in s.axes else frozenset(), s.why)
-               for s in out[0] if s.places is None]  # fmt: skip
-        found.append((bias, own))
+        found.append((bias, _by_channel(out[0])))
     plain = not node.arguments[6] and node.arguments[8] == 1
     same = [Shift(frozenset({0}), s.why) for s in out[0] if s.axes == {1} and s.places is None]
     found.append((weight, same if plain else []))
@@ -168,8 +190,10 @@ def _convolution(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shi
 def _embedding(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
     weight, index = node.arguments[:2]
     last = len(index.shape)
-    if len(node.arguments) > 2 and (node.arguments[2] or -1) >= 0:
-        return [(weight, [])]
+    padding = node.arguments[2] if len(node.arguments) > 2 else None
+    if padding is not None and padding >= 0:
+        row = np.arange(weight.shape[0]) == padding
+        return [(weight, [Shift(frozenset(), "padding", ((0,), row.tobytes(), row.shape))])]
     return [(weight, [Shift(frozenset({1}), s.why) for s in out[0]
                       if s.axes == {last} and s.places is None])]  # fmt: skip
 
@@ -186,12 +210,24 @@ def _split(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
         mask = np.zeros(x.shape[axis], bool)
         mask[places] = True
         for s in own:
-            if s.places is None:
-                axes = frozenset(same(a) for a in s.axes)
-                found.append(Shift(axes, s.why, ((axis,), mask.tobytes(), mask.shape)))
+            axes = frozenset(same(a) for a in s.axes)
+            inner = _inside(s, axis, mask, len(node.outputs[0].shape) == len(x.shape))
+            if inner is not None:
+                found.append(Shift(axes, s.why, inner))
         plain = [Shift(frozenset(same(a) for a in s.axes), s.why) for s in own if not s.places]
         common = plain if common is None else both(common, plain)
     return [(x, fewest([*(common or []), *found]))]
+
+
+def _inside(shift: Shift, axis: int, part: np.ndarray, kept: bool) -> Places | None:
+    """Places of a shift of a part of an axis, among those of the whole."""
+    if shift.places is None:
+        return (axis,), part.tobytes(), part.shape
+    if not kept or shift.places[0] != (axis,):
+        return None
+    mask = np.zeros(part.shape, bool)
+    mask[np.flatnonzero(part)[np.frombuffer(shift.places[1], bool)]] = True
+    return (axis,), mask.tobytes(), mask.shape
 
 
 def _slice(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
@@ -208,8 +244,10 @@ def _slice(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
         axes = frozenset(a + (drop and a >= axis) for a in s.axes)
         if s.places is None:
             found.append(Shift(axes, s.why))
-            if not mask.all():
-                found.append(Shift(axes, s.why, ((axis,), mask.tobytes(), mask.shape)))
+        ordered = bool((np.diff(taken) > 0).all())
+        inner = _inside(s, axis, mask, not drop and ordered)
+        if inner is not None and not mask.all():
+            found.append(Shift(axes, s.why, inner))
     if not mask.all():
         found.append(Shift(frozenset(), "unused", ((axis,), (~mask).tobytes(), mask.shape)))
     return [(x, found)]
@@ -243,6 +281,26 @@ def _reduce(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]
                  if not s.places and s.axes])]  # fmt: skip
 
 
+def _spread(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
+    """Variances do not see what all terms have in common; a mean beside them does."""
+    x = node.arguments[0]
+    if len(out) > 1 and not any(not s.axes and s.places is None for s in out[1]):
+        return []
+    axes = node.arguments[1] if isinstance(node.arguments[1], (list, int)) else None
+    axes = None if isinstance(axes, bool) else axes
+    return [(x, [Shift(frozenset(wrapped(axes, len(x.shape))), "norm")])]
+
+
+def _triangle(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
+    """What is cut off is not seen."""
+    x, diagonal = node.arguments[:2]
+    rows, columns = x.shape[-2:]
+    kept = (np.triu if node.op == "triu" else np.tril)(np.ones((rows, columns), bool), diagonal)
+    rank = len(x.shape)
+    return [(x, [Shift(frozenset(), "unused", ((rank - 2, rank - 1), (~kept).tobytes(),
+                                               (rows, columns)))])]  # fmt: skip
+
+
 def _masked(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
     """Masked with minus infinity: gone from the softmax that follows."""
     if node.arguments[2] != -float("inf"):
@@ -269,5 +327,6 @@ RULES: dict[str, Callable[[Node, list[list[Shift]]], list[tuple[Any, list[Shift]
     **dict.fromkeys(("cat", "stack"), _join),
     **dict.fromkeys(("expand",), _expand),
     **dict.fromkeys(("mean", "sum"), _reduce),
-    "masked_fill": _masked,
+    "masked_fill": _masked, **dict.fromkeys(("var", "std", "var_mean", "std_mean"), _spread),
+    "triu": _triangle, "tril": _triangle,
 }  # fmt: skip

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from heapq import heappop, heappush
+from itertools import permutations
 from math import lcm
 
 import numpy as np
 
 _LARGEST_DENSE = 1000
+_MANY_VECTORS = 24
 _PRIME = 2_147_483_629  # products of two residues fit 64 bits
 
 Equations = Sequence[tuple[Sequence[int], Sequence[int]]]  # places, weights
@@ -58,16 +61,19 @@ def sparse_null_space(
 
 
 def _peel(equations: Equations, size: int) -> tuple[list[int], list[tuple[int, int]]]:
-    """Equations that are left, and those taken out with their unknown, in this order."""
+    """Equations that are left, and those taken out with their unknown, in this order.
+
+    The first unknowns are taken out first, so that the last ones stay free.
+    """
     readers: list[set[int]] = [set() for _ in range(size)]
     for n, (places, _) in enumerate(equations):
         for place in places:
             readers[place].add(n)
-    private = [place for place in reversed(range(size)) if len(readers[place]) == 1]
+    private = [place for place in range(size) if len(readers[place]) == 1]  # a heap: it is sorted
     left = set(range(len(equations)))
     peeled = []
     while private:
-        pivot = private.pop()
+        pivot = heappop(private)
         if len(readers[pivot]) != 1:  # its equation is gone
             continue
         (n,) = readers[pivot]
@@ -79,8 +85,35 @@ def _peel(equations: Equations, size: int) -> tuple[list[int], list[tuple[int, i
         for place in set(places):
             readers[place].discard(n)
             if len(readers[place]) == 1:
-                private.append(place)
+                heappush(private, place)
     return sorted(left), peeled
+
+
+def sparser(vectors: list[dict[int, int]], weight: Sequence[int]) -> list[dict[int, int]]:
+    """The same span, with differences and sums in place of vectors that have more entries.
+
+    weight : of each place.
+    """
+    found = list(vectors)
+    if len(found) > _MANY_VECTORS:
+        return found
+    again = True
+    while again:
+        again = False
+        for i, j in permutations(range(len(found)), 2):
+            for sign in (1, -1):
+                total = {
+                    p: found[i].get(p, 0) + sign * found[j].get(p, 0)
+                    for p in {**found[i], **found[j]}
+                }  # fmt: skip
+                total = {p: value for p, value in total.items() if value}
+                if _size(total, weight) < _size(found[i], weight):
+                    found[i], again = total, True
+    return found
+
+
+def _size(vector: dict[int, int], weight: Sequence[int]) -> int:
+    return sum(1 + weight[place] for place in vector)
 
 
 def _whole(vector: dict[int, Fraction]) -> dict[int, int]:

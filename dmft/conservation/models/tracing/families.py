@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -132,11 +132,34 @@ def _stacked(found: list[Family]) -> list[Family]:
     return stacked
 
 
+def changing(family: Family, fixed: dict[str, np.ndarray]) -> Family | None:
+    """Without the members that are made of constant entries only; None if none is left.
+
+    fixed : by parameter, which of its entries never move.
+    """
+    still: Any = np.ones(1, bool)
+    for piece in family.pieces:
+        mask = fixed[piece.name]
+        others = tuple(a for a in range(mask.ndim) if a not in piece.axes)
+        still = still & mask.all(axis=others).reshape(-1)[piece.places].all(axis=-1)
+    if family.mixed:
+        still = np.asarray(still.all(axis=-1))
+    if not still.any():
+        return family
+    if still.all():
+        return None
+    pieces = tuple(replace(p, places=p.places[~still]) for p in family.pieces)
+    return replace(family, pieces=pieces, members=family.members - int(still.sum()) * (
+        not family.mixed))  # fmt: skip
+
+
 def law_of(family: Family, shapes: dict[str, tuple[int, ...]], certainty: str) -> ModelLaw:
     """The law of a family: squares of members, or Gram matrices of sets that can be mixed."""
     terms = tuple(
-        forms.Term(Slot(p.name, _view(p, shapes[p.name], family.mixed), _part(p, shapes[p.name])),
-                   p.weight) for p in family.pieces
+        forms.Term(
+            Slot(p.name, view_of(p, shapes[p.name], family.mixed), part_of(p, shapes[p.name])),
+            p.weight,
+        ) for p in family.pieces
     )  # fmt: skip
     first, last = family.pieces[0], family.pieces[-1]
     places = [_place(first.name), _place(last.name)]
@@ -170,7 +193,7 @@ def _rest(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     return int(np.prod([n for a, n in enumerate(shape) if a not in axes]))
 
 
-def _view(piece: Piece, shape: tuple[int, ...], mixed: bool) -> Callable[[Any], Any]:
+def view_of(piece: Piece, shape: tuple[int, ...], mixed: bool) -> Callable[[Any], Any]:
     """(members, copies, rest), or (sets, copies, members, rest) to be mixed."""
     axes = piece.axes
     rest = [a for a in range(len(shape)) if a not in axes]
@@ -192,7 +215,7 @@ def _view(piece: Piece, shape: tuple[int, ...], mixed: bool) -> Callable[[Any], 
     return view
 
 
-def _part(piece: Piece, shape: tuple[int, ...]) -> str:
+def part_of(piece: Piece, shape: tuple[int, ...]) -> str:
     """Which entries of a fused parameter."""
     size = int(np.prod([shape[a] for a in piece.axes]))
     if piece.places.size == size:
@@ -210,7 +233,7 @@ def _formula(family: Family, shapes: dict[str, tuple[int, ...]]) -> str:
     for piece in family.pieces:
         sign = " + " if piece.weight > 0 else " - "
         size = "" if abs(piece.weight) == 1 else f"{abs(piece.weight):g} "
-        part = _part(piece, shapes[piece.name])
+        part = part_of(piece, shapes[piece.name])
         name = f"{piece.name}[{part}]" if part else piece.name
         rank = len(shapes[piece.name])
         if family.mixed:

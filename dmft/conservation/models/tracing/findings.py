@@ -3,63 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dmft.conservation.models.forms import ModelLaw, Slot, Term
 from dmft.conservation.models.survey import ANY_LOSS, CROSS_ENTROPY, Broken
-from dmft.conservation.models.tracing.families import families, law_of
-from dmft.conservation.models.tracing.follow import Follow
+from dmft.conservation.models.tracing.exchanges import exchanges
+from dmft.conservation.models.tracing.families import changing, families, law_of
+from dmft.conservation.models.tracing.follow import Follow, live
 from dmft.conservation.models.tracing.recording import Trace
-from dmft.conservation.models.tracing.shifts import Shift, both
-from dmft.conservation.models.tracing.sources import Readers, exchanges
+from dmft.conservation.models.tracing.shifts import Shift
 from dmft.conservation.models.tracing.unknowns import LARGEST_BLOCK
-from dmft.conservation.models.tracing.unseen import Uses, unseen
+from dmft.conservation.models.tracing.unseen import unseen
 
 _KINDS = {
     "cross-entropy": "output sums", "softmax": "softmax sums", "norm": "stream mean",
-    "batch norm": "bias", "unused": "unused",
+    "batch norm": "bias", "unused": "unused", "padding": "padding",
 }  # fmt: skip
 _WORDS = {
     "cross-entropy": "a common shift of all logits", "softmax": "a shift of what softmax sees",
     "norm": "the norm subtracts it", "batch norm": "the norm subtracts it",
-    "unused": "no output depends on it",
+    "unused": "no output depends on it", "padding": "it gets no gradient",
 }  # fmt: skip
 
 
 def findings(trace: Trace, loss: str) -> tuple[list[ModelLaw], list[Broken], list[str]]:
     """Laws, quantities that are broken, and operations about which nothing is known."""
     shapes = {name: value.shape for name, value in trace.parameters.items()}
-    uses: Uses = {}
-    shifts = unseen(trace, cross_entropy=loss == CROSS_ENTROPY, uses=uses)
-    unused = {n for n, own in shifts.items() if any(not s.axes and not s.places for s in own)}
-    laws, unknown = _scales(trace, shapes, unused, ignore_eps=False)
+    trace = replace(trace, nodes=live(trace))
+    seen = unseen(trace, cross_entropy=loss == CROSS_ENTROPY)
+    shifts = seen.parameters
+    fixed = {name: _constant(own, shapes[name]) for name, own in shifts.items()}
+    laws, unknown = _scales(trace, shapes, fixed, ignore_eps=False)
     known = {law.formula for law in laws}
     broken = [
         Broken(law.name, law.formula, "the eps of a norm")
-        for law in _scales(trace, shapes, unused, ignore_eps=True)[0] if law.formula not in known
+        for law in _scales(trace, shapes, fixed, ignore_eps=True)[0] if law.formula not in known
     ]  # fmt: skip
     for name, own in shifts.items():
         laws += _sums(name, shapes[name], own)
-    laws += _exchanges(trace, shifts, uses, shapes)
+    exchanged = exchanges(trace, seen, shapes)
+    if loss == CROSS_ENTROPY and exchanged:
+        always = {
+            law.formula for law in exchanges(trace, unseen(trace, cross_entropy=False), shapes)
+        }
+        exchanged = [law if law.formula in always else replace(law, certainty=CROSS_ENTROPY)
+                     for law in exchanged]  # fmt: skip
+    laws += exchanged
     if loss != CROSS_ENTROPY:
         have = {law.name for law in laws}
-        for name, own in unseen(trace, cross_entropy=True).items():
+        for name, own in unseen(trace, cross_entropy=True).parameters.items():
             for law in _sums(name, shapes[name], own):
                 if law.name not in have and law.certainty == CROSS_ENTROPY:
                     why = "needs cross-entropy over the outputs"
                     broken.append(Broken(law.name, law.formula, why))
-    return _named(laws), broken, unknown
+    return _named([law for law in laws if law.entries]), broken, unknown
 
 
 def _scales(
-    trace: Trace, shapes: dict[str, tuple[int, ...]], unused: set[str], *, ignore_eps: bool
-) -> tuple[list[ModelLaw], list[str]]:
+    trace: Trace, shapes: dict[str, tuple[int, ...]], fixed: dict[str, np.ndarray], *,
+    ignore_eps: bool,
+) -> tuple[list[ModelLaw], list[str]]:  # fmt: skip
     follow = Follow(trace, ignore_eps)
     solution = follow.run()
-    used = {name: scale for name, scale in follow.parameters.items() if name not in unused}
-    found = families(used, solution)
+    found = [changing(family, fixed) for family in families(follow.parameters, solution)]
     unknown = [
         f"operation {op} of parameters, {count} times"
         for op, count in follow.unknown_operations.items()
@@ -69,7 +78,18 @@ def _scales(
             f"{solution.given_up} scales of rows and columns, linked by equations between more"
             f" than {LARGEST_BLOCK} at once, which are not solved"
         )
-    return [law_of(family, shapes, ANY_LOSS) for family in found], unknown
+    return [law_of(one, shapes, ANY_LOSS) for one in found if one is not None], unknown
+
+
+def _constant(shifts: list[Shift], shape: tuple[int, ...]) -> np.ndarray:
+    """Which entries of a parameter may be anything, so that they never move."""
+    mask = np.zeros(shape, bool)
+    for shift in shifts:
+        if not shift.axes:
+            axes, data, _ = shift.places or ((), np.ones(1, bool).tobytes(), ())
+            sizes = [n if a in axes else 1 for a, n in enumerate(shape)]
+            mask |= np.frombuffer(data, bool).reshape(sizes)
+    return mask
 
 
 def _sums(name: str, shape: tuple[int, ...], shifts: list[Shift]) -> list[ModelLaw]:
@@ -82,6 +102,8 @@ def _sums(name: str, shape: tuple[int, ...], shifts: list[Shift]) -> list[ModelL
         part = ""
         if shift.places is not None:
             if len(shift.places[0]) != 1:
+                if not shift.axes and shift.places[0] == tuple(range(len(shape))):
+                    laws.append(_entries(name, shift))
                 continue
             axis = shift.places[0][0]
             index = np.flatnonzero(np.frombuffer(shift.places[1], bool))
@@ -108,48 +130,21 @@ def _sums(name: str, shape: tuple[int, ...], shifts: list[Shift]) -> list[ModelL
     return laws
 
 
-def _exchanges(
-    trace: Trace, shifts: dict[str, list[Shift]], uses: Uses, shapes: dict[str, tuple[int, ...]]
-) -> list[ModelLaw]:
-    """What one parameter may gain and another lose."""
-    others: dict[str, list[Shift] | None] = {}
-    exact: dict[str, bool] = {}
-    for name, own in uses.items():
-        if len(own) == 1:
-            others[name] = None
-        elif [op for op, _ in own].count("embedding") == 1:
-            rest = [seen for op, seen in own if op != "embedding"]
-            total = rest[0]
-            for more in rest[1:]:
-                total = both(total, more)
-            others[name] = total
-            exact[name] = not any(s.why != "cross-entropy" and s.axes <= {0} for s in total)
-    laws = []
-    for exchange in exchanges(trace, Readers(others)):
-        terms, text, means = [], "", True
-        for name, axis, region, sign in (exchange.first, exchange.second):
-            part = "" if region is None else f"{':,' * region[0]}{region[1]}:{region[2]}"
-            slot = Slot(name, _axis_first(axis, region), part)
-            terms.append(Term(slot, float(sign * exchange.first[3])))
-            text += f" {'+' if terms[-1].weight > 0 else '-'} sum of {slot} along all other axes"
-            means &= any(s.places is None for s in shifts[name])
-        first, second = exchange.first[0], exchange.second[0]
-        rows = (shapes[first][exchange.first[1]],)
-        certainty = CROSS_ENTROPY if exact.get(first) or exact.get(second) else ANY_LOSS
-        laws.append(ModelLaw(
-            f"shift {first.removesuffix('.weight')}-{second.removesuffix('.weight')}",
-            text.removeprefix(" + "), "sum", tuple(terms), rows, rows[0] - int(means), certainty,
-        ))  # fmt: skip
-    return laws
+def _entries(name: str, shift: Shift) -> ModelLaw:
+    """Single entries that are not seen, such as those under a mask."""
+    assert shift.places is not None
+    index = np.flatnonzero(np.frombuffer(shift.places[1], bool))
 
-
-def _axis_first(own: int, region: tuple[int, int, int] | None) -> Callable[[Any], Any]:
     def view(x: Any) -> Any:
-        if region is not None:
-            x = x.narrow(region[0], region[1], region[2] - region[1])
-        return x.movedim(own, 0)
+        import torch
 
-    return view
+        return x.reshape(-1).index_select(0, torch.from_numpy(index).to(x.device))
+
+    slot = Slot(name, view, f"{len(index)} places")
+    return ModelLaw(
+        f"{_KINDS[shift.why]} {name}", f"{slot} ({_WORDS[shift.why]})", "sum", (Term(slot),),
+        (len(index),), len(index), ANY_LOSS,
+    )  # fmt: skip
 
 
 def _span(index: np.ndarray) -> str:
@@ -173,12 +168,10 @@ def _rows_first(rest: list[int], shift: Shift, index: Any) -> Callable[[Any], An
 
 def _named(laws: list[ModelLaw]) -> list[ModelLaw]:
     """Names that occur twice get a number."""
-    import dataclasses
-
     seen: dict[str, int] = {}
     named = []
     for law in laws:
         seen[law.name] = seen.get(law.name, 0) + 1
         number = seen[law.name]
-        named.append(dataclasses.replace(law, name=f"{law.name}#{number}") if number > 1 else law)
+        named.append(replace(law, name=f"{law.name}#{number}") if number > 1 else law)
     return named

@@ -5,19 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from dmft.conservation.models.tracing import layers, moving, picking, scales
 from dmft.conservation.models.tracing.recording import Node, Trace, Value
-from dmft.conservation.models.tracing.rules import FIXING, RULES, fix, zeros
+from dmft.conservation.models.tracing.rules import FIXING, RULES, SUMS, fix, zeros
 from dmft.conservation.models.tracing.scales import Scale, Term
+from dmft.conservation.models.tracing.starts import array, fix_repeated, orbits, starts
 from dmft.conservation.models.tracing.unknowns import Solution, Unknowns
 
 # All register theirs in one table.
 _RULES = {**RULES, **layers.RULES, **moving.RULES, **picking.RULES}
 _ONE = Fraction(1)
+_MANY_ZEROS = 100_000
+
+
+def live(trace: Trace) -> list[Node]:
+    """Operations that pass gradients to the parameters; those that yield whole numbers do not."""
+    wanted = {value.index for _, value in trace.outputs}
+    found = []
+    for node in reversed(trace.nodes):
+        if any(value.index in wanted and not value.whole for value in node.outputs):
+            found.append(node)
+            wanted.update(value.index for value in node.inputs)
+    return found[::-1]
 
 
 @dataclass
@@ -37,48 +51,52 @@ class Follow:
         """Follow all operations and solve."""
         self._scales: dict[int, Scale] = {}
         self._twice: dict[int, str] = {}  # first unknown of an array: parameter
-        self._spent: set[str] = set()
-        convolved = {
-            node.arguments[1].index for node in self.trace.nodes
-            if node.op == "convolution"
-        }  # fmt: skip
+        self._loose: set[int] = set()  # values whose scale is any, since they are made of zeros
+        self._any = False  # whether an operand of the present operation is such a value
+        self._left: dict[str, int] = {}  # parameter: how many arrays more than one are free
+        self._starts = starts(self.trace)
         for name, value in self.trace.parameters.items():
-            scale = self._free(name, value, value.index in convolved)
+            scale = self._free(name, value)
             self.parameters[name] = self._scales[value.index] = scale
         for node in self.trace.nodes:
             self._visit(node)
         for _, value in self.trace.outputs:
             scales.require_none(self.unknowns, self.of(value))
         self._fix_what_is_twice()
-        return self.unknowns.solve()
+        return self.unknowns.solve(
+            [term.ids for scale in self.parameters.values() for term in scale.terms]
+        )
 
     def of(self, value: Any) -> Scale:
-        """The scale of a value; of a number or a constant, none."""
+        """The scale of a value; of a number or a constant none, of zeros any."""
         if not isinstance(value, Value):
             return Scale(())
+        if value.zero and value.index not in self._scales and prod(value.shape) <= _MANY_ZEROS:
+            ids = self.unknowns.new(value.shape)
+            every = tuple(range(len(value.shape)))
+            self._scales[value.index] = Scale(value.shape, (Term(_ONE, every, ids),))
+            self._loose.add(value.index)
         return self._scales.get(value.index) or Scale(value.shape)
 
-    def _free(self, name: str, value: Value, convolved: bool) -> Scale:
+    def loose(self, value: Any) -> bool:
+        """Whether the scale of a value comes from that of zeros."""
+        return isinstance(value, Value) and (value.zero or value.index in self._loose)
+
+    def _free(self, name: str, value: Value) -> Scale:
         """A free scale for each row and each column."""
-        shape = value.shape
-        long = [a for a, n in enumerate(shape) if n > 1]
-        if not long:
-            choices: list[tuple[int, ...]] = [()]
-        elif convolved:
-            choices = [(0,), (1,)] if shape[1] > 1 else [(0,)]
-        elif len(shape) == 3 and len(long) == 3:  # one matrix for each expert
-            choices = [(0, 1), (0, 2)]
-        else:
-            choices = [(a,) for a in long]
         terms = []
-        for axes in choices:
-            ids = self.unknowns.new([shape[a] for a in axes])
-            terms.append(Term(_ONE, axes, ids))
-            if len(choices) > 1:
-                self._twice[int(ids.flat[0])] = name
-        return Scale(shape, tuple(terms))
+        for start in self._starts[name]:
+            ids = array(self.unknowns, value.shape, start)
+            terms.append(Term(_ONE, start.axes, ids))
+            self._twice[int(ids.flat[0])] = name
+        self._left[name] = len(terms) - 1
+        return Scale(value.shape, tuple(terms))
 
     def _visit(self, node: Node) -> None:
+        loose = [self.loose(value) for value in node.inputs]
+        self._any = any(loose)
+        if self._any and (node.op not in SUMS or all(loose)):
+            self._loose.update(value.index for value in node.outputs)
         apply = _RULES.get(node.op)
         found: Any = None
         if apply is not None:
@@ -100,18 +118,23 @@ class Follow:
 
     def contract(self, scale: Scale, axes: Sequence[int]) -> Scale:
         """The scale of a sum; the freedom that a parameter has twice is used up at once."""
-        for n, term in enumerate(scale.terms):
-            own = [self._twice.get(int(term.ids.flat[0]))] if term.ids.size else []
-            if not own or own[0] is None or own[0] in self._spent or abs(term.weight) != 1:
-                continue
-            if not set(term.axes) & set(axes):
-                continue
-            group = next(g for g in scales.groups(scale) if set(g.axes) & set(term.axes))
-            if self._is_function_of(term, group, axes):
-                self._spent.add(own[0])
-                ordered = (term, *scale.terms[:n], *scale.terms[n + 1 :])
-                return scales.contract(self.unknowns, Scale(scale.shape, ordered), axes, free=True)
-        return scales.contract(self.unknowns, scale, axes)
+        summed = Scale(scale.shape, tuple(t for t in scale.terms if set(t.axes) & set(axes)))
+        gone = set()
+        for group in scales.groups(summed):
+            for term in summed.terms:
+                if not set(group.axes) & set(term.axes) or abs(term.weight) != 1:
+                    continue
+                name = self._twice.get(int(term.ids.flat[0])) if term.ids.size else None
+                if (
+                    name
+                    and self._left[name]
+                    and not self._any
+                    and self._is_function_of(term, group, axes)
+                ):
+                    self._left[name] -= 1
+                    gone.add(group.axes)
+                    break
+        return scales.contract(self.unknowns, scale, axes, gone=gone)
 
     def _is_function_of(self, term: Term, group: scales.Group, axes: Sequence[int]) -> bool:
         """Whether the rows of a group repeat wherever those of a term do."""
@@ -132,13 +155,11 @@ class Follow:
 
     def _fix_what_is_twice(self) -> None:
         """Rows times s and columns by s is nothing at all."""
-        for name, scale in self.parameters.items():
-            choices = scale.terms
-            if len(choices) < 2:
-                continue
-            keep = len(choices) - 1 - (name in self._spent)
-            for term in choices[:keep]:
-                if len(term.axes) == 1:
-                    self.unknowns.require([(_ONE, term.ids[:1])])
-                else:
-                    self.unknowns.require([(_ONE, term.ids[:, 0])])
+        tables = {
+            name: [
+                orbits(term.ids, start, [s for s in own if s is not start])
+                for term, start in zip(self.parameters[name].terms, own, strict=True)
+            ]
+            for name, own in self._starts.items()
+        }
+        fix_repeated(self.unknowns, tables, self._left)

@@ -105,6 +105,7 @@ def _transformers(model: Any) -> Iterator[Inputs]:
         options.append({"pixel_values": pixels})
     if "input_ids" in names:
         places = getattr(text, "max_position_embeddings", None) or 64
+        places = places if isinstance(places, int) and places > 0 else 64
         for tokens in dict.fromkeys((min(12, places), min(6, places), min(64, places), 3)):
             options.append({"input_ids": ids(tokens)})  # noqa: PERF401
     if "input_values" in names:
@@ -115,7 +116,8 @@ def _transformers(model: Any) -> Iterator[Inputs]:
         })  # fmt: skip
     if "input_features" in names:
         mel = getattr(config, "num_mel_bins", None) or getattr(
-            config, "feature_projection_input_dim", None) or 16  # fmt: skip
+            config, "feature_projection_input_dim", None) or getattr(
+            config, "input_feat_per_channel", None) or 16  # fmt: skip
         long = 2 * (getattr(config, "max_source_positions", None) or 32)
         options.append({"input_features": torch.randn(2, mel, long).to(dtype)})
         options.append({"input_features": torch.randn(2, 32, mel).to(dtype)})

@@ -51,8 +51,9 @@ def _addmm(walk: Walk, node: Node) -> Scale:
     beta = node.arguments[3] if len(node.arguments) > 3 else 1
     if beta == 0:
         return product
-    scales.require_equal(walk.unknowns, product, walk.of(bias).broadcast(product.shape))
-    return product
+    added = walk.of(bias).broadcast(product.shape)
+    scales.require_equal(walk.unknowns, product, added)
+    return added if walk.loose(a) or walk.loose(b) else product
 
 
 @rule("mv", "dot", "vdot", "addmv")
@@ -104,6 +105,64 @@ def _convolution(walk: Walk, node: Node) -> Scale:
         by_channel = walk.of(bias).relabel(shape_of(node), lambda a: a + 1)
         scales.require_equal(unknowns, full, by_channel)
     return full
+
+
+@rule("_trilinear")
+def _trilinear(walk: Walk, node: Node) -> Scale:
+    """A sum of products of three, as in a bilinear layer."""
+    total: Scale | None = None
+    rank = len(node.arguments[0].shape) + len(node.arguments[3])
+    operands = []
+    for x, new in zip(node.arguments[:3], node.arguments[3:6], strict=True):
+        old = [a for a in range(rank) if a not in new]
+        sizes = tuple(x.shape[old.index(a)] if a in old else 1 for a in range(rank))
+        operands.append(walk.of(x).relabel(sizes, dict(enumerate(old)).get))
+    shape = tuple(max(s.shape[a] for s in operands) for a in range(rank))
+    for scale in operands:
+        wide = scale.broadcast(shape)
+        total = wide if total is None else total.plus(wide)
+    assert total is not None
+    over = node.arguments[6]
+    total = walk.contract(total, over)
+    left = [a for a in range(rank) if a not in over]
+    return total.relabel(shape_of(node), {a: n for n, a in enumerate(left)}.get)
+
+
+@rule("_embedding_bag", "_embedding_bag_forward_only")
+def _embedding_bag(walk: Walk, node: Node) -> list[Scale]:
+    """Sums, means or maxima of rows."""
+    weight = walk.of(node.arguments[0])
+    padding = node.arguments[8] if len(node.arguments) > 8 else -1
+    if padding >= 0:
+        scales.require_none(walk.unknowns, weight)
+        return [Scale(v.shape) for v in node.outputs]
+    if node.arguments[4] == 2:  # maxima
+        scales.separate(walk.unknowns, weight)
+    rows = walk.contract(weight, [0])
+    if len(node.arguments) > 6 and isinstance(node.arguments[6], Value):
+        scales.require_none(walk.unknowns, walk.of(node.arguments[6]))
+    return [Scale(v.shape, rows.broadcast(v.shape).terms if n == 0 else ())
+            for n, v in enumerate(node.outputs)]  # fmt: skip
+
+
+@rule("view_as_complex")
+def _complex(walk: Walk, node: Node) -> Scale:
+    """Two real numbers that are scaled alike."""
+    x = node.arguments[0]
+    last = len(x.shape) - 1
+    return walk.contract(walk.of(x), [last]).relabel(shape_of(node), lambda a: a)
+
+
+@rule("view_as_real")
+def _real(walk: Walk, node: Node) -> Scale:
+    return Scale(shape_of(node), walk.of(node.arguments[0]).terms)
+
+
+@rule("_fft_c2c", "_fft_r2c", "_fft_c2r")
+def _fourier(walk: Walk, node: Node) -> Scale:
+    """Sums over the axes that are transformed."""
+    x, axes = node.arguments[:2]
+    return walk.contract(walk.of(x), [a % len(x.shape) for a in axes]).broadcast(shape_of(node))
 
 
 @rule("embedding")

@@ -44,6 +44,41 @@ def _reshape(walk: Walk, node: Node) -> Scale:
     return scales.reshape(walk.unknowns, walk.of(node.arguments[0]), node.outputs[0].shape)
 
 
+@rule("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle")
+def _shuffle(walk: Walk, node: Node) -> Scale:
+    """Channels to places or back, or among themselves."""
+    x, factor, out = node.arguments[0], node.arguments[1], node.outputs[0].shape
+    lead = x.shape[:-3] if "pixel" in node.op else x.shape[:1]
+    n = len(lead)
+    if node.op == "pixel_shuffle":
+        split = (*lead, out[n], factor, factor, *x.shape[n + 1 :])
+        order = [n, n + 3, n + 1, n + 4, n + 2]
+    elif node.op == "pixel_unshuffle":
+        split = (*lead, x.shape[n], out[n + 1], factor, out[n + 2], factor)
+        order = [n, n + 2, n + 4, n + 1, n + 3]
+    else:
+        split = (*lead, factor, x.shape[1] // factor, *x.shape[2:])
+        order = [n + 1, n, *range(n + 2, len(split))]
+    order = [*range(n), *order]
+    scale = scales.reshape(walk.unknowns, walk.of(x), split)
+    place = {a: m for m, a in enumerate(order)}
+    moved = scale.relabel(tuple(split[a] for a in order), place.get)
+    return scales.reshape(walk.unknowns, moved, out)
+
+
+@rule("glu")
+def _glu(walk: Walk, node: Node) -> Scale:
+    """The first half times the sigmoid of the second."""
+    x = node.arguments[0]
+    axis = (node.arguments[1] if len(node.arguments) > 1 else -1) % len(x.shape)
+    half = x.shape[axis] // 2
+    gate = take(walk, walk.of(x), axis, np.arange(half, 2 * half))
+    scales.require_none(walk.unknowns, gate)
+    first = take(walk, walk.of(x), axis, np.arange(half))
+    scales.separate(walk.unknowns, first)
+    return first
+
+
 @rule("t", "transpose", "permute", "numpy_T", "movedim")
 def _permute(walk: Walk, node: Node) -> Scale | None:
     order = permutation(node)
@@ -236,11 +271,10 @@ def _pad(walk: Walk, node: Node) -> Scale | None:
     scale = walk.of(x)
     padded = {len(x.shape) - 1 - n // 2 for n, width in enumerate(widths) if width}
     zero = node.op == "constant_pad_nd" and node.arguments[2] in (0, None)
-    if not zero and node.op == "constant_pad_nd":
-        return None
+    if (not zero and node.op == "constant_pad_nd") or (not zero and padded & scale.axes()):
+        fix(walk, node.inputs)
+        return Scale(node.outputs[0].shape)
     if padded & scale.axes():
-        if not zero:
-            return None
         return _padded_channels(walk, scale, widths)
     return Scale(node.outputs[0].shape, scale.terms)
 

@@ -70,28 +70,38 @@ def _gather(walk: Walk, node: Node) -> Scale | None:
     if not _axis_only(source, out, axis):
         return None
     other = walk.contract(walk.of(source), axis).broadcast(out)
-    if x.moves:
-        scales.require_equal(walk.unknowns, first, other)
-        return first
-    # Into a constant: zeros, if it was just made so.
-    if x.name == "zeros":
-        return other
-    scales.require_none(walk.unknowns, other)
-    return Scale(out)
+    scales.require_equal(walk.unknowns, first, other)
+    return first
 
 
 def _axis_only(x: Value, out: tuple[int, ...], axis: list[int]) -> bool:
     return all(n == m for a, (n, m) in enumerate(zip(x.shape, out, strict=True)) if a not in axis)
 
 
-@rule("unfold", "im2col", "as_strided", "diagonal", "tril", "triu")
+@rule("unfold", "im2col", "col2im", "as_strided", "diagonal", "tril", "triu")
 def _unfold(walk: Walk, node: Node) -> Scale | None:
     x = node.arguments[0]
     scale = walk.of(x)
-    if node.op in ("tril", "triu") and not scale.axes() & {len(x.shape) - 1, len(x.shape) - 2}:
+    if node.op in ("tril", "triu"):
+        scales.separate(walk.unknowns, scale)
         return scale
     if node.op == "unfold":
         axis = node.arguments[1] % len(x.shape)
-        if axis not in scale.axes():
-            return Scale(node.outputs[0].shape, scale.terms)
+        alike = walk.contract(scale, [axis])
+        return Scale(node.outputs[0].shape, alike.terms)
+    if node.op == "col2im":  # sums of what overlaps
+        window = x.shape[-2] // node.outputs[0].shape[-3]
+        split = (*x.shape[:-2], x.shape[-2] // window, window, x.shape[-1])
+        channels = scales.reshape(walk.unknowns, scale, split)
+        alike = walk.contract(channels, [len(split) - 2, len(split) - 1])
+        return Scale(node.outputs[0].shape, alike.terms)
+    if node.op == "im2col":  # channels and places of a window: alike over places
+        alike = walk.contract(scale, [len(x.shape) - 2, len(x.shape) - 1])
+        out = node.outputs[0].shape
+        window = out[-2] // x.shape[-3]
+        split = (*x.shape[:-2], window, out[-1])
+        return scales.reshape(walk.unknowns, Scale(split, alike.terms), out)
+    if node.op == "as_strided":  # any places at all
+        alike = walk.contract(scale, list(range(len(x.shape))))
+        return Scale(node.outputs[0].shape, alike.terms)
     return None

@@ -22,6 +22,11 @@ _OUTPUTS_LEFT_OUT = (
 )  # fmt: skip
 _NO_MUTATION = ("batch_norm", "rrelu_with_noise")  # running statistics and noise only
 
+_ZEROS = frozenset(("zeros", "zeros_like", "new_zeros"))
+_MOVED = frozenset(("view", "_unsafe_view", "expand", "slice", "select", "t", "transpose",
+                    "permute", "unsqueeze", "squeeze", "clone", "alias", "_to_copy", "contiguous",
+                    "cat", "stack", "unbind", "split", "split_with_sizes", "detach"))  # fmt: skip
+
 
 class NotTraced(Exception):
     """Why a forward pass does not tell the gradient field."""
@@ -32,8 +37,11 @@ class Value:
     """A tensor at one point of the forward pass.
 
     kind : 'parameter', 'dependent' on parameters, 'data' or 'tokens' (of inputs that are real
-        or whole numbers) or 'constant'.
+        or whole numbers; random numbers are data) or 'constant'.
     numbers : the entries of integers and truth values, where they are known.
+    whole : its entries are integers or truth values, through which no gradient passes.
+    zero : made of zeros, whatever the data are.
+    gaps : where a constant that multiplies a parameter is zero, if it is somewhere.
     """
 
     index: int
@@ -41,6 +49,9 @@ class Value:
     kind: str
     name: str = ""
     numbers: Any = None
+    whole: bool = False
+    zero: bool = False
+    gaps: Any = None
 
     @property
     def moves(self) -> bool:
@@ -102,7 +113,7 @@ class _Recorder:
         whole = not (tensor.is_floating_point() or tensor.is_complex())
         if whole and not self.fake and type(tensor) is torch.Tensor and not tensor.is_meta:
             numbers = tensor.detach().clone().numpy() if tensor.device.type == "cpu" else None
-        value = Value(self.count, tuple(tensor.shape), kind, name, numbers)
+        value = Value(self.count, tuple(tensor.shape), kind, name, numbers, whole)
         self.count += 1
         self.values[id(tensor)] = value
         self.alive.append(tensor)
@@ -136,6 +147,8 @@ class _Recorder:
         inputs = list(_values(arguments))
         moves = any(value.moves for value in inputs)
         kinds = {value.kind for value in inputs}
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            kinds.add("data")
         kind = "dependent" if moves else next((k for k in ("data", "tokens") if k in kinds),
                                               "constant")  # fmt: skip
         if moves and (op in ("detach", "lift_fresh") or not torch.is_grad_enabled()):
@@ -145,7 +158,9 @@ class _Recorder:
             op in ("_local_scalar_dense", "is_nonzero", "equal", "allclose")
             and any(value.moves or value.kind == "data" for value in inputs)
         ):
-            raise NotTraced("the forward pass depends on values of tensors (control flow)")
+            raise NotTraced(
+                "the forward pass depends on values of tensors or random numbers (control flow)"
+            )
         mutated = [
             given[a.name] for a in schema.arguments
             if a.alias_info is not None and a.alias_info.is_write and a.name in given
@@ -154,12 +169,25 @@ class _Recorder:
             mutated = []
         if mutated and self._mutate(op, arguments, mutated, out, kind, moves):
             return
-        outputs = [
-            self.enter(one, kind) for one in _tensors(out)
-        ]  # fmt: skip
+        if op in ("mul", "mul_") and not self.fake:
+            self._note_gaps([given[a.name] for a in schema.arguments[:2]])
+        outputs = [self.enter(one, kind) for one in _tensors(out)]
+        zero = op in _ZEROS or (op in _MOVED and all(value.zero for value in inputs))
+        for value in outputs:
+            value.zero = zero
         if moves and outputs:
             self.trace.nodes.append(Node(op.removesuffix("_") if mutated else op, arguments,
                                          outputs))  # fmt: skip
+
+    def _note_gaps(self, factors: Sequence[Any]) -> None:
+        """Where a mask cuts a parameter."""
+        for mask, other in (factors, factors[::-1]):
+            tensors = list(_tensors([mask, other]))
+            if len(tensors) < 2 or self.value(mask).kind != "constant" or mask.is_meta:
+                continue
+            if self.value(other).kind == "parameter" and mask.shape == other.shape:
+                cut = (mask == 0).numpy(force=True)
+                self.value(mask).gaps = cut if cut.any() else None
 
     def _mutate(
         self, op: str, arguments: list[Any], mutated: list[Any], out: Any, kind: str, moves: bool
@@ -183,9 +211,9 @@ class _Recorder:
             aliases.append(target)
             op = "arbitrary"
         if not moves and not any(self.values[id(one)].moves for one in aliases):
-            self.enter(target, kind)
-            for one in aliases:
-                self.enter(one, kind)
+            zero = op == "zero_" and all(_covers(one, target) for one in aliases)
+            for one in (target, *aliases):
+                self.enter(one, kind).zero = zero
             return True
         if op == "arbitrary" or not all(_covers(one, target) for one in aliases):
             every = [target, *[one for one in aliases if one is not target]]

@@ -25,6 +25,9 @@ class Walk(Protocol):
     def of(self, value: Any) -> Scale:
         """The scale of a value; of a number or a constant, none."""
 
+    def loose(self, value: Any) -> bool:
+        """Whether the scale of a value comes from that of zeros."""
+
     def contract(self, scale: Scale, axes: Sequence[int]) -> Scale:
         """Sum over axes, with the freedom that parameters have twice."""
 
@@ -32,6 +35,8 @@ class Walk(Protocol):
 Rule = Callable[[Walk, Node], "Scale | list[Scale] | None"]
 RULES: dict[str, Rule] = {}
 _HALF = Fraction(1, 2)
+# Both operands have the scale of the result, so that the one of zeros may be left.
+SUMS = frozenset(("add", "sub", "rsub", "addmm", "baddbmm"))
 
 
 Known = TypeVar("Known", bound=Rule)
@@ -88,12 +93,11 @@ def _sum(walk: Walk, node: Node) -> Scale:
     if numbers and (numbers[0] == 0 or (walk.ignore_eps and 0 < numbers[0] <= 1e-3)):
         return first if isinstance(node.arguments[0], Value) else second
     scales.require_equal(walk.unknowns, first, second)
-    return first
+    return second if walk.loose(node.arguments[0]) else first
 
 
 @rule("where")
 def _where(walk: Walk, node: Node) -> Scale:
-    fix(walk, node.arguments[:1])
     for x in node.inputs:
         scales.separate(walk.unknowns, walk.of(x))
     first, second = (walk.of(x).broadcast(shape_of(node)) for x in node.arguments[1:3])
@@ -174,7 +178,22 @@ def _prelu(walk: Walk, node: Node) -> list[Scale]:
     return _homogeneous(walk, node)
 
 
-@rule("clamp_min", "clamp", "threshold", "clamp_max")
+@rule("hardshrink")
+def _cut(walk: Walk, node: Node) -> Scale:
+    """x or zero, by where x is."""
+    return _homogeneous(walk, node)[0]
+
+
+@rule("threshold")
+def _threshold(walk: Walk, node: Node) -> Scale:
+    """x, or a value where x is small."""
+    if node.arguments[2] == 0:
+        return _homogeneous(walk, node)[0]
+    fix(walk, node.inputs)
+    return Scale(shape_of(node))
+
+
+@rule("clamp_min", "clamp", "clamp_max")
 def _clamp(walk: Walk, node: Node) -> Scale:
     """max(x, 0) and min(x, 0) only."""
     bounds = [x for x in node.arguments[1:] if x is not None]
@@ -188,15 +207,13 @@ def _clamp(walk: Walk, node: Node) -> Scale:
     return Scale(shape_of(node))
 
 
-@rule("pow", "square", "sqrt", "rsqrt", "reciprocal", "sgn", "sign")
+@rule("pow", "square", "sqrt", "rsqrt", "reciprocal")
 def _power(walk: Walk, node: Node) -> Scale:
     known: dict[str, Fraction | int] = {
         "square": 2,
         "sqrt": _HALF,
         "rsqrt": -_HALF,
         "reciprocal": -1,
-        "sgn": 0,
-        "sign": 0,
     }
     x = node.arguments[0]
     power = known.get(node.op)
@@ -211,15 +228,10 @@ def _power(walk: Walk, node: Node) -> Scale:
     return scale.times(Fraction(power)) if power else Scale(shape_of(node))
 
 
-@rule("gt", "lt", "ge", "le", "eq", "ne")
-def _comparison(walk: Walk, node: Node) -> Scale:
-    """Of two that are scaled alike, or with zero."""
-    a, b = (walk.of(x).broadcast(shape_of(node)) for x in node.arguments[:2])
-    if isinstance(node.arguments[1], Value) or node.arguments[1] != 0:
-        scales.require_equal(walk.unknowns, a, b)
-    scales.separate(walk.unknowns, a)
-    scales.separate(walk.unknowns, b)
-    return Scale(shape_of(node))
+@rule("floor", "ceil", "round", "trunc", "sgn", "sign", "heaviside")
+def _steps(walk: Walk, node: Node) -> list[Scale]:
+    """Constant but for jumps, so that no gradient passes: like a detached tensor."""
+    return zeros(node)
 
 
 @rule("masked_fill")
@@ -301,14 +313,6 @@ def _with_places(walk: Walk, node: Node) -> list[Scale] | None:
     return [scale] + [Scale(v.shape) for v in node.outputs[1:]]
 
 
-@rule("argmax", "argmin", "argsort", "bucketize")
-def _places(walk: Walk, node: Node) -> list[Scale]:
-    x = node.arguments[0]
-    axis = node.arguments[1]
-    _reduced(walk, node, wrapped(axis if isinstance(axis, int) else None, len(x.shape)), True, True)
-    return zeros(node)
-
-
 @rule("cumsum")
 def _cumulative(walk: Walk, node: Node) -> Scale:
     axes = wrapped(node.arguments[1], len(shape_of(node)))
@@ -322,9 +326,8 @@ FIXING = frozenset((
     "gelu", "silu", "tanh", "sigmoid", "softplus", "elu", "celu", "selu", "mish", "hardswish",
     "hardtanh", "hardsigmoid", "relu6", "softsign", "log_sigmoid", "log_sigmoid_forward",
     "_softmax", "_log_softmax", "softmax", "log_softmax", "exp", "log", "sin", "cos", "erf", "exp2",
-    "log1p", "expm1", "logsumexp", "hardshrink", "softshrink", "tan", "atan", "sinh", "cosh",
-    "log2", "glu", "_safe_softmax", "arbitrary", "logaddexp", "special_erf", "sinc", "atan2",
-    "isnan", "isinf", "logical_not", "logical_and", "logical_or", "bitwise_not", "bitwise_and",
-    "floor", "ceil", "round", "_cdist_forward", "nll_loss_forward", "mse_loss", "one_hot",
-    "polar", "complex", "remainder", "fmod", "histc", "any", "all", "isfinite", "frac", "trunc",
+    "log1p", "expm1", "logsumexp", "softshrink", "tan", "atan", "sinh", "cosh",
+    "log2", "_safe_softmax", "arbitrary", "logaddexp", "special_erf", "sinc", "atan2",
+    "_cdist_forward", "nll_loss_forward", "mse_loss", "one_hot",
+    "polar", "complex", "remainder", "fmod", "histc", "frac",
 ))  # fmt: skip

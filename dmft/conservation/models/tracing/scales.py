@@ -6,7 +6,7 @@ c x[ids[i_a, i_b, ..]]. A matrix has one free scale for each row and one for eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -131,30 +131,26 @@ def require_equal(unknowns: Unknowns, first: Scale, second: Scale) -> None:
 
 
 def contract(
-    unknowns: Unknowns, scale: Scale, axes: Sequence[int], *, free: bool = False,
-    told_apart: bool = True,
+    unknowns: Unknowns, scale: Scale, axes: Sequence[int], *,
+    gone: Collection[tuple[int, ...]] = (), told_apart: bool = True,
 ) -> Scale:  # fmt: skip
     """The scale of a sum over axes, whose terms must be scaled alike; the axes become 1.
 
-    free : the common scale may be put to zero, since a parameter has it twice.
+    gone : axes of groups whose common scale may be put to zero, since a parameter has it twice.
     told_apart : what is not summed over tells unknowns apart.
     """
     shape = tuple(1 if a in axes else n for a, n in enumerate(scale.shape))
-    terms = []
-    for group in groups(scale):
-        over = [a for a in group.axes if a in axes]
+    terms = [term for term in scale.terms if not set(term.axes) & set(axes)]
+    summed = tuple(term for term in scale.terms if set(term.axes) & set(axes))
+    for group in groups(Scale(scale.shape, summed)):
         rest = tuple(a for a in group.axes if a not in axes)
-        if not over:
-            terms += [Term(weight, group.axes, ids) for weight, ids in group.parts]
-            continue
         sizes = tuple(scale.shape[a] for a in group.axes)
-        if rest and told_apart:
+        if rest and told_apart and len(group.parts) > 1:
             places = coordinates(group.axes, rest, sizes)
             for _, ids in group.parts:
                 unknowns.mark(ids, places)
-        if free:
+        if group.axes in gone:
             unknowns.require(group.parts)
-            free = False
             continue
         common = unknowns.new(tuple(scale.shape[a] for a in rest))
         spread = common.reshape(tuple(1 if a in axes else scale.shape[a] for a in group.axes))

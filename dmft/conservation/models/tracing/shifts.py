@@ -42,8 +42,17 @@ def both(first: list[Shift], second: list[Shift]) -> list[Shift]:
                 places = _common(a, b)
                 if places is None:
                     continue
+            elif a.places is None and b.places is not None and not _cuts(b.places, a.axes):
+                continue
+            elif b.places is None and a.places is not None and not _cuts(a.places, b.axes):
+                continue
             found.append(Shift(a.axes | b.axes, why, places))
     return fewest(found)
+
+
+def _cuts(places: Places, axes: frozenset[int]) -> bool:
+    """Whether what is constant along axes can be there only."""
+    return not axes & set(places[0]) or bool(np.frombuffer(places[1], bool).all())
 
 
 def _common(a: Shift, b: Shift) -> Places | None:

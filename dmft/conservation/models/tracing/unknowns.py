@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dmft.conservation.models.tracing.elimination import sparse_null_space
+from dmft.conservation.models.tracing.elimination import sparse_null_space, sparser
 
 LARGEST_BLOCK = 64
 
@@ -67,9 +67,19 @@ class Unknowns:
     def _code(self, count: int) -> np.ndarray:
         return self._rng.integers(1, 2**62, size=count, dtype=np.uint64)
 
-    def solve(self) -> Solution:
-        """All solutions, as combinations of independent directions."""
+    def classes(self) -> np.ndarray:
+        """A number for each unknown, the same for those that are known to be equal; zero: 0."""
+        known = _Reduced(self.size, self._equations)
+        return np.where(known.zero[known.root], 0, (known.root + 1) * known.sign)
+
+    def solve(self, seen: Sequence[np.ndarray] = ()) -> Solution:
+        """All solutions, as combinations of independent directions.
+
+        seen : the unknowns that matter; directions with few of them are preferred.
+        """
         equations = _Reduced(self.size, self._equations)
+        for ids in seen:
+            np.add.at(equations.weight, equations.root[ids], 1)
         labels = np.zeros(self.size, np.uint64)
         for ids, codes in self._marks:
             np.add.at(labels, ids, codes)
@@ -121,6 +131,7 @@ class _Reduced:
         self.root = np.arange(size)
         self.sign = np.ones(size, np.int64)
         self.zero = np.zeros(size, bool)
+        self.weight = np.zeros(size, np.int64)
         pending = equations
         while True:
             links: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -245,7 +256,9 @@ class _Reduced:
             place = {i: n for n, i in enumerate(own)}
             form = tuple((tuple(place[i] for i in line), w) for line, w in equations)
             if (len(own), form) not in known:
-                known[len(own), form] = sparse_null_space(form, len(own), LARGEST_BLOCK)
+                found_here, lost = sparse_null_space(form, len(own), LARGEST_BLOCK)
+                entries = [int(self.weight[i]) for i in own]
+                known[len(own), form] = sparser(found_here, entries), lost
             vectors, given_up = known[len(own), form]
             self.given_up += given_up
             for vector in vectors:

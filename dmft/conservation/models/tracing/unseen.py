@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from dmft.conservation.models.tracing.backwards import RULES
 from dmft.conservation.models.tracing.recording import Node, Trace, Value
+from dmft.conservation.models.tracing.rules import wrapped
 from dmft.conservation.models.tracing.shifts import Shift, both, fewest
 
-Uses = dict[str, list[tuple[str, list[Shift]]]]  # by parameter: operation, what it does not see
+
+@dataclass
+class Seen:
+    """Shifts that are not seen.
+
+    parameters : of every parameter, by anything. outputs : by value, by the loss.
+    nodes : for every operation its inputs and what it, and all after it, do not see of them.
+    """
+
+    parameters: dict[str, list[Shift]]
+    outputs: dict[int, list[Shift]]
+    nodes: list[list[tuple[Value, list[Shift]]]]
 
 
-def unseen(
-    trace: Trace, *, cross_entropy: bool, uses: Uses | None = None
-) -> dict[str, list[Shift]]:
-    """The shifts of every parameter that no output sees; notes every use of a parameter."""
+def unseen(trace: Trace, *, cross_entropy: bool) -> Seen:
+    """The shifts of every parameter that no output sees."""
     outputs: dict[int, list[Shift]] = {}
     for label, value in trace.outputs:
         own: list[Shift] = []
@@ -23,15 +34,39 @@ def unseen(
             own = [Shift(frozenset({len(value.shape) - 1}), "cross-entropy")]
         outputs[value.index] = own
     allowed: dict[int, list[Shift]] = dict(outputs)
+    nodes = []
+    centred = _centred(trace)
     for node in reversed(trace.nodes):
-        for value, found in _backward(node, allowed):
-            if uses is not None and value.kind == "parameter":
-                uses.setdefault(value.name, []).append((node.op, found))
+        if id(node) in centred:
+            mean = [Shift(frozenset(), "unused")]  # it moves with what it is subtracted from
+            own = [Shift(centred[id(node)], "norm")]
+            nodes.append([(node.arguments[0], own), (node.arguments[1], mean)])
+        else:
+            nodes.append(_backward(node, allowed))
+        for value, shifts in nodes[-1]:
             before = allowed.get(value.index)
-            allowed[value.index] = found if before is None else both(before, found)
+            allowed[value.index] = shifts if before is None else both(before, shifts)
     everything = [Shift(frozenset(), "unused")]
-    return {name: fewest(allowed.get(value.index, everything))
-            for name, value in trace.parameters.items()}  # fmt: skip
+    found = {name: fewest(allowed.get(value.index, everything))
+             for name, value in trace.parameters.items()}  # fmt: skip
+    return Seen(found, outputs, nodes[::-1])
+
+
+def _centred(trace: Trace) -> dict[int, frozenset[int]]:
+    """Differences x - mean(x) by node, with the axes of the mean."""
+    means: dict[int, tuple[int, frozenset[int]]] = {}  # value: of what, over which axes
+    found = {}
+    for node in trace.nodes:
+        if node.op == "mean" and len(node.arguments) > 2 and node.arguments[2]:
+            x = node.arguments[0]
+            axes = frozenset(wrapped(node.arguments[1], len(x.shape)))
+            means[node.outputs[0].index] = (x.index, axes)
+        elif node.op == "sub" and all(isinstance(x, Value) for x in node.arguments[:2]):
+            x, mean = node.arguments[:2]
+            of, axes = means.get(mean.index, (-1, frozenset()))
+            if of == x.index and node.arguments[2:3] in ([], [1], [None]):
+                found[id(node)] = axes
+    return found
 
 
 def _of(value: Value, allowed: dict[int, list[Shift]]) -> list[Shift]:
