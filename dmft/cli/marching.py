@@ -82,6 +82,8 @@ def report(arguments: argparse.Namespace, path: Path, solution: Solution) -> Non
                 "file": str(path),
                 "status": solution.status,
                 "reason": solution.reason,
+                "rtol": solution.rtol,
+                "note": solution.note,
                 **curves(solution),
                 "work": solution.work,
             }
@@ -89,6 +91,8 @@ def report(arguments: argparse.Namespace, path: Path, solution: Solution) -> Non
     elif not arguments.quiet:
         print(curve_table(solution))
         print(f"status: {solution.status}" + (f" ({solution.reason})" if solution.reason else ""))
+        if solution.note:
+            print(f"note: {solution.note}")
         print(f"saved in {path}")
         print("next:", command("dmft", "plot", path, "-o", path.with_suffix(".png")))
 
