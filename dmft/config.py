@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from dmft.problem.dynamics import step_count
 from dmft.resolution import Source, resolve
 from dmft.settings import SimulationSettings, SolverSettings
 from dmft.shapes import setting_names
+from dmft.texts import parse_toml, read_text
 from dmft.validation import Settings, echo
 
 
@@ -108,7 +109,9 @@ def _changed(
         if value == other:
             continue
         if isinstance(value, dict):
-            yield from _changed(value, other if isinstance(other, dict) else {}, f"{prefix}{key}.")
+            # The defaults of another kind are not those of this one.
+            alike = isinstance(other, dict) and value.get("kind") == other.get("kind")
+            yield from _changed(value, other if alike and other else {}, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -130,14 +133,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     InputError : missing or unreadable file, invalid TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(read_text(path))
     except FileNotFoundError:
         raise InputError("no such file", str(path)) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
     except UnicodeDecodeError:
         raise InputError("is not a text file, must be TOML in UTF-8", str(path)) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise InputError(f"is not valid TOML: {error}", str(path)) from None
 
 
@@ -169,7 +172,9 @@ def read_override(model: type[Settings], override: str) -> Source:
     sections = [*model.model_fields, *(alias[0] for alias in model.aliases)]
     table = isinstance(value, dict | str | list) and key in sections
     if not separator or not ("." in key or table) or not all(key.split(".")):
-        meant = [name for name in setting_names(model) if name.endswith(f".{key}")] if key else []
+        names = {name: name.rpartition(".")[-1] for name in setting_names(model)}
+        near = difflib.get_close_matches(key, names.values(), n=1)
+        meant = [name for name, last in names.items() if last in (key, *near)]
         hint = f", did you mean {' or '.join(meant[:3])}?" if meant else ""
         raise InputError(f"given {override!r}, must be section.key=value{hint}", "--set")
     return Source({key: value}, f"by --set {key}={text.strip()}")
@@ -183,8 +188,8 @@ def _value(text: str) -> Any:
     """The value in TOML; a bare word is a string."""
     text = text.strip()
     try:
-        table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError as error:
+        table = parse_toml(f"value = {text}")
+    except ValueError as error:
         if text[:1] in ("[", "{", '"', "'"):
             raise InputError(
                 f"given {echo(text)}, which is not valid TOML: {error}", "--set"

@@ -8,7 +8,7 @@ import json
 import re
 import textwrap
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -97,7 +97,10 @@ def _section(
             yield from _comment(f"{summary(model)} Kinds: {', '.join(table.members)}.")
         else:
             yield from _comment(_meaning(texts[key], field, inner.get(key)))
-        yield f"# {key} = (not given)" if value is None else f"{key} = {_toml(value)}"
+        if value is None or field.exclude:
+            yield f"# {key} = (not given)" if value is None else f"# {key} = (not in files)"
+        else:
+            yield f"{key} = {toml_value(value)}"
     for key, inner_table in inner.items():
         value = getattr(settings, key)
         listed = isinstance(value, tuple)
@@ -121,11 +124,12 @@ def _comment(text: str) -> list[str]:
     return [f"# {line}" for line in textwrap.wrap(text, _WIDTH, break_on_hyphens=False)]
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A setting as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, str | Path):
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
@@ -165,7 +169,7 @@ def _default(field: FieldInfo) -> str:
         return "not given"
     if isinstance(field.default, Settings):
         return getattr(field.default, KIND, "its defaults")
-    return f"`{_toml(field.default)}`"
+    return f"`{toml_value(field.default)}`"
 
 
 def _cell(text: str) -> str:
@@ -186,6 +190,8 @@ def _words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return ", ".join(map(str, parts))
     if origin is tuple:
         return f"a list, each {_words(parts[0])}"
+    if origin is Callable:
+        return "a Python function, not from files"
     bounds = [
         f"{words} {getattr(entry, name)}"
         for entry in _flattened(metadata)

@@ -12,6 +12,7 @@ from typing import Any
 
 from dmft.errors import InputError
 from dmft.shapes import KIND, Table, kind_of, setting_names, shown_name, tables
+from dmft.texts import DEEPEST
 from dmft.validation import Settings, echo, nearest_key
 
 Path = tuple[str, ...]
@@ -100,6 +101,10 @@ class _Resolution:
         return path
 
     def _insert(self, node: _Node, path: Path, value: Any, order: int, above: Path) -> None:
+        if len(above) + len(path) > DEEPEST:
+            raise InputError(
+                f"{self._where(order)}, must have at most {DEEPEST} parts", echo(".".join(path))
+            )
         for part in path:
             node = node.children.setdefault(part, _Node())
         if any(leaf.order == order for leaf in node.leaves):
@@ -199,7 +204,7 @@ class _Resolution:
             allowed = [*allowed, *(alias[0] for alias in self.model.aliases)]
         others = self._kinds_with(path)
         if not kind_of(model) or not others:
-            same = [full for full in setting_names(self.model) if full.endswith(f".{name}")]
+            same = [full for full in self._all_names() if full.endswith(f".{name}")]
             hint = f"did you mean '{same[0]}'? " if same and not _close(name, allowed) else ""
             message = nearest_key(name, allowed)
             if hint:
@@ -215,6 +220,12 @@ class _Resolution:
             f"'{kind_of(model)}' has {', '.join(rest) or 'no keys'}",
             self._name(path),
         )
+
+    def _all_names(self) -> list[str]:
+        """Dotted names of all tables and settings."""
+        parts = [name.split(".") for name in setting_names(self.model)]
+        names = [".".join(path[:end]) for path in parts for end in range(1, len(path) + 1)]
+        return list(dict.fromkeys(names))
 
     def _kinds_with(self, path: Path) -> list[str]:
         """Kinds of the innermost table of a path that have its last key."""

@@ -20,7 +20,9 @@ _COMPARISONS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
-
+_TYPES = dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "an integer") | dict.fromkeys(
+    ("float_type", "float_parsing"), "a number"
+)
 
 _FROZEN = "which cannot be changed in place; make new ones, as by replace() or model_copy()"
 
@@ -91,6 +93,22 @@ class Settings(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise _as_input_error(error, type(self)) from None
+
+    @classmethod
+    def model_validate(cls, obj: Any, **how: Any) -> Self:
+        """An object of a table of settings, with the errors of `Settings`."""
+        try:
+            return super().model_validate(obj, **how)
+        except ValidationError as error:
+            raise _as_input_error(error, cls) from None
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **how: Any) -> Self:
+        """An object of settings in JSON, with the errors of `Settings`."""
+        try:
+            return super().model_validate_json(json_data, **how)
+        except ValidationError as error:
+            raise _as_input_error(error, cls) from None
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -214,6 +232,10 @@ def _describe(details: ErrorDetails, model: type[BaseModel]) -> str:
         return f"given {given}, allowed: {context['expected']}"
     if kind == "model_attributes_type":
         return f"given {given}, must be a table of keys"
+    if kind == "too_short":
+        return f"given {given}, must have {context['min_length']} or more values"
+    if kind in _TYPES:
+        return f"given {given}, must be {_TYPES[kind]}"
     if kind == "value_error":
         return str(context["error"])
     message = details["msg"]

@@ -1,7 +1,12 @@
-"""A source distribution has every file of the repository, a wheel the package with its data."""
+"""A source distribution has every file of the repository, a wheel the package with its data.
+
+Both are built and installed in an empty environment by a slow test.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,16 +27,21 @@ def tracked():
     return {name for name in done.stdout.splitlines() if (ROOT / name).exists()}
 
 
-def test_source_distribution_is_complete(tracked, tmp_path):
-    pytest.importorskip("setuptools", minversion="68")
-    copy = tmp_path / "copy"
+def source_distribution(tracked, copy, python):
+    """The archive that a checkout without anything else makes."""
     for name in tracked:
         target = copy / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
     program = "from setuptools.build_meta import build_sdist; print(build_sdist('dist'))"
-    subprocess.run([sys.executable, "-c", program], cwd=copy, check=True, capture_output=True)
+    subprocess.run([python, "-c", program], cwd=copy, check=True, capture_output=True)
     (archive,) = (copy / "dist").iterdir()
+    return archive
+
+
+def test_source_distribution_is_complete(tracked, tmp_path):
+    pytest.importorskip("setuptools", minversion="68")
+    archive = source_distribution(tracked, tmp_path / "copy", sys.executable)
     with tarfile.open(archive) as contents:
         packed = {
             member.name.partition("/")[2] for member in contents.getmembers() if member.isfile()
@@ -57,3 +67,62 @@ def test_minimum_versions_are_those_of_the_settings():
         f"Python :: {settings['options']['python_requires'].removeprefix('>=')}"
         in (settings["metadata"]["classifiers"])
     )
+
+
+def test_conda_recipe_is_that_of_the_settings():
+    recipe = (ROOT / "recipe" / "meta.yaml").read_text(encoding="utf-8")
+    settings = ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    lines = settings["options"]["install_requires"].split("\n")
+    expected = {line.replace(">= ", ">=") for line in lines if line}
+    expected = {line.replace("matplotlib ", "matplotlib-base ") for line in expected}
+    run = recipe[recipe.index("  run:") : recipe.index("test:")]
+    found = set(re.findall(r"- (.+)", run))
+    python = f"python {settings['options']['python_requires']}"
+    assert found == expected | {python}
+    assert f'version = "{settings["metadata"]["version"]}"' in recipe
+
+
+@pytest.mark.slow
+def test_it_installs_into_an_empty_environment(tracked, tmp_path):
+    """From the source distribution, through a wheel, with nothing of this checkout in sight."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment["MPLBACKEND"] = "Agg"
+
+    def run(*command):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    run(sys.executable, "-m", "venv", tmp_path / "empty")
+    python = tmp_path / "empty" / "bin" / "python"
+    pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check")
+    run(*pip, "setuptools>=68")
+    archive = source_distribution(tracked, tmp_path / "copy", python)
+    run(*pip, archive)
+    where = Path(run(python, "-c", "import dmft; print(dmft.__path__[0])").strip())
+    assert where.is_relative_to(tmp_path / "empty")
+    packaged = {
+        name for name in tracked if name.startswith("dmft/") and not Path(name).match("*.md")
+    }
+    installed = {f"dmft/{path.relative_to(where)}" for path in where.rglob("*") if path.is_file()}
+    assert packaged - installed == set()
+    (metadata,) = where.parent.glob("dmft-*.dist-info")
+    assert (metadata / "METADATA").exists() and list(metadata.rglob("LICENSE"))
+    command = tmp_path / "empty" / "bin" / "dmft"
+    small = (
+        "--set",
+        "solver.t_max=1",
+        "--set",
+        "solver.n_paths=64",
+        "--set",
+        "solver.replicates=2",
+    )
+    assert "dmft 0." in run(command, "--version")
+    assert "status: done" in run(command, "solve", "-o", "out.h5", *small)
+    run(command, "plot", "out.h5", "-o", "out.png")
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+    assert "relaxation rate" in run(command, "theory")
+    run(python, "-m", "pip", "check")

@@ -376,3 +376,23 @@ def test_matplotlib_is_imported_late_and_without_pyplot():
         "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_part_is_a_figure_of_its_own(solution, simulation, figures, tmp_path):
+    from dmft.cli.plot import KINDS
+    from dmft.plotting.pages import kinds_of, plot_part
+
+    assert set(kinds_of(solution)) <= set(KINDS) and "overlaps" not in kinds_of(solution)
+    titles = {}
+    for kind in kinds_of(solution):
+        plot_part(solution, kind, tmp_path / f"{kind}.png")
+        axes = figures[-1].axes
+        assert len(axes) == (2 if kind in kernels.KERNELS else 1)  # a map has a bar of colours
+        titles[kind] = axes[0].get_title()
+        assert "Mean field" in figures[-1].get_suptitle()
+    assert len(set(titles.values())) == len(titles) >= 6
+    with pytest.raises(
+        dmft.InputError, match="kind: given 'paths', allowed: curves, correlation_error"
+    ):
+        plot_part(simulation, "paths", tmp_path / "no.png")
+    assert not (tmp_path / "no.png").exists()

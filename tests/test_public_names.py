@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,25 @@ def test_every_public_name_is_explained(module, name):
         assert "Raises" in text, "says which errors it raises"
         missing = [argument for argument in arguments if argument not in text]
         assert not missing
+
+
+# What handles files, settings or exact counts has no quantities.
+WITHOUT_UNITS = {
+    *(("dmft", name) for name in ("DmftError", "InputError", "Interrupted", "NotConverged")),
+    *(("dmft", name) for name in ("load", "save")),
+    *(("dmft.sweep", name) for name in importlib.import_module("dmft.sweep").__all__),
+    *(
+        ("dmft.conservation", name)
+        for name in (
+            "Architecture", "Certificate", "Count", "FloatCount", "FoundLaws", "count",
+            "count_float", "dictionary_laws", "parse_architecture", "polynomial_laws",
+        )
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module, name", NAMES, ids=lambda part: part)
+def test_every_quantity_has_units(module, name):
+    thing = getattr(importlib.import_module(module), name)
+    if (module, name) not in WITHOUT_UNITS and (inspect.isclass(thing) or callable(thing)):
+        assert re.search(r"\b[Uu]nits?\b|dimensionless", inspect.getdoc(thing))

@@ -1,13 +1,16 @@
-"""The problems of the race and when a curve counts as accurate."""
+"""The problems of the races and when a curve counts as accurate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from dmft.problem import Problem
 from dmft.problem.dynamics import GradientFlow
+from dmft.problem.labels import SignLabels
+from dmft.problem.losses import Logistic
 from dmft.problem.networks import Diagonal
 from dmft.problem.teachers import Gaussian
 
@@ -16,7 +19,7 @@ POINTS = 20
 
 @dataclass(frozen=True)
 class Case:
-    """A problem, the times at which excess_risk is compared, and the sizes that are measured.
+    """A problem, the times at which a curve is compared, and the sizes that are measured.
 
     title, problem : what is solved.
     first_time, t_max : ends of the times of comparison; learning begins after the first.
@@ -26,7 +29,9 @@ class Case:
     horizon, bias_horizon : times up to which it is run, t_max being out of its reach; the latter
         with many paths, to see the bias of its steps.
     dimensions : of the ensembles.
-    targets : relative errors of excess_risk, root mean square over times and seeds.
+    targets : relative errors of the curve, root mean square over times and seeds.
+    curve : its name.
+    suite : the suite of `dmft bench` that it belongs to.
     """
 
     name: str
@@ -43,6 +48,8 @@ class Case:
     bias_horizon: float
     dimensions: tuple[int, ...] = (250, 500, 1000, 2000)
     targets: tuple[float, ...] = (0.01, 0.005)
+    curve: str = "excess_risk"
+    suite: str = "time-to-accuracy"
 
     @property
     def times(self) -> np.ndarray:
@@ -50,6 +57,11 @@ class Case:
         times = np.geomspace(self.first_time, self.t_max, POINTS)
         times[-1] = self.t_max  # not a rounding error later
         return times
+
+
+def _signs(**changes: Any) -> Problem:
+    """Separable classes under the logistic loss, the rest as by default."""
+    return Problem(loss=Logistic(), labels=SignLabels(), noise_std=0.0, **changes)
 
 
 def _settings(n_paths: int, replicates: int, rtol: float) -> dict[str, float]:
@@ -119,6 +131,42 @@ CASES = {
             horizon=24.0,
             bias_horizon=3.2,
         ),
+        Case(
+            name="C0",
+            title="logistic loss, signs of the default teacher, to t = 100",
+            problem=_signs(),
+            first_time=0.1,
+            t_max=1e2,
+            reference=_settings(16384, 4, 1e-3),
+            paths=(256, 512, 1024, 2048, 4096, 8192),
+            tolerances=(3e-2, 1e-2),
+            seeds=6,
+            step=0.2,
+            horizon=12.8,
+            bias_horizon=6.4,
+            dimensions=(250, 500, 1000),
+            targets=(0.01,),
+            curve="train_loss",
+            suite="classification",
+        ),
+        Case(
+            name="C1",
+            title="logistic loss, signs of the default teacher, to t = 1e4",
+            problem=_signs(),
+            first_time=0.1,
+            t_max=1e4,
+            reference=_settings(16384, 4, 1e-3),
+            paths=(256, 512, 1024, 2048, 4096, 8192),
+            tolerances=(3e-2, 1e-2),
+            seeds=6,
+            step=0.2,
+            horizon=12.8,
+            bias_horizon=6.4,
+            dimensions=(250, 500, 1000),
+            targets=(0.01,),
+            curve="train_loss",
+            suite="classification",
+        ),
     )
 }
 
@@ -135,7 +183,7 @@ def quick(case: Case) -> Case:
         horizon=3.2,
         bias_horizon=3.2,
         dimensions=(60, 120, 240),
-        targets=(0.1, 0.05),
+        targets=tuple(10.0 * target for target in case.targets),
     )
 
 

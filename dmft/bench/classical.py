@@ -136,14 +136,14 @@ def _errors(
     ledger: Ledger,
 ) -> np.ndarray:  # fmt: skip
     """Relative errors, shape (seed, times up to the horizon)."""
-    risks = [_solve(case, step, n_paths, horizon, seed, ledger)["risk"] for seed in range(seeds)]
-    return np.array(risks) / reference[: len(risks[0])] - 1.0
+    found = [_solve(case, step, n_paths, horizon, seed, ledger)["values"] for seed in range(seeds)]
+    return np.array(found) / reference[: len(found[0])] - 1.0
 
 
 def _solve(
     case: Case, step: float, n_paths: int, horizon: float, seed: int, ledger: Ledger
 ) -> Record:
-    """One solve: seconds, sweeps, excess_risk at the case's times up to the horizon."""
+    """One solve: seconds, sweeps, the curve at the case's times up to the horizon."""
     from dmft.solver.classical import classical_solve
 
     def work() -> Record:
@@ -156,8 +156,9 @@ def _solve(
         if not solution.converged:
             raise DmftError(f"{case.name}: the classical algorithm failed: {solution.reason}")
         times = case.times[case.times <= horizon * (1.0 + 1e-9)]
-        risk = np.exp(np.interp(times, solution.time, np.log(solution.excess_risk)))
-        return {"seconds": seconds, "sweeps": solution.iterations, "risk": risk}
+        curve = getattr(solution, case.curve)
+        values = np.exp(np.interp(times, solution.time, np.log(curve)))
+        return {"seconds": seconds, "sweeps": solution.iterations, "values": values}
 
     label = f"step {step:g}, {n_paths} paths, to {horizon:g}"
     return ledger.measure(f"{case.name}/classical/{label}/seed {seed}", work)

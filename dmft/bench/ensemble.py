@@ -34,7 +34,7 @@ TIMINGS = 3
 class Pool:
     """Runs of one dimension.
 
-    mean, variance : excess_risk of one run relative to the reference, (time,).
+    mean, variance : the curve of one run relative to the reference, (time,).
     seconds : CPU seconds of one run.
     """
 
@@ -163,16 +163,16 @@ def _runs(
     seconds: float = np.inf,
 ) -> Record:
     """`count` independent runs, or as many as take the given seconds, at least eight."""
-    risks: list[np.ndarray] = []
+    found: list[np.ndarray] = []
     spent = 0.0
     for sequence in np.random.SeedSequence([seed, dimension]).spawn(count):
-        if spent >= seconds and len(risks) >= 8:
+        if spent >= seconds and len(found) >= 8:
             break
-        one = partial(run, case.problem, dimension, case.times, kind, sequence)
-        risk, took = cpu_seconds(one)
-        risks.append(risk)
+        one = partial(run, case.problem, dimension, case.times, kind, sequence, case.curve)
+        values, took = cpu_seconds(one)
+        found.append(values)
         spent += took
-    curves = np.array(risks)
+    curves = np.array(found)
     return {
         "count": len(curves),
         "mean": curves.mean(axis=0),
@@ -187,8 +187,9 @@ def run(
     times: np.ndarray,
     kind: str,
     sequence: np.random.SeedSequence,
+    curve: str = "excess_risk",
 ) -> np.ndarray:
-    """excess_risk of one finite network at the given times."""
+    """excess_risk or train_loss of one finite network at the given times."""
     from dmft.settings import SimulationSettings
     from dmft.simulation.coordinates import start_of
     from dmft.simulation.data import draw_data
@@ -201,29 +202,32 @@ def run(
     if kind == "implicit":
         weights = integrate(
             data.features, data.labels, start, times, teacher=drawn.teacher,
-            variance=drawn.variance, rtol=tolerance,
+            variance=drawn.variance, rtol=tolerance, loss=problem.loss,
         ).weights  # fmt: skip
     else:
-        weights = _explicit(data.features, data.labels, start.weights, times, tolerance)
+        slopes = partial(problem.loss.slopes, labels=data.labels)
+        weights = _explicit(data.features, slopes, start.weights, times, tolerance)
+    if curve == "train_loss":
+        return problem.loss.values(weights @ data.features.T, data.labels).mean(axis=1)
     return np.mean(drawn.variance * (weights - drawn.teacher) ** 2, axis=1)
 
 
 def _explicit(
     features: np.ndarray,
-    labels: np.ndarray,
+    slopes: Callable[[np.ndarray], np.ndarray],
     weights_of: Callable[[np.ndarray, float], np.ndarray],
     times: np.ndarray,
     tolerance: float,
 ) -> np.ndarray:
-    """G = X^T z with z' = X w(G) - y, by the Bogacki-Shampine pair: stability limits its steps."""
+    """G = X^T z with z' = l'(X w(G)), by the Bogacki-Shampine pair: stability limits its steps."""
     from scipy.integrate import solve_ivp
 
     def rate(time: float, dual: np.ndarray) -> np.ndarray:
-        return features @ weights_of(dual @ features, time) - labels
+        return slopes(features @ weights_of(dual @ features, time))
 
     found = solve_ivp(
         rate,
-        (0.0, times[-1]), np.zeros(len(labels)), method="RK23", t_eval=times,
+        (0.0, times[-1]), np.zeros(len(features)), method="RK23", t_eval=times,
         rtol=tolerance, atol=0.01 * tolerance,
     )  # fmt: skip
     return np.array(

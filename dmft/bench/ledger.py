@@ -11,8 +11,10 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.store.output import replacing
+from dmft.texts import parse_json, read_text
 
-_SCHEMA, _VERSION = "dmft-bench", 1
+_SCHEMA, _VERSION = "dmft-bench", 2
+_LONGEST = 1 << 28  # bytes
 Record = dict[str, Any]
 
 
@@ -66,7 +68,7 @@ class Ledger:
 
     def _read(self, path: Path) -> None:
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
+            table = parse_json(read_text(path, _LONGEST))
         except (OSError, ValueError):
             raise InputError("is no readable JSON file", str(path)) from None
         if not isinstance(table, dict) or table.get("schema") != _SCHEMA:

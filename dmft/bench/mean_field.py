@@ -52,7 +52,7 @@ def climb(case: Case, reference: np.ndarray, ledger: Ledger, targets: tuple[floa
 
 
 def solved(case: Case, n_paths: int, rtol: float, seed: int) -> Record:
-    """One solve of one replicate: seconds, excess_risk at the case's times, counters."""
+    """One solve of one replicate: seconds, the curve at the case's times, counters."""
     from dmft.solver import solve
 
     try:
@@ -62,13 +62,13 @@ def solved(case: Case, n_paths: int, rtol: float, seed: int) -> Record:
                 seed=seed, threads=1,
             )
         )  # fmt: skip
-        risk = solution.curve_at("excess_risk", case.times)
+        values = solution.curve_at(case.curve, case.times)
     except DmftError as error:  # nothing reached, or a curve that ends early
-        return {"seconds": float("nan"), "status": str(error), "risk": [float("nan")]}
+        return {"seconds": float("nan"), "status": str(error), "values": [float("nan")]}
     return {
         "seconds": seconds,
         "status": solution.status,
-        "risk": risk,
+        "values": values,
         "nodes": len(solution.time),
         "work": solution.work,
     }
@@ -83,9 +83,9 @@ def _rung(case: Case, n_paths: int, rtol: float, reference: np.ndarray, ledger: 
         )
         for seed in range(1, case.seeds + 1)
     ]
-    if any(len(record["risk"]) < len(reference) for record in records):
+    if any(len(record["values"]) < len(reference) for record in records):
         return Rung(label, float("nan"), float("inf"), float("nan"))
-    error, stderr = rms_error(np.array([record["risk"] for record in records]), reference)
+    error, stderr = rms_error(np.array([record["values"] for record in records]), reference)
     return Rung(label, median(record["seconds"] for record in records), error, stderr)
 
 

@@ -1,4 +1,4 @@
-"""Time to accuracy: CPU seconds to a given error of excess_risk, for three contestants."""
+"""Time to accuracy: CPU seconds to a given error of a curve, for three contestants."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def time_to_accuracy(
     against = reference(case, ledger)
     budget, pool = (rival_seconds, _POOL_SECONDS) if not small else (1.0, 1.0)
     races: dict[str, Callable[[], Outcome]] = {
-        "mean-field": lambda: mean_field.climb(case, against.risk, ledger, case.targets),
-        "classical": lambda: classical.race(case, against.risk, ledger, case.targets, budget),
-        "ensemble": lambda: ensemble.race(case, against.risk, ledger, case.targets, pool, budget),
+        "mean-field": lambda: mean_field.climb(case, against.values, ledger, case.targets),
+        "classical": lambda: classical.race(case, against.values, ledger, case.targets, budget),
+        "ensemble": lambda: ensemble.race(case, against.values, ledger, case.targets, pool, budget),
     }
     outcomes = {name: race() for name, race in races.items()}
     ours = outcomes["mean-field"]
@@ -38,6 +38,7 @@ def time_to_accuracy(
     }
     return {
         "title": case.title,
+        "curve": case.curve,
         "reference_error": against.error,
         "rival_seconds": budget,
         "contestants": {name: outcome.to_dict() for name, outcome in outcomes.items()},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,23 +15,22 @@ _SEED = 20_000  # far from those of the race
 
 @dataclass(frozen=True)
 class Reference:
-    """excess_risk at the case's times and its relative standard error, root mean square."""
+    """The curve at the case's times and its relative standard error, root mean square."""
 
-    risk: np.ndarray
+    values: np.ndarray
     error: float
 
 
 def reference(case: Case, ledger: Ledger) -> Reference:
-    """The reference of a case, solved if it is not in the ledger."""
+    """The curve of a case, solved if it is not in the ledger."""
     settings = ", ".join(f"{name} {value:g}" for name, value in case.reference.items())
     record = ledger.measure(f"{case.name}/reference/{settings}", lambda: _solved(case))
-    risk, error = np.array(record["risk"]), np.array(record["stderr"])
-    return Reference(risk, float(np.sqrt(np.mean((error / risk) ** 2))))
+    values, error = np.array(record["values"]), np.array(record["stderr"])
+    return Reference(values, float(np.sqrt(np.mean((error / values) ** 2))))
 
 
 def _solved(case: Case) -> Record:
     from dmft.solver import solve
-    from dmft.theory import predict
 
     settings = case.reference
     solution, seconds = cpu_seconds(
@@ -46,13 +44,9 @@ def _solved(case: Case) -> Record:
             threads=1,
         )
     )
-    limit = float(predict(case.problem).excess_risk)
-    last = float(solution.excess_risk[-1])
     return {
         "seconds": seconds,
         "status": solution.status,
-        "risk": solution.curve_at("excess_risk", case.times),
-        "stderr": solution.curve_at("excess_risk_stderr", case.times),
-        "limit": limit,
-        "last_to_limit": last / limit if math.isfinite(limit) else None,
+        "values": solution.curve_at(case.curve, case.times),
+        "stderr": solution.curve_at(f"{case.curve}_stderr", case.times),
     }

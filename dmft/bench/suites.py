@@ -12,18 +12,22 @@ from dmft.bench.ledger import Ledger
 from dmft.bench.race import RIVAL_SECONDS, time_to_accuracy
 from dmft.errors import InputError
 
-SUITES = ("time-to-accuracy", "growth", "ceiling")
+RACES = ("time-to-accuracy", "classification")
+SUITES = (*RACES, "growth", "ceiling")
 # CPU seconds where a matrix product runs at the rate below.
-_SECONDS = {"P0": 390.0, "P1": 1140.0, "P2": 700.0, "P3": 500.0, "growth": 100.0, "ceiling": 20.0}
-_QUICK_SECONDS = {"P0": 15.0, "P1": 15.0, "P2": 15.0, "P3": 15.0, "growth": 10.0, "ceiling": 2.0}
+_SECONDS = {
+    "P0": 390.0, "P1": 1140.0, "P2": 700.0, "P3": 500.0, "C0": 300.0, "C1": 400.0,
+    "growth": 100.0, "ceiling": 20.0,
+}  # fmt: skip
+_QUICK_SECONDS = {**dict.fromkeys(CASES, 15.0), "growth": 10.0, "ceiling": 2.0}
 _RATE = 40e9
 
 
 def estimate(suites: Sequence[str], problems: Sequence[str], small: bool, ledger: Ledger) -> float:
     """CPU seconds that a run will take, less what the ledger holds already."""
     table = _QUICK_SECONDS if small else _SECONDS
-    names = [name for name in suites if name != "time-to-accuracy"]
-    names += [name for name in problems if "time-to-accuracy" in suites]
+    names = [name for name in suites if name not in RACES]
+    names += [name for name in problems if CASES[name].suite in suites]
     speed = _RATE / product_rate()
     total = 0.0
     for name in names:
@@ -54,13 +58,14 @@ def run(
             f"holds measurements of size '{ledger.head['size']}', given '{size}'", "-o"
         )
     # Compiled kernels are loaded before anything is timed.
-    dmft.solve(dmft.Problem(), t_max=0.1, n_paths=64, replicates=1, threads=1)
-    classical_solve(dmft.Problem(), t_max=0.1, step=0.05, n_paths=16)
+    for problem in (CASES["P0"].problem, CASES["C0"].problem):
+        dmft.solve(problem, t_max=0.1, n_paths=64, replicates=1, threads=1)
+        classical_solve(problem, t_max=0.1, step=0.05, n_paths=16)
     ledger.head["machine"] = machine()
-    if "time-to-accuracy" in suites:
-        found = ledger.results.setdefault("time-to-accuracy", {})
-        for name in problems:
-            case = quick(CASES[name]) if small else CASES[name]
+    for name in problems:
+        case = quick(CASES[name]) if small else CASES[name]
+        if case.suite in suites:
+            found = ledger.results.setdefault(case.suite, {})
             found[name] = time_to_accuracy(case, ledger, small, rival_seconds)
             ledger.save()
     for name, suite in (("growth", growth), ("ceiling", ceiling)):

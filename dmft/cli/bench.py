@@ -2,6 +2,7 @@
 
 suites:
   time-to-accuracy  this solver, the classical algorithm and ensembles of finite networks
+  classification    the same with the logistic loss
   growth            work counters against final time, paths and tolerance
   ceiling           rates of the solver's main loop against those of the machine
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from dmft.cli import parser as options
 from dmft.errors import InputError
 
+PLACE = 140
 SUMMARY = "measure speed, growth of work and ceilings"
 EXAMPLES = """\
   dmft bench -o bench.json --report benchmarks.md
@@ -28,10 +30,12 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suites", nargs="*", metavar="SUITE", help="default: all, see above")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="BENCH.json")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="BENCH.json", help="file to write"
+    )
     parser.add_argument(
         "--problem", dest="problems", action="append", metavar="NAME",
-        help="one of P0 ... P3; repeatable, default all",
+        help="one of P0 ... P3 or of C0, C1 of classification; repeatable, default all",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument(
@@ -54,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dmft.bench.cases import CASES
     from dmft.bench.ledger import Ledger
     from dmft.bench.page import race_table, write
-    from dmft.bench.suites import SUITES, estimate
+    from dmft.bench.suites import RACES, SUITES, estimate
     from dmft.bench.suites import run as measure
     from dmft.cli.output import print_json
     from dmft.store import check_output, locked
@@ -82,8 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"file": str(arguments.output), **ledger.head, **ledger.results})
     elif not arguments.quiet:
-        if race := ledger.results.get("time-to-accuracy"):
-            print(race_table(race))
+        for suite in RACES:
+            if race := ledger.results.get(suite):
+                print(race_table(race))
         print(f"saved in {arguments.output}")
         if arguments.report is not None:
             print(f"page in {arguments.report}")

@@ -11,7 +11,7 @@ from dmft.errors import InputError
 
 
 def add_collect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a sweep")
     options.add_output(parser, "ALL.h5")
     parser.add_argument(
         "--packed", action=argparse.BooleanOptionalAction, default=None, help="copy the curves, or"

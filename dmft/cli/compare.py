@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dmft.cli import parser as options
 
+PLACE = 40
 SUMMARY = "compare a solution with a simulation"
 EXAMPLES = """\
   dmft compare out.h5 sim.h5 --plot comparison.png"""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 
+PLACE = 150
 SUMMARY = "make a shell complete commands"
 EXAMPLES = """\
   dmft completion bash > ~/.local/share/bash-completion/completions/dmft

@@ -9,6 +9,7 @@ import argparse
 
 from dmft.cli import parser as options
 
+PLACE = 90
 SUMMARY = "print all settings with what they mean"
 EXAMPLES = """\
   dmft config

@@ -23,6 +23,7 @@ from dmft.cli import parser as options
 if TYPE_CHECKING:
     from dmft.conservation import Architecture
 
+PLACE = 100
 SUMMARY = "count and list conservation laws of gradient flows"
 EXAMPLES = """\
   dmft conservation count linear --widths 2,5,2 --json

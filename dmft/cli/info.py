@@ -9,6 +9,7 @@ from typing import Any
 
 from dmft.cli import parser as options
 
+PLACE = 80
 SUMMARY = "say what a file holds"
 EXAMPLES = """\
   dmft info out.h5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import shlex
@@ -11,32 +12,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
+from dmft.cli.commands import COMMANDS
 from dmft.cli.parser import Parser, Version
-from dmft.errors import DmftError
-
-# Each is a module dmft.cli.NAME with SUMMARY, EXAMPLES, add_arguments(parser) and
-# run(arguments) -> exit status. They import what computes only when they run.
-COMMANDS = (
-    "solve",
-    "resume",
-    "simulate",
-    "compare",
-    "theory",
-    "plot",
-    "info",
-    "config",
-    "conservation",
-    "symmetry",
-    "sweep",
-    "trajectory",
-    "bench",
-    "completion",
-)
+from dmft.errors import DmftError, InputError
 
 _DESCRIPTION = "Dynamical mean-field theory of diagonal linear networks."
 _EPILOG = """\
@@ -51,6 +34,7 @@ exit status: 0 done, 2 bad input, 3 not converged (the result is saved and marke
 
 # What a program that dies of SIGPIPE reports; here the reader of the output went away.
 _BROKEN_PIPE = 128 + signal.SIGPIPE
+_LOOP = "Symlink loop"  # what Path.resolve says of it before Python 3.13, as a RuntimeError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return status
     except BrokenPipeError:
-        # Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return _BROKEN_PIPE
     except DmftError as error:
         print("dmft: error:", " ".join(str(error).split()), file=sys.stderr)
@@ -82,6 +65,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dmft: error: interrupted", file=sys.stderr)
         return 130
+    except (OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith(_LOOP):
+            raise
+        _forget_output()
+        return _say_what_failed(error)
+
+
+def _say_what_failed(error: Exception) -> int:
+    """One line about what the system refused; 2 if it was a name that no file can have."""
+    reason = str(error) or "not enough memory"
+    if isinstance(error, OSError) and error.filename is not None:
+        reason = f"{os.fspath(error.filename)}: {error.strerror}"
+    elif isinstance(error, OSError):
+        reason = f"cannot be written ({error.strerror})"
+    print("dmft: error:", " ".join(reason.split()), file=sys.stderr)
+    impossible = (errno.ENAMETOOLONG, errno.ELOOP)
+    bad_name = isinstance(error, RuntimeError) or getattr(error, "errno", 0) in impossible
+    return InputError.exit_code if bad_name else DmftError.exit_code
+
+
+def _forget_output() -> None:
+    """Drop what was not printed; Python would complain again when it flushes at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> Parser:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dmft.cli import parser as options
-from dmft.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
 
 
 def prepare(parser: options.Parser) -> options.Parser:
@@ -34,8 +29,9 @@ def execute(given: argparse.Namespace) -> int:
     """Print the laws; exit status 2 if the model cannot be built, 3 if not all is determined."""
     from dmft.cli.output import print_json
     from dmft.conservation import laws
+    from dmft.conservation.models.configuration import model_of
 
-    found = laws(_model(given.path).train(given.training))
+    found = laws(model_of(given.path).train(given.training))
     status = 0 if found.determined else 3
     if given.json:
         print_json(found.to_table())
@@ -62,35 +58,3 @@ def _by_kind(laws: Any) -> dict[str, list[Any]]:
     for law in laws:
         kinds.setdefault(kind_of(law.name), []).append(law)
     return kinds
-
-
-def _model(path: Path) -> torch.nn.Module:
-    """A model with random weights from a configuration; code of strangers is not run."""
-    path = path / "config.json" if path.is_dir() else path
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
-    except ValueError:
-        raise InputError("is not valid JSON", str(path)) from None
-    if not isinstance(settings, dict) or not isinstance(settings.get("model_type"), str):
-        raise InputError("has no 'model_type', must be a configuration of transformers", str(path))
-    try:
-        import transformers
-    except ImportError:
-        raise InputError(
-            "transformers is needed for this and is not installed"
-            " (the extra 'torch' of the package)"
-        ) from None
-    transformers.logging.set_verbosity_error()
-    name = (settings.get("architectures") or [None])[0]
-    try:
-        kind = settings.pop("model_type")
-        config = transformers.AutoConfig.for_model(kind, **settings)
-        model = getattr(transformers, name, None) if isinstance(name, str) else None
-        if model is None or not issubclass(model, transformers.PreTrainedModel):
-            return transformers.AutoModelForCausalLM.from_config(config)
-        return model(config)
-    except Exception as error:  # whatever transformers finds wrong with it
-        text = " ".join(str(error).split())[:200]
-        raise InputError(f"no model can be built from it ({text})", str(path)) from None

@@ -105,7 +105,9 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_output(parser: argparse.ArgumentParser, metavar: str) -> None:
     """-o and --overwrite."""
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar)
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar=metavar, help="file to write"
+    )
     add_overwrite(parser)
 
 

@@ -9,17 +9,30 @@ from pathlib import Path
 
 from dmft.cli import parser as options
 
+PLACE = 60
 SUMMARY = "draw a result, or several over each other"
 EXAMPLES = """\
   dmft plot out.h5 -o out.png
   dmft plot sim.h5 -o sim.pdf --overwrite
+  dmft plot out.h5 --kind response_weights -o response.png
   dmft plot small.h5 large.h5 sim.h5 -o curves.png"""
+
+
+# Kernels by their names; those of dmft.plotting, which takes long to import.
+KINDS = (
+    "page", "curves", "overlaps", "paths", "charge", "correlation_error", "correlation_residual",
+    "overlap", "response_weights", "response_residual",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", type=Path, nargs="+", metavar="FILE.h5",
         help="solution or simulation; several are drawn over each other",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kind", choices=KINDS, default="page", metavar="KIND",
+        help=f"one panel instead of the whole page: {', '.join(KINDS[1:])}; of one file",
     )  # fmt: skip
     options.add_output(parser, "FIG.png")
     options.add_json(parser)
@@ -28,12 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dmft.cli.files import prepare_figure
     from dmft.cli.output import print_json
+    from dmft.errors import InputError
 
     figure, files = arguments.output, arguments.file
     prepare_figure(figure, arguments.overwrite)
-    if len(files) == 1:
+    if arguments.kind != "page" and len(files) > 1:
+        raise InputError(
+            f"given '{arguments.kind}' of {len(files)} files, must be of one", "--kind"
+        )
+    if arguments.kind != "page":
+        _draw_part(files[0], arguments.kind, figure)
+        given: dict[str, object] = {"file": str(files[0]), "kind": arguments.kind}
+    elif len(files) == 1:
         _draw_one(files[0], figure)
-        given: dict[str, object] = {"file": str(files[0])}
+        given = {"file": str(files[0])}
     else:
         _draw_several(files, figure)
         given = {"files": [str(file) for file in files]}
@@ -57,6 +78,17 @@ def _draw_one(file: Path, figure: Path) -> None:
             plot_solution(result, temporary)
         else:
             plot_simulation(result, temporary)
+
+
+def _draw_part(file: Path, kind: str, figure: Path) -> None:
+    from dmft.store import load, replacing
+
+    result = load(file)
+
+    from dmft.plotting import plot_part
+
+    with replacing(figure) as temporary:
+        plot_part(result, kind, temporary)
 
 
 def _draw_several(files: Sequence[Path], figure: Path) -> None:

@@ -1,8 +1,8 @@
 """Continue a solve or a simulation that was interrupted or killed, from its last checkpoint.
 
 The numbers are the same as without the interruption. A finished file is left as it is, unless
---set asks for more seeds of a simulation: what is there already is not computed again. An
-unfinished solve may be given more replicates."""
+--set asks for more: replicates of a solve, a later solver.t_max of a flow, seeds of a simulation.
+What is there already is not computed again. When that fails the file stays as it was."""
 
 from __future__ import annotations
 
@@ -12,22 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmft.cli import parser as options
-from dmft.errors import InputError
 
 if TYPE_CHECKING:
     from dmft.config import Config
     from dmft.store import Header
 
+PLACE = 20
 SUMMARY = "continue or extend a solve or a simulation"
 EXAMPLES = """\
   dmft resume out.h5
+  dmft resume out.h5 --set solver.t_max=1e4
   dmft resume sim.h5 --set simulation.seeds=32"""
-
-# What may be asked for beyond what a file holds, by its schema.
-_GROWING = {
-    "dmft-solution": ("solver.replicates",),
-    "dmft-simulation": ("simulation.seeds",),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     path = arguments.file
     header = read_header(path)
-    finished = header.status != RUNNING and header.schema in _GROWING
+    finished = header.status != RUNNING and header.schema in _growing()
     wanted = _extended(header, arguments.overrides, path)
     if finished and wanted == header.config:
         return _show(arguments, path, header.schema)
@@ -59,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             return run_ensemble(arguments, path, wanted, state=state, command_line=line)
         from dmft.cli.marching import march
 
-        return march(arguments, path, wanted, state=state, command_line=line)
+        return march(arguments, path, wanted, state=state, command_line=line, finished=finished)
 
 
 def _show(arguments: argparse.Namespace, path: Path, schema: str) -> int:
@@ -87,22 +82,20 @@ def _extended(header: Header, overrides: list[str], path: Path) -> Config:
     """
     from dmft.config import Config, config_of, flat, sources_of
     from dmft.resolution import Source
+    from dmft.solver.extension import check_growth
 
     if not overrides:
         return header.config
     before = header.config.to_table()
     wanted = config_of(Source(before, f"in {path}"), *sources_of(Config, None, overrides))
     old, new = dict(flat(before)), dict(flat(wanted.to_table()))
-    allowed = _GROWING.get(header.schema, ())
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) == new.get(key):
-            continue
-        if key not in allowed:
-            raise InputError(
-                f"given {new.get(key)}, the file was computed with {old.get(key)} and can grow in "
-                f"{', '.join(allowed) or 'nothing'} only; solve again into another file",
-                key,
-            )
-        if isinstance(old.get(key), int) and new[key] < old[key]:
-            raise InputError(f"given {new[key]}, {old[key]} are there already", key)
+    check_growth(old, new, _growing().get(header.schema, ()), header.status)
     return wanted
+
+
+def _growing() -> dict[str, tuple[str, ...]]:
+    """What may be asked for beyond what a file holds, by its schema."""
+    from dmft.solver.extension import GROWING
+    from dmft.store.schema import SIMULATION, SOLUTION
+
+    return {SOLUTION: GROWING, SIMULATION: ("simulation.seeds",)}

@@ -9,6 +9,7 @@ import argparse
 
 from dmft.cli import parser as options
 
+PLACE = 30
 SUMMARY = "simulate finite networks"
 EXAMPLES = """\
   dmft simulate -o sim.h5

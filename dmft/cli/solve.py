@@ -9,6 +9,7 @@ import argparse
 
 from dmft.cli import parser as options
 
+PLACE = 10
 SUMMARY = "solve the mean-field equations"
 EXAMPLES = """\
   dmft solve -o out.h5

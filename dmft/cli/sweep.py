@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dmft.sweep import Grid
     from dmft.sweep.status import Status
 
+PLACE = 120
 SUMMARY = "compute a grid of problems"
 EXAMPLES = """\
   dmft sweep init grid.toml study
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _add_init(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("grid", type=Path, metavar="GRID.toml")
+    parser.add_argument("grid", type=Path, metavar="GRID.toml", help="tasks, base and axes")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="new, or of an earlier grid")
     parser.add_argument(
         "--replace", action="store_true", help="accept a base other than that of old results"
@@ -117,7 +118,7 @@ def _print_plan(grid: Grid, total: int, left: int, seconds: float, measured: boo
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a sweep")
     parser.add_argument(
         "--executor",
         choices=("local", "dask", "slurm", "submitit"),
@@ -153,6 +154,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="further tries after an unexpected error (default 1)",
     )
+    parser.add_argument(
+        "--stop-after-failures",
+        type=_natural,
+        metavar="N",
+        help="stop when N results have failed, 0 never does; default when the first 10 fail alike",
+    )
     options.add_checkpoints(parser)
     parser.add_argument("--quiet", action="store_true", help="no summary, no progress")
     parser.add_argument("--progress", action="store_true", help="progress even into a file")
@@ -166,7 +173,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _add_script(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a sweep")
     _add_batch(parser)
 
 
@@ -218,7 +225,7 @@ def _natural(text: str) -> int:
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a sweep")
     parser.add_argument("--all", action="store_true", help="list all failures, not only ten")
     options.add_json(parser)
 
@@ -255,12 +262,14 @@ def _print_status(found: Status, rows: int | None) -> None:
             print(f"{title}: {item} ({point}): {reason}")
         if rows is not None and len(entries) > rows:
             print(f"{title}: {len(entries) - rows} more, --all lists them")
+    if found.requeued:
+        print(f"requeued  {found.requeued} times by Slurm, over all jobs")
     if found.unused:
         print(f"unused    {found.unused} results of points that are not in the grid now, kept")
 
 
 def _add_retry(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a sweep")
     options.add_json(parser)
 
 

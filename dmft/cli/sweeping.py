@@ -47,6 +47,7 @@ def compute(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         options: dict[str, Any] = {"settings": settings, "command_line": arguments.command_line}
         options["stop"] = stack.enter_context(stop_requests((SIGINT, SIGTERM, SIGUSR1)))
+        options["most_failures"] = arguments.stop_after_failures
         options["report"] = stack.enter_context(_reports(arguments))
         if alone:
             options["indices"] = _part(arguments)
@@ -92,8 +93,8 @@ def batch_of(arguments: argparse.Namespace) -> Batch:
 
     passed = [
         f"--{name.replace('_', '-')}={getattr(arguments, name)}"
-        for name in ("retries", "checkpoint_seconds")
-        if hasattr(arguments, name)
+        for name in ("retries", "checkpoint_seconds", "stop_after_failures")
+        if getattr(arguments, name, None) is not None
     ]
     return Batch(
         arguments.chunk, arguments.limit, tuple(arguments.sbatch), tuple(arguments.setup),

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from dmft.cli import parser as options
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from dmft.symmetry.checkpoints import Points
     from dmft.symmetry.exponential import ExponentialSymmetry
     from dmft.symmetry.settings import SymmetryConfig
@@ -21,8 +19,10 @@ if TYPE_CHECKING:
 _SHOWN = 12  # symmetries that `check` prints
 # Those of dmft.symmetry.training, which takes long to import.
 METHODS = ("sgd", "gd", "injected-noise")
+PLACE = 110
 SUMMARY = "symmetries of losses, their charges and noise equilibria"
 EXAMPLES = """\
+  dmft symmetry find gpt2/config.json
   dmft symmetry check model.toml
   dmft symmetry equilibrium model.toml --plot balance.png
   dmft symmetry track model.toml -o run.h5 --method sgd --method gd --plot run.png
@@ -33,6 +33,14 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    find = actions.add_parser(
+        "find", help="list the symmetries of a model", description=_find.__doc__
+    )
+    find.add_argument(
+        "model", type=Path, metavar="CONFIG.json", help="of transformers, or the folder of it"
+    )
+    options.add_json(find)
+    find.set_defaults(act=_find)
     check = actions.add_parser("check", help="test symmetries", description=_check.__doc__)
     _add_subject(check)
     options.add_json(check)
@@ -45,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--at", choices=["start", "end"], default="end",
         help="of a model: the orbit of its start, or of the end of its training (default)",
     )  # fmt: skip
-    equilibrium.add_argument("-o", "--output", type=Path, metavar="OUT.h5")
+    equilibrium.add_argument("-o", "--output", type=Path, metavar="OUT.h5", help="file to write")
     _add_plot(equilibrium)
     options.add_overwrite(equilibrium)
     options.add_running(equilibrium)
@@ -94,18 +102,41 @@ def _add_plot(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FIG.png", help="also draw it")
 
 
+def _find(arguments: argparse.Namespace) -> int:
+    """List the exponential symmetries of a model of transformers, from its configuration alone.
+
+    Their names serve in [symmetry] with kind = "transformers". Of other models of PyTorch:
+    `dmft.symmetry.find`."""
+    from dmft.cli.output import print_json
+    from dmft.conservation.models.configuration import model_of
+    from dmft.symmetry.finding import find
+
+    families = find(model_of(arguments.model).eval())
+    if arguments.json:
+        keys = ("name", "kind", "count", "formula")
+        rows = [{key: getattr(family, key) for key in keys} for family in families]
+        print_json({"model": str(arguments.model), "families": rows})
+        return 0
+    width = max((len(family.name) for family in families), default=0)
+    for family in families:
+        print(f"{family.name:<{width}}  {family.kind:<9}  {family.count:>6}  {family.formula}")
+    print(f"{sum(family.count for family in families)} symmetries in {len(families)} families")
+    return 0
+
+
 def _check(arguments: argparse.Namespace) -> int:
     """Test the symmetries sample by sample, and the exact law of one step.
 
     A loss without them is an error that names the worst sample."""
     from dmft.cli.output import print_json
+    from dmft.symmetry.checking import check_model, check_points
 
     config, points = _subject(arguments)
     tolerance = arguments.tolerance
     if points is None:
-        rows = _check_model(config, tolerance)
+        rows = check_model(config, tolerance)
     else:
-        rows = _check_points(config, points, tolerance)
+        rows = check_points(points, _specified(config, points), config.training, tolerance)
     rows.sort(key=lambda row: -row["violation"])
     if arguments.json:
         print_json({"symmetries": rows})
@@ -122,61 +153,6 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"... and {len(rows) - _SHOWN} more, none worse")
     print(f"all {len(rows)} hold")
     return 0
-
-
-def _check_model(config: SymmetryConfig, tolerance: float | None) -> list[dict[str, Any]]:
-    from dmft.symmetry.training import starts_of
-
-    assert config.model is not None
-    x, y = config.data.draw(*config.model.widths)
-    theta = starts_of(config.model, config.training)[0]
-    gradients = config.model.per_sample(theta, x, y)
-    return _check_at(config.model.symmetries(), theta, gradients, config, tolerance)
-
-
-def _check_points(
-    config: SymmetryConfig, points: Points, tolerance: float | None
-) -> list[dict[str, Any]]:
-    """Each symmetry at the checkpoint where it holds worst."""
-    from dmft.symmetry.report import validate_at
-
-    assert config.symmetry is not None
-    symmetries = _specified(config, points)
-    worst: list[dict[str, Any]] = []
-    for point in points:
-        for symmetry in symmetries:
-            validate_at(symmetry, point, tolerance)
-        rows = _check_at(symmetries, point.theta, point.gradients, config, tolerance)
-        worst = [
-            max(pair, key=lambda row: row["violation"])
-            for pair in zip(rows, worst or rows, strict=True)
-        ]
-    return worst
-
-
-def _check_at(
-    symmetries: tuple[ExponentialSymmetry, ...],
-    theta: np.ndarray,
-    gradients: np.ndarray,
-    config: SymmetryConfig,
-    tolerance: float | None,
-) -> list[dict[str, Any]]:
-    from dmft.symmetry import next_charge
-
-    eta, decay = config.training.step_size, config.training.weight_decay
-    mean = gradients.mean(axis=0)
-    stepped = (1.0 - eta * decay) * theta - eta * mean
-    rows = []
-    for symmetry in symmetries:
-        violation = symmetry.validate(theta, gradients, tolerance)
-        predicted = next_charge(symmetry, theta, mean, eta, decay)
-        size = float(abs(symmetry.values) @ symmetry.project(theta) ** 2) or 1.0
-        error = abs(float(symmetry.charge(stepped) - predicted)) / size
-        charge = float(symmetry.charge(theta))
-        rows.append(
-            {"name": symmetry.name, "charge": charge, "violation": violation, "step_error": error}
-        )
-    return rows
 
 
 def _equilibrium(arguments: argparse.Namespace) -> int:

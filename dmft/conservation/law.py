@@ -19,6 +19,8 @@ Parameters = Mapping[str, Any]
 class Law:
     """A family of conserved quantities.
 
+    Units: degree 2 has those of a squared parameter.
+
     Attributes
     ----------
     name : short name, unique within a list of laws.

@@ -41,6 +41,8 @@ class Drift:
 class Verification:
     """Drifts of all laws along one flow.
 
+    Units: all numbers are dimensionless but the losses, which have that of the model.
+
     Attributes
     ----------
     drifts : one for each family.
@@ -83,6 +85,8 @@ def verify(
     seed: int = 0,
 ) -> Verification:
     """Test laws on a flow of a random loss on random data, and exactly modulo primes.
+
+    Units: drifts are relative to the size of the law; time is that of the flow.
 
     Parameters
     ----------

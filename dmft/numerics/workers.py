@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -21,8 +22,12 @@ class Workers:
     algebra, and sums over chunks are taken in order: the same bits come out of one thread and two.
     """
 
-    def __init__(self, count: int, pool: ThreadPoolExecutor | None) -> None:
-        self.chunks = [slice(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
+    def __init__(
+        self, count: int, pool: ThreadPoolExecutor | None, cuts: Sequence[int] = ()
+    ) -> None:
+        """cuts : paths at which a chunk has to begin."""
+        edges = sorted({*range(0, count, _CHUNK), *cuts} | {count})
+        self.chunks = [slice(start, end) for start, end in pairwise(edges)]
         self._pool = pool
 
     def map(self, function: Callable[[slice], Result]) -> list[Result]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.errors import InputError
 from dmft.plotting import style
 from dmft.plotting.curves import (
     draw_charge,
@@ -18,7 +19,7 @@ from dmft.plotting.curves import (
     main_overlaps,
     plot_curves,
 )
-from dmft.plotting.kernels import plot_kernel
+from dmft.plotting.kernels import KERNELS, plot_kernel
 from dmft.plotting.paths import draw_paths
 from dmft.plotting.style import GREY, look_of, plural, words_of
 from dmft.problem import Problem
@@ -42,19 +43,19 @@ def plot_solution(solution: Solution, path: str | Path) -> None:
     solution : what `dmft.solve` returned.
     path : file to write; its ending chooses the format (.png, .pdf, .svg).
     """
-    n_paths = solution.settings.n_paths
-    what = f"Mean field: {plural(solution.replicates, 'replicate')} of {n_paths} paths"
     panels = _curve_panels(solution)
     panels.insert(1, lambda axes: draw_paths(axes, solution))
-    figure = style.figure(4.0 + 4.0 * len(panels), 11.5, what, solution.problem)
-    # Two parts with layouts of their own: colour bars below take no room above.
-    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.0, 2.0])[:, 0]
-    for axes, draw in zip(_row(upper, len(panels)), panels, strict=True):
-        draw(axes)
     kernels = list(_CORRELATIONS)
     if solution.kernels.response_weights is not None:
         kernels.append("response_weights")
     shape = (2, 2) if len(kernels) == 4 else (1, 3)
+    height, ratios = (11.5, [1.0, 2.0]) if shape == (2, 2) else (9.0, [1.0, 1.1])
+    width = 4.0 + 4.0 * len(panels)
+    figure = style.figure(width, height, _solved(solution), solution.problem)
+    # Two parts with layouts of their own: colour bars below take no room above.
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
+    for axes, draw in zip(_row(upper, len(panels)), panels, strict=True):
+        draw(axes)
     for axes, name in zip(lower.subplots(*shape).flat, kernels, strict=True):
         plot_kernel(solution, name, axes)
     style.write(figure, path)
@@ -78,6 +79,55 @@ def plot_simulation(simulation: Simulation, path: str | Path) -> None:
     style.write(figure, path)
 
 
+def kinds_of(result: Solution | Simulation) -> tuple[str, ...]:
+    """What `plot_part` can draw of a result."""
+    kinds = ["curves"]
+    if main_overlaps(result):
+        kinds.append("overlaps")
+    if isinstance(result, Solution) and result.paths is not None:
+        kinds.append("paths")
+    if has_charge(result):
+        kinds.append("charge")
+    return (*kinds, *(name for name in KERNELS if getattr(result.kernels, name) is not None))
+
+
+def plot_part(result: Solution | Simulation, kind: str, path: str | Path) -> None:
+    """One panel of a page as a figure of its own.
+
+    Parameters
+    ----------
+    result : a solution or a simulation.
+    kind : curves, overlaps, paths, charge, or the name of a kernel as `plot_kernel` takes it.
+    path : file to write; its ending chooses the format (.png, .pdf, .svg).
+
+    Raises
+    ------
+    InputError : a kind that the result does not have.
+    """
+    if kind not in kinds_of(result):
+        raise InputError(f"given '{kind}', allowed: {', '.join(kinds_of(result))}", "kind")
+    what = _solved(result) if isinstance(result, Solution) else style.ensemble(result)
+    figure = style.figure(7.5, 5.8, what, result.problem)
+    axes = figure.subplots()
+    if kind == "curves":
+        plot_curves(result, ax=axes)
+    elif kind == "overlaps":
+        _draw_overlaps(axes, result, main_overlaps(result))
+    elif kind == "charge":
+        draw_charge(axes, result)
+    elif isinstance(result, Solution) and kind == "paths":
+        draw_paths(axes, result)
+    else:
+        plot_kernel(result, kind, axes)
+    style.write(figure, path)
+
+
+def _solved(solution: Solution) -> str:
+    """Replicates and paths of a solution."""
+    paths = solution.settings.n_paths
+    return f"Mean field: {plural(solution.replicates, 'replicate')} of {paths} paths"
+
+
 def plot_comparison(solution: Solution, simulation: Simulation, path: str | Path) -> None:
     """Mean-field curves with the simulation's points, and below the z-scores between them.
 
@@ -93,7 +143,7 @@ def plot_comparison(solution: Solution, simulation: Simulation, path: str | Path
     from dmft.results.comparison import compare
 
     comparison = compare(solution, simulation)
-    what = f"Mean field and {style.ensemble(simulation).lower()}\n{comparison.verdict}"
+    what = f"Mean field and {style.ensemble(simulation).lower()}\n{_verdict(comparison)}"
     overlaps = tuple(n for n in main_overlaps(solution) if n in simulation.curves)
     charged = has_charge(solution) and has_charge(simulation)
     middle_panels = bool(overlaps) + charged
@@ -159,10 +209,23 @@ def _draw_both(
         axes.set_title("overlap and norm", fontsize=10)
 
 
+def _verdict(comparison: Comparison) -> str:
+    """Whether the sides agree, and what that rests on."""
+    chance = f"probability of such differences by chance, beyond {comparison.tolerance:.2g}"
+    return f"{comparison.verdict} ({chance} relative: {comparison.probability:.2g})"
+
+
 def _draw_scores(axes: Axes, comparison: Comparison, problem: Problem, scale: str) -> None:
-    axes.axhspan(-2, 2, color=GREY, alpha=0.15, linewidth=0)
+    from scipy.stats import t as student
+
     axes.axhline(0, color=GREY, linewidth=0.8)
     widest = 3.0
+    # What lies within is so for every curve: a few runs allow more than two standard errors.
+    freedom = np.max([difference.freedom for difference in comparison.curves], axis=0)
+    time, usual = comparison.curves[0].time, student.ppf(0.5 + style.LEVEL / 2.0, freedom)
+    drawn = time > 0.0 if scale == "log" else time >= 0.0
+    usual = usual[drawn]
+    axes.fill_between(time[drawn], -usual, usual, color=GREY, alpha=0.15, linewidth=0)
     for number, difference in enumerate(comparison.curves):
         colour, marker = look_of(difference.name, number)
         shown = np.isfinite(difference.z)
@@ -186,5 +249,5 @@ def _draw_scores(axes: Axes, comparison: Comparison, problem: Problem, scale: st
     if widest > _LARGE_SCORE:  # what is within a few errors should remain to be seen
         axes.set_yscale("symlog", linthresh=_LARGE_SCORE / 2, linscale=2.0)
     title = "z: simulation minus mean field, in standard errors of both"
-    axes.set_title(f"{title} (grey: within 2)", fontsize=10)
+    axes.set_title(f"{title} (grey: {style.BAND_WORDS}, at one time)", fontsize=10)
     axes.legend(fontsize=7, loc="upper left", ncols=3)

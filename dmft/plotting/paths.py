@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.plotting.style import BLUE, GREY, finish_time, time_scale
+from dmft.plotting.style import GREY, finish_time, time_scale
 from dmft.results.solution import Solution
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def draw_paths(axes: Axes, solution: Solution) -> None:
         )  # fmt: skip
         axes.plot(beside, paths.teacher[index], "D", color=colour, markersize=4.5)
     axes.set_xlim(right=2.2 * end if scale == "log" else 1.08 * end)
-    marks = [axes.plot([], [], "D", color=BLUE, markersize=4.5, label="teacher value $w^*$")[0]]
+    marks = [axes.plot([], [], "D", color="black", markersize=4.5, label="teacher value $w^*$")[0]]
     if zero.any():
         marks.append(axes.plot([], [], color=GREY, label="$w^* = 0$")[0])
     axes.legend(handles=marks, fontsize=9, loc="best")

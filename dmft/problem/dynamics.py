@@ -12,17 +12,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from dmft.errors import InputError
-from dmft.problem.optimisers import (
-    Adagrad,
-    Adam,
-    AdamW,
-    Fraction,
-    Memory,
-    RMSprop,
-    Sampling,
-    StepSize,
-)
+from dmft.problem.optimisers import Fraction, Memory, Optimiser, Sampling, StepSize
 from dmft.problem.schedules import Constant, Schedule
+from dmft.problem.user_optimiser import UserOptimiser
 from dmft.validation import Settings, default_kind, register_kinds
 
 Curve = TypeVar("Curve", float, np.ndarray)
@@ -72,6 +64,8 @@ class GradientDescent(_Descent):
     weight_decay : lambda of (lambda/2) |parameters|^2 beside the loss.
     """
 
+    batches: ClassVar[bool] = False
+
     kind: Literal["gradient-descent"] = "gradient-descent"
     step_size: StepSize = 0.1
     weight_decay: float = Field(0.0, ge=0)
@@ -112,6 +106,8 @@ class _MiniBatches(Settings):
 class SGD(_MiniBatches, _Descent):
     """Mini-batch stochastic gradient descent."""
 
+    batches: ClassVar[bool] = True
+
     kind: Literal["sgd"] = "sgd"
 
 
@@ -128,14 +124,7 @@ class StochasticGradientFlow(_MiniBatches):
 
 
 Dynamics = Annotated[
-    GradientFlow
-    | GradientDescent
-    | SGD
-    | StochasticGradientFlow
-    | Adam
-    | AdamW
-    | RMSprop
-    | Adagrad,
+    GradientFlow | GradientDescent | SGD | StochasticGradientFlow | Optimiser | UserOptimiser,
     Field(discriminator="kind"),
     default_kind("gradient-flow"),
 ]

@@ -57,6 +57,8 @@ def normal(mean: float, std: float, probability: float = 1.0) -> Component:
 def discrete(values: tuple[float, ...], weights: tuple[float, ...] | None) -> tuple[Component, ...]:
     """Atoms at `values` with probabilities proportional to `weights` (equal if None)."""
     shares = np.ones(len(values)) if weights is None else np.asarray(weights, float)
+    if shares.max() > np.finfo(float).max / len(shares):
+        shares = shares / shares.max()  # whose sum is no number
     shares = shares / shares.sum()
     return tuple(atom(v, float(p)) for v, p in zip(values, shares, strict=True) if p > 0)
 

@@ -27,6 +27,9 @@ class Problem(Settings):
     X has independent entries of mean 0 and variance s_j/d in column j. The labels are
     y = h* + eps with eps ~ N(0, noise_std^2) unless `labels` says otherwise.
 
+    Units: weights, labels and noise share one scale, which is free; time is that of the flow u'
+    = -dL/du, in descent the number of steps.
+
     Parameters
     ----------
     sampling_ratio : delta = n/d, the number of samples per coordinate.

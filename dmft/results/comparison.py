@@ -128,6 +128,8 @@ def compare(
     The solution is interpolated at the simulation's times; times after its end are left out, and so
     are, in discrete dynamics, steps that it does not store.
 
+    Units: differences are in standard errors of both sides, after the relative allowance.
+
     Parameters
     ----------
     solution, simulation : of the same problem.

@@ -147,10 +147,10 @@ def _mean_charge(x: Weights) -> np.ndarray:
 
 def label_variance(problem: Problem) -> float:
     """Variance of the noise on labels y = h* + noise."""
-    variance = problem.noise_std**2
+    variance = problem.noise_std * problem.noise_std  # which may overflow to infinity
     if problem.labels.kind == "outliers":
         share, std = problem.labels.fraction, problem.labels.outlier_std
-        variance = (1.0 - share) * variance + share * std**2
+        variance = (1.0 - share) * variance + share * std * std
     return variance
 
 
@@ -229,14 +229,14 @@ _TABLE = (
     Observable("large_weight", "99 % quantile of |w|", of_weights=lambda x: _quantile(x, _HIGH)),
     Observable(
         "mean_charge",
-        "mean of u squared - v squared",
+        "mean charge",
         positive=False,
         exists=_moving_charges,
         of_weights=_mean_charge,
     ),
     Observable(
         "effective_alpha",
-        "start of a flow that has the typical charge",
+        "effective alpha",
         positive=False,
         exists=_noisy_charges,
         of_weights=_effective_alpha,

@@ -25,6 +25,9 @@ class Simulation(Curves):
 
     Zeros are never made up: with one seed the standard errors are None.
 
+    Units: as in `dmft.Solution`: time is that of the flow, in descent the number of steps;
+    curves have the scale of the squared weights or of the loss.
+
     Attributes
     ----------
     problem, settings : what was simulated, and how.

@@ -18,7 +18,6 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.population import Coordinates, Stratum, strata
 from dmft.settings import SimulationSettings
-from dmft.simulation.labels import draw_labels
 
 _SPARSE_DENSITY = 0.25
 # Components of one digit image; those left out hold 3 % of its variance in rare outliers.
@@ -67,8 +66,9 @@ def draw_data(
     coordinates = draw(problem, d, for_coordinates)
     features = standardised_design(settings.design, n, d, for_design)
     features *= np.sqrt(coordinates.variance / d)
-    labels = draw_labels(
-        problem, features @ coordinates.teacher, for_noise, exact_noise=settings.stratified
+    fields = features @ coordinates.teacher
+    labels = problem.labels.draw(
+        fields, problem.noise_std, for_noise, exact_noise=settings.stratified
     )
     return DataSet(features, labels, coordinates)
 

@@ -10,14 +10,13 @@ import numpy as np
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.losses import Loss
-from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
+from dmft.problem.optimisers import Adaptive
+from dmft.simulation.coordinates import parametrisation
 from dmft.simulation.data import DataSet
 from dmft.simulation.flow import IntegrationError
-from dmft.simulation.losses import loss_slopes
-from dmft.simulation.optimisers import Optimised, coordinatewise, update_of
-from dmft.simulation.parameters import parametrisation
+from dmft.simulation.optimisers import Optimised, update_of
 
-Batched = SGD | Adam | AdamW | RMSprop | Adagrad
+Batched = SGD | Adaptive
 _LARGEST = 1e150  # of a weight; its square must still be a number
 
 
@@ -53,8 +52,8 @@ def descend(
     """
     dynamics, last = problem.dynamics, int(times[-1])
     assert isinstance(dynamics, Optimised)
-    network = parametrisation(problem.network, coordinatewise=coordinatewise(dynamics))
     update = update_of(dynamics, last)
+    network = parametrisation(problem.network, coordinatewise=update.coordinatewise)
     parameters = network.start(data.coordinates.a0, data.coordinates.b0)
     bound = _LARGEST ** (1.0 / problem.network.depth)
     recorded = np.empty((3, len(times), parameters.shape[1]))
@@ -85,7 +84,7 @@ def _force(
     """X^T l'(Xw, y), or its estimate from a batch."""
     features, labels = data.features, data.labels
     if isinstance(dynamics, GradientDescent):
-        return features.T @ loss_slopes(loss, features @ w, labels)
+        return features.T @ loss.slopes(features @ w, labels)
     chosen, fraction = _batch(dynamics, len(labels), rng)
     fields, labels = features[chosen] @ w, labels[chosen]
     if dynamics.label_noise_std:
@@ -93,7 +92,7 @@ def _force(
         fields = fields - labels
         fields -= dynamics.label_noise_std * rng.standard_normal(len(fields))
         labels = np.zeros_like(fields)
-    return features[chosen].T @ loss_slopes(loss, fields, labels) / fraction
+    return features[chosen].T @ loss.slopes(fields, labels) / fraction
 
 
 def _batch(dynamics: Batched, n: int, rng: np.random.Generator) -> tuple[np.ndarray | slice, float]:

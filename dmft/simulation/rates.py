@@ -24,7 +24,6 @@ from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpotrf, dpotrs
 
 from dmft.problem.losses import Loss, Squared
-from dmft.simulation.losses import loss_curvatures, loss_slopes
 
 
 class Rate(Protocol):
@@ -122,21 +121,21 @@ class LossRate:
         n, d = features.shape
         self.dual = n <= d
         self.unknowns = min(n, d)
-        self.size = float(np.linalg.norm(loss_slopes(loss, np.zeros(n), labels)))
+        self.size = float(np.linalg.norm(loss.slopes(np.zeros(n), labels)))
         self.scaled = np.empty_like(self.features)
 
     def force(self, unknown: np.ndarray) -> np.ndarray:
         return self.features.T @ unknown if self.dual else unknown
 
     def at(self, weights: np.ndarray) -> np.ndarray:
-        return self._gathered(loss_slopes(self.loss, self.features @ weights, self.labels))
+        return self._gathered(self.loss.slopes(self.features @ weights, self.labels))
 
     def along(self, weights: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         return self._gathered(self.residual_change(weights, velocity))
 
     def linearise(self, weights: np.ndarray, steepness: np.ndarray) -> None:
         """B B^T or B^T B, the smaller of the two, upper triangle."""
-        curvature = loss_curvatures(self.loss, self.features @ weights, self.labels)
+        curvature = self.loss.curvatures(self.features @ weights, self.labels)
         self.root_curvature, self.root_steepness = np.sqrt(curvature), np.sqrt(steepness)
         np.multiply(self.features, self.root_steepness, out=self.scaled)
         self.scaled *= self.root_curvature[:, None]
@@ -160,11 +159,11 @@ class LossRate:
         return (right - self.step * pushed) / self.kept
 
     def residual_norm(self, weights: np.ndarray) -> float:
-        slopes = loss_slopes(self.loss, self.features @ weights, self.labels)
+        slopes = self.loss.slopes(self.features @ weights, self.labels)
         return float(np.linalg.norm(slopes))
 
     def residual_change(self, weights: np.ndarray, change: np.ndarray) -> np.ndarray:
-        curvature = loss_curvatures(self.loss, self.features @ weights, self.labels)
+        curvature = self.loss.curvatures(self.features @ weights, self.labels)
         return curvature * (self.features @ change)
 
     def _gathered(self, slopes: np.ndarray) -> np.ndarray:

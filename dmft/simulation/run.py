@@ -29,7 +29,6 @@ from dmft.simulation.data import DataSet, draw_data
 from dmft.simulation.descent import descend
 from dmft.simulation.ensemble_sums import RunSums
 from dmft.simulation.flow import integrate
-from dmft.simulation.losses import loss_slopes, loss_values
 
 
 def make_run(
@@ -77,7 +76,7 @@ def _curves(
     weights = Weights(
         problem, run.weights.T, drawn.teacher, drawn.variance, even, threshold=threshold
     )
-    losses = loss_values(problem.loss, run.fields, run.labels)
+    losses = problem.loss.values(run.fields, run.labels)
     n = len(run.labels)
     samples = Samples(problem, run.fields.T, run.labels, losses.T, np.full(n, 1.0 / n))
     known |= {
@@ -178,7 +177,7 @@ def _recorded(
         errors=np.sqrt(drawn.variance) * (weights - drawn.teacher),
         fields=fields,
         labels=data.labels,
-        slopes=loss_slopes(problem.loss, fields, data.labels),
+        slopes=problem.loss.slopes(fields, data.labels),
         weights=weights,
         factors=factors,
     )

@@ -18,7 +18,14 @@ import numpy as np
 from dmft.numerics.normal import normal_cumulative, normal_quantile
 from dmft.numerics.sobol import scrambled_points
 from dmft.problem import Problem
-from dmft.problem.labels import LogitLabels, Outliers, PoissonLabels, RandomLabels, SignLabels
+from dmft.problem.labels import (
+    LinearLabels,
+    LogitLabels,
+    Outliers,
+    PoissonLabels,
+    RandomLabels,
+    SignLabels,
+)
 from dmft.solver.innovations import Innovations
 from dmft.solver.sampling import SOBOL_DIMENSIONS
 
@@ -104,6 +111,8 @@ def _labels(
         count = np.ceil(pdtrik(uniform, mean))
         below = np.maximum(count - 1.0, 0.0)
         return np.asarray(np.where(pdtr(below, mean) >= uniform, below, count))
+    if not isinstance(problem.labels, LinearLabels | Outliers):
+        raise TypeError(f"unknown labels '{problem.labels.kind}'")
     noise = normal_quantile(uniform)
     return teacher_field + noise_std * _standard(noise - field * np.mean(noise * field))
 

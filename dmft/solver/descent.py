@@ -20,16 +20,12 @@ from dmft.errors import InputError
 from dmft.numerics.workers import Workers
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
-from dmft.problem.networks import LINEAR
-from dmft.solver.noise import NoiseBasis
+from dmft.solver.drive import Drive
 from dmft.solver.sampling import PathSet
+from dmft.solver.stepping import Diverged
 
 _LARGEST_STATE = 64 * 2**20  # bytes of a march that go into a checkpoint
-_GROWING = ("factor", "_noise")  # arrays whose width is that of the directions found so far
-
-
-class Diverged(ArithmeticError):
-    """The training error has grown beyond what is allowed, or is no number."""
+_DRIVE = ("directions", "_noise")  # directions found so far and their normals
 
 
 class Descent:
@@ -48,19 +44,19 @@ class Descent:
     def __init__(
         self,
         problem: Problem,
+        dynamics: GradientDescent | SGD,
         path_set: PathSet,
         pool: ThreadPoolExecutor | None,
         steps: int,
         largest: float,
     ) -> None:
-        from dmft.solver.optimisers import depth_of
+        from dmft.solver.networks import depth_of
 
-        assert isinstance(problem.dynamics, GradientDescent | SGD)
-        self._dynamics = problem.dynamics
-        self._depth = depth_of(problem)
+        self._dynamics = dynamics
+        self._depth = depth_of(problem.network)
         self._ratio = problem.sampling_ratio
         self._largest = largest
-        self._noisy = not isinstance(problem.dynamics, GradientDescent)
+        self._noisy = dynamics.batches
         self._path_set = path_set
         self._workers = Workers(path_set.count, pool)
         self.coordinates = path_set.coordinates
@@ -69,9 +65,10 @@ class Descent:
         self.teacher = self.coordinates.teacher
         self.root_variance = np.sqrt(self.coordinates.variance)
         count, nodes = path_set.count, steps + 1
-        linear = problem.network.code == LINEAR
+        linear = self._depth == 1
         self._a = np.zeros(count) if linear else self.coordinates.a0.copy()
         self._b = np.zeros(count) if linear else self.coordinates.b0.copy()
+        self._terms = np.empty((4, count))  # powers of a and b, see networks.power_terms
         self._tangent_a, self._tangent_b = np.zeros((2, count, steps))
         self._packed = np.zeros((count, steps * (steps - 1) // 2))
         self.weights, self.error, self.force = np.zeros((3, count, nodes))
@@ -81,10 +78,9 @@ class Descent:
         self.factors = np.zeros((2, count, nodes)) if self._depth == 2 else None
         self.work = {"steps": 0.0, "tangent_flops": 0.0, "tangent_bytes": 0.0}
         self.count = 0
-        self._basis = NoiseBasis(np.sqrt(self.probability), problem.noise_std)
+        self._drive = Drive(path_set, problem.noise_std)
         self._drawn: list[tuple[str, int]] = []  # what each column of the sample's noise drives
         self.factor = np.zeros((nodes, 0))
-        self._noise = np.zeros((count, 0))
         self._observe()
 
     @property
@@ -106,7 +102,7 @@ class Descent:
 
         Raises
         ------
-        Diverged : the training error of the new node is beyond `largest`.
+        Diverged : the training error of the new node is beyond `largest` times its start.
         """
         from dmft.solver.descent_kernels import advance
 
@@ -114,21 +110,26 @@ class Descent:
         row = self.response[k, :k]
 
         def move(c: slice) -> None:
+            slope_a, slope_b, inner_a, inner_b = self._terms[:, c]
             advance(
-                self._depth, dynamics.step_size, dynamics.weight_decay, self._ratio,
-                self.root_variance[c], self.force[c, k], row, self._a[c], self._b[c],
-                self._tangent_a[c], self._tangent_b[c], self._packed[c],
+                self._depth - 1, dynamics.step_size, dynamics.weight_decay, self._ratio,
+                self.root_variance[c], self.force[c, k], row, slope_a, slope_b, inner_a, inner_b,
+                self._a[c], self._b[c], self._tangent_a[c], self._tangent_b[c], self._packed[c],
             )  # fmt: skip
 
         with np.errstate(over="ignore", invalid="ignore"):
             self._workers.map(move)
-            self.count += 1
         entries = float(self._path_set.count) * (k * (k + 1) // 2)
         self.work["steps"] += 1
         self.work["tangent_flops"] += 2.0 * entries
         self.work["tangent_bytes"] += 8.0 * entries
-        with np.errstate(over="ignore", invalid="ignore"):  # what diverges is found below
-            self._observe()
+        self.count += 1
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # what diverges is found below
+                self._observe()
+        except Diverged:
+            self.count -= 1
+            raise
 
     def saved(self) -> dict[str, Any]:
         """Everything needed to continue from here; {} where it would be a large file.
@@ -137,7 +138,7 @@ class Descent:
         is to advance the tangents. So it is the tangents that are kept.
         """
         arrays = {name: part(getattr(self, name)) for name, part in self._parts().items()}
-        arrays["directions"] = self._basis.directions
+        arrays |= zip(_DRIVE, (self._drive.basis.directions, self._drive.normals), strict=True)
         if sum(array.nbytes for array in arrays.values()) > _LARGEST_STATE:
             return {}
         batches = np.array([of == "batches" for of, _ in self._drawn])
@@ -155,19 +156,20 @@ class Descent:
         try:
             count, work = saved["count"], dict(saved["work"])
             drawn = list(zip(saved["batches"], saved["nodes"], strict=True))
-            arrays = {name: saved[name] for name in (*self._parts(), "directions")}
+            arrays = {name: saved[name] for name in (*self._parts(), *_DRIVE)}
         except (KeyError, TypeError) as error:
             raise InputError(f"given steps of another version: {error}", "resume") from None
         self._path_set.innovations(len(drawn) - len(self._drawn))
         self._path_set.use(len(drawn) - len(self._drawn))
         self._drawn = [("batches" if batch else "weights", int(node)) for batch, node in drawn]
-        self._basis.directions = arrays.pop("directions")
+        self._drive.basis.directions, self._drive.normals = map(arrays.pop, _DRIVE)
         self.count, self.work = count, work
         for name, part in self._parts().items():
-            if name in _GROWING:
-                setattr(self, name, arrays[name])
+            if name == "factor":  # its width is the number of directions
+                self.factor = arrays[name]
             else:
                 part(getattr(self, name))[...] = arrays[name]
+        self._weights()
 
     def _parts(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         """The arrays that make the state, and the part of each that is filled."""
@@ -184,7 +186,6 @@ class Descent:
             "force": lambda f: f[:, :nodes],
             "response": lambda r: r[:nodes, :nodes],
             "factor": lambda f: f,
-            "_noise": lambda n: n,
             "batch_factor": lambda f: f[:nodes, :nodes],
             "batch_noise": lambda n: n[:nodes],
             "train_mse": lambda m: m[:nodes],
@@ -195,21 +196,21 @@ class Descent:
 
     def _observe(self) -> None:
         """Weights, kernels, noise and force of the present node."""
-        from dmft.solver.descent_kernels import response_row, weights
+        from dmft.solver.descent_kernels import response_row
 
         k, past = self.count, slice(0, self.count)
-        w = np.empty(self._path_set.count)
-        self._workers.map(lambda c: weights(self._depth, self._a[c], self._b[c], w[c]))
+        w = self._weights()
         self.weights[:, k] = w
         self.error[:, k] = self.root_variance * (w - self.teacher)
         if self.factors is not None:
             self.factors[:, :, k] = self._a, self._b
         if k:
+            slope_a, slope_b = self._terms[:2]
             self.response[k, past] = self._workers.sums(
                 lambda c: (
                     response_row(
-                        self._depth, self.probability[c], self.root_variance[c],
-                        self._a[c], self._b[c], self._tangent_a[c], self._tangent_b[c], k,
+                        self.probability[c], self.root_variance[c], slope_a[c], slope_b[c],
+                        self._tangent_a[c], self._tangent_b[c], k,
                     ),
                 )
             )[0]  # fmt: skip
@@ -224,15 +225,31 @@ class Descent:
             + self.force[:, past] @ row
         )
 
+    def _weights(self) -> np.ndarray:
+        """w of every path, and the terms that its step needs."""
+        from dmft.solver.networks import power_terms
+
+        w = np.empty(self._path_set.count)
+
+        def fill(c: slice) -> None:
+            slope_a, slope_b, inner_a, inner_b = self._terms[:, c]
+            power_terms(
+                self._depth, self._a[c], self._b[c], w[c], slope_a, slope_b, inner_a, inner_b
+            )
+
+        self._workers.map(fill)
+        return w
+
     def _residual_noise(self, row: np.ndarray) -> np.ndarray:
         """rho + nu of the present node, shape (paths,), and the rows of the residual's kernels."""
         k = self.count
-        found = self._basis.rows(self.error[:, k : k + 1])
+        found = self._drive.basis.rows(self.error[:, k : k + 1])
         fresh = found.fresh[0, 0]
         known = found.known[0] + row @ self.factor[:k]
         if fresh > 0.0:  # a node that adds nothing needs no direction
-            self._basis.extend(found)
-            self._noise = np.column_stack([self._noise, self._innovation("weights", k)])
+            self._drive.basis.extend(found.directions)
+            self._drive.take(self._drive.drawn(found.active))
+            self._drawn.append(("weights", k))
             self.factor = np.pad(self.factor, ((0, 0), (0, 1)))
             known = np.append(known, fresh)
             loading = np.append(found.known[0], fresh)
@@ -243,10 +260,10 @@ class Descent:
             self.batch_factor[:k, :k] + np.diag(np.sqrt(self.batch_noise[:k]))
         )
         mse = float(known @ known + self.batch_factor[k] @ self.batch_factor[k])
-        if not mse <= self._largest:
+        if not mse <= self._largest * (self.train_mse[0] if k else np.inf):
             raise Diverged
         self.train_mse[k] = mse
-        noise = self._noise @ loading
+        noise = self._drive.normals @ loading
         if self._noisy:
             self.batch_noise[k] = self._dynamics.noise_variance(mse)
             noise += math.sqrt(self.batch_noise[k]) * self._innovation("batches", k)

@@ -15,6 +15,7 @@ import numpy as np
 # Part of a row that must be new for a direction: below, curves do not change, the cost grows and
 # the scatter of replicates with it (docs/optimisers.md).
 NEWS = 1e-5
+_SMALL = 1e-8
 
 
 class Directions:
@@ -55,6 +56,21 @@ class Directions:
         rest -= again @ functions
         news = float(np.sqrt(rest @ rest)) > NEWS * np.sqrt(square)
         return coefficients + again, rest if news else None
+
+    def unseen(self, normal: np.ndarray, root: np.ndarray) -> np.ndarray:
+        """A fresh normal without what a finite sample lets it see of the functions by accident.
+
+        normal, root : on the paths of the functions, whose other entries are not on paths.
+        """
+        own, rest = np.split(self.functions[: self.count], [len(normal)], axis=1)
+        left = np.maximum(1.0 - np.sum(rest**2), _SMALL)  # own own^T = 1 - rest rest^T
+        clean = root * normal
+        size = np.sqrt(clean @ clean)
+        for _ in range(2):
+            coefficients = own @ clean
+            coefficients += rest @ (rest.T @ coefficients) / left
+            clean -= coefficients @ own
+        return np.asarray(clean * (size / np.sqrt(clean @ clean)) / root)
 
     def add(self, function: np.ndarray, normal: np.ndarray, white: bool = False) -> None:
         """A new direction along `function` (own,), with its normal (other,)."""

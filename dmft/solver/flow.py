@@ -11,11 +11,12 @@ from dmft.problem import Problem
 from dmft.problem.networks import LINEAR
 from dmft.solver.march import March
 from dmft.solver.outcome import finished, panel_grid
+from dmft.solver.panel_rows import PanelRows
 from dmft.solver.pilot import StepControl, noise_rotation
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
-from dmft.solver.state import PanelRows
+from dmft.solver.tracers import traced_paths
 
 # Time error per rtol, measured on the linear network at delta = 0.5, 1, 2; that of other networks
 # with the wider control of the residual that they have (march.py).
@@ -32,7 +33,8 @@ class PlainFlow:
 
     rows_type = PanelRows
 
-    def __init__(self, problem: Problem, pool: ThreadPoolExecutor | None) -> None:
+    def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
+        self._supporting = None if problem.network.code == LINEAR else n_paths
         self._problem = problem
         self._pool = pool
         self.descends = problem.dynamics.weight_decay == 0.0
@@ -48,7 +50,7 @@ class PlainFlow:
     ) -> March:
         """A march at t = 0."""
         path_set = PathSet(self._problem, count, seed, rotation)
-        return March(self._problem, path_set, self._pool, panels, rtol)
+        return March(self._problem, path_set, self._pool, panels, rtol, supporting=self._supporting)
 
     def control(self, march: March, rtol: float) -> StepControl:
         """What chooses the panels of a pilot."""
@@ -72,7 +74,7 @@ class PlainFlow:
 
     def memory(self, count: int, panels: int) -> float:
         """Bytes of tangents, single precision but for the linear network, and vectors per node."""
-        return panel_memory(self._problem, March.traced_of(self._problem, count), count, panels)
+        return panel_memory(self._problem, traced_paths(self._problem, count), count, panels)
 
     def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
         """Measured shares of rtol; the start is exact.

@@ -7,139 +7,11 @@ of panel m holds k rows of (m+1) k columns, block after block.
 
 from __future__ import annotations
 
-import math
-
-import numba
 import numpy as np
 
-_MOST_ITERATIONS = 100
-_NEWTON_TOLERANCE = 1e-7  # of a Newton step: what is left is of the order of its square
-_LONGEST_STEP = 0.7  # of Newton in G at depth 2, where w grows like e^(2G)
-_MARGIN = 0.2  # part of the distance to the singularity of a deep network that a step must leave
+from dmft.solver.compiled import compiled, reordered, solve_in_place
 
 _COLUMNS = 1024  # of packed tangents that are worked on at a time
-
-compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
-# Sums whose terms may be added in any order, so that they fill vector registers.
-_reordered = numba.njit(
-    nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
-)
-
-
-@compiled
-def weight(code, depth, decay, growth, p, q, accumulated, elapsed):
-    """w = phi(G) and dphi/dG of one coordinate, as networks.py defines them."""
-    if code == 1:
-        a = math.exp(2.0 * (p - accumulated - decay * elapsed))
-        b = math.exp(2.0 * (q + accumulated - decay * elapsed))
-        return 0.5 * (a - b), -(a + b)
-    if code == 0:
-        damping = math.exp(-decay * elapsed)
-        return damping * (p - accumulated), -damping
-    if code == 2:
-        scale = math.exp(growth * elapsed)
-        exponent = -1.0 / (depth - 2)
-        a = (scale * (p + (depth - 2) * accumulated)) ** exponent
-        b = (scale * (q - (depth - 2) * accumulated)) ** exponent
-        w = (a**depth - b**depth) / depth
-        return w, -scale * (a ** (2 * depth - 2) + b ** (2 * depth - 2))
-    raise ValueError("unknown network")
-
-
-@compiled
-def weights_on_stages(code, depth, decay, growth, p, q, accumulated, elapsed, w, slope):
-    """Fill w and slope = dphi/dG, both (n, k), at given accumulated forces (n, k)."""
-    for m in range(accumulated.shape[0]):
-        for i in range(accumulated.shape[1]):
-            w[m, i], slope[m, i] = weight(
-                code, depth, decay, growth, p[m], q[m], accumulated[m, i], elapsed[i]
-            )
-
-
-@compiled
-def _solve_in_place(matrix, vector):
-    """Gaussian elimination without pivoting: the matrices are close to diagonally dominant."""
-    k = vector.shape[0]
-    for i in range(k):
-        for j in range(i + 1, k):
-            factor = matrix[j, i] / matrix[i, i]
-            for column in range(i, k):
-                matrix[j, column] -= factor * matrix[i, column]
-            vector[j] -= factor * vector[i]
-    for i in range(k - 1, -1, -1):
-        for column in range(i + 1, k):
-            vector[i] -= matrix[i, column] * vector[column]
-        vector[i] /= matrix[i, i]
-
-
-@compiled
-def _admissible_part(code, depth, p, q, accumulated, step):
-    """Fraction of a Newton step that neither overflows nor crosses a singularity."""
-    part = 1.0
-    if code == 1:
-        longest = np.max(np.abs(step))
-        if longest > _LONGEST_STEP:
-            part = _LONGEST_STEP / longest
-    elif code == 2:
-        for i in range(step.shape[0]):
-            while True:
-                trial = accumulated[i] - part * step[i]
-                left_a = (p + (depth - 2) * trial) / (p + (depth - 2) * accumulated[i])
-                left_b = (q - (depth - 2) * trial) / (q - (depth - 2) * accumulated[i])
-                if left_a > _MARGIN and left_b > _MARGIN:
-                    break
-                part *= 0.5
-    elif code != 0:
-        raise ValueError("unknown network")
-    return part
-
-
-@compiled
-def solve_paths(
-    code, depth, decay, growth, p, q, root_variance, teacher, elapsed, coupling, ratio, drive,
-    accumulated, w, slope,
-):  # fmt: skip
-    """Solve G = sqrt(s) C (delta sqrt(s) (phi(G) - w*) + b) for every path by damped Newton.
-
-    C is `coupling` (k, k), b is `drive` (n, k); `accumulated` holds the first guess and then the
-    result, w and slope its weights. Returns (iterations, paths that did not converge).
-    """
-    count, stages = drive.shape
-    jacobian = np.empty((stages, stages))
-    residual = np.empty(stages)
-    iterations = 0
-    failed = 0
-    for m in range(count):
-        root = root_variance[m]
-        converged = False
-        for _ in range(_MOST_ITERATIONS):
-            iterations += 1
-            for i in range(stages):
-                w[m, i], slope[m, i] = weight(
-                    code, depth, decay, growth, p[m], q[m], accumulated[m, i], elapsed[i]
-                )
-            if converged:
-                break
-            for i in range(stages):
-                total = 0.0
-                for j in range(stages):
-                    force = ratio * root * (w[m, j] - teacher[m]) + drive[m, j]
-                    total += coupling[i, j] * force
-                    jacobian[i, j] = -ratio * root * root * coupling[i, j] * slope[m, j]
-                jacobian[i, i] += 1.0
-                residual[i] = accumulated[m, i] - root * total
-            _solve_in_place(jacobian, residual)
-            part = _admissible_part(code, depth, p[m], q[m], accumulated[m], residual)
-            longest = 0.0
-            for i in range(stages):
-                accumulated[m, i] -= part * residual[i]
-                longest = max(longest, abs(residual[i]))
-            if not math.isfinite(longest):
-                break
-            converged = longest < _NEWTON_TOLERANCE * (1.0 + abs(accumulated[m, stages - 1]))
-        if not converged:
-            failed += 1
-    return iterations, failed
 
 
 @compiled
@@ -199,12 +71,12 @@ def panel_gains(root_variance, slope, coupling, ratio, gain):
                     matrix[i, n] = -ratio * variance * coupling[i, n] * slope[m, n]
                 matrix[i, i] += 1.0
                 column[i] = coupling[i, j]
-            _solve_in_place(matrix, column)
+            solve_in_place(matrix, column)
             for i in range(k):
                 gain[m, i, j] = variance * slope[m, i] * column[i]
 
 
-@_reordered
+@reordered
 def tangent_moments(weighted, packed, used, result):
     """result = weighted^T packed[:, :used], with weighted (n, 3 r): what every sweep reads most.
 

@@ -1,10 +1,18 @@
-"""Compiled losses: value, slope r = dl/dh and curvature d2l/dh2 of one sample."""
+"""Compiled losses: value, slope r = dl/dh and curvature d2l/dh2 of a sample, and fields that
+answer to their own slopes."""
 
 from __future__ import annotations
 
 import math
 
-from dmft.solver.kernels import compiled
+import numpy as np
+
+from dmft.solver.compiled import compiled, solve_in_place
+
+_MOST_ITERATIONS = 200
+_MANY_ITERATIONS = 30  # of Newton, after which steps are halved: piecewise linear slopes may cycle
+_NEWTON_TOLERANCE = 1e-8  # of a Newton step: what is left is of the order of its square
+_LONGEST_STEP = 2.0  # of Newton in a field: slopes of the losses change over about 1
 
 
 @compiled
@@ -45,3 +53,47 @@ def losses(code, parameter, h, y, value, slope, curvature):
     for m in range(h.shape[0]):
         for i in range(h.shape[1]):
             value[m, i], slope[m, i], curvature[m, i] = loss_terms(code, parameter, h[m, i], y[m])
+
+
+@compiled
+def solve_fields(code, parameter, labels, response, drive, field, slope, curvature):
+    """Solve h_i = drive_i + sum_j R_ij l'(h_j, y) for every row of the data by damped Newton.
+
+    R is `response` (k, k), `drive` (n, k); `field` holds the first guess and then the result,
+    `slope` l'(h, y) and `curvature` l''. Returns (iterations, rows that did not converge).
+    """
+    count, stages = drive.shape
+    jacobian = np.empty((stages, stages))
+    residual = np.empty(stages)
+    iterations = 0
+    failed = 0
+    for m in range(count):
+        converged = False
+        for iteration in range(_MOST_ITERATIONS):
+            iterations += 1
+            for i in range(stages):
+                _, slope[m, i], curvature[m, i] = loss_terms(
+                    code, parameter, field[m, i], labels[m]
+                )
+            if converged:
+                break
+            for i in range(stages):
+                total = drive[m, i]
+                for j in range(stages):
+                    total += response[i, j] * slope[m, j]
+                    jacobian[i, j] = -response[i, j] * curvature[m, j]
+                jacobian[i, i] += 1.0
+                residual[i] = field[m, i] - total
+            solve_in_place(jacobian, residual)
+            longest = np.max(np.abs(residual))
+            if not math.isfinite(longest):
+                break
+            part = 1.0 if iteration < _MANY_ITERATIONS else 0.5
+            if longest > _LONGEST_STEP:
+                part = _LONGEST_STEP / longest
+            for i in range(stages):
+                field[m, i] -= part * residual[i]
+            converged = longest < _NEWTON_TOLERANCE * (1.0 + abs(field[m, stages - 1]))
+        if not converged:
+            failed += 1
+    return iterations, failed

@@ -1,70 +1,190 @@
-"""The march of one replicate: every new panel is solved self-consistently, then committed.
+"""The march of one replicate of a flow of the squared loss, panel by panel.
 
-A sweep solves every path for given rows (R_d, R_p, L_new) of the panel, then finds the rows for
-these paths: responses as they come out, noise by a Newton step, all of it under Anderson
-acceleration. Usually three or four sweeps settle a panel.
+`attempt` solves a panel self-consistently. A sweep solves every path for given rows (R_d, R_p,
+L_new) of the panel, then finds the rows for these paths: responses as they come out, noise by a
+Newton step, all of it under Anderson acceleration. Usually three or four sweeps settle a panel.
+`commit` appends a panel with given rows.
+
+A march is made of parts: the paths of coordinates (sides.py), what the data answer to them
+(linear_samples.py), tangents of some of them (tracers.py), and noise that residuals have of their
+own (residual_noise.py), with what is accurate enough for it (accuracy.py).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
 from dmft.numerics.anderson import Anderson
-from dmft.numerics.collocation import STAGES, radau
-from dmft.problem.networks import LINEAR
+from dmft.numerics.collocation import STAGES, lagrange, radau
+from dmft.problem import Problem
+from dmft.problem.population import Coordinates
+from dmft.solver.accuracy import Accuracy, Swept
 from dmft.solver.calibration import NoiseRows, scale_growth
+from dmft.solver.linear_samples import LinearSamples
 from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
-from dmft.solver.response import (
-    NoCausalResponse,
-    PanelResponse,
-    PastResponse,
-    diagonal_response,
-    past_response,
-)
-from dmft.solver.state import NoPath, PanelRows, Stages, State
+from dmft.solver.panel_rows import Attempt, PanelRows
+from dmft.solver.residual_noise import Quiet, ResidualNoise
+from dmft.solver.response import NoCausalResponse, PanelResponse
+from dmft.solver.sampling import PathSet
+from dmft.solver.sides import CoordinatePaths, Damping, Equation, NoPath, Stages
+from dmft.solver.tracers import Tracers, calibrates, traced_paths
 
 _MOST_SWEEPS = 40
-# Relative to their start, below which precision of residual and error is absolute: both may vanish.
-# A vanishing residual has a sampling error of many percent, but on the linear network.
-_RESIDUAL_FLOOR, _LINEAR_RESIDUAL_FLOOR = 1e-4, 1e-6
-_ERROR_FLOOR = 1e-4
-# How much of the time error of the residual counts, and below which force, relative to the first,
-# it is absolute.
-_RESIDUAL_SHARE, _FORCE_FLOOR = 0.05, 1e-3
-_LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
-# What a node must add to the noise to get a direction, times residual and tolerance. News left out
-# are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
-_LEAST_NEWS = 20.0
+_NEWTON_TOLERANCE = 1e-7  # of the paths
 _NOTHING = 1e-300
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """Outcome of solving a panel: sweeps used, estimated relative time error, and its rows."""
+class March:
+    """State of one replicate after the panels committed so far.
 
-    rows: Any
-    sweeps: int
-    time_error: float
-    converged: bool
+    Attributes
+    ----------
+    paths, samples, tracers, noise, accuracy : its parts.
+    root_variance, first_slope : sqrt(s) and dw/dG at the start, of every path.
+    time : the end of the last committed panel. times : all nodes, starting at 0.
+    initial_error, error : e of every path at t = 0 and on the other nodes, (paths, nodes).
+    rows : the unknowns of every committed panel; committing them again repeats the march.
+    work : counters.
+    """
 
+    def __init__(
+        self,
+        problem: Problem,
+        path_set: PathSet,
+        pool: ThreadPoolExecutor | None,
+        panels: int,
+        rtol: float,
+        noise: Callable[[CoordinatePaths, LinearSamples, Accuracy], ResidualNoise] = Quiet,
+        supporting: int | None = None,
+    ) -> None:
+        """A march at t = 0 with room for so many panels.
 
-@dataclass(frozen=True)
-class Swept:
-    """Paths of a sweep on the stages, all (paths, stages), and the rows they follow."""
+        noise : makes that of its residuals. supporting : paths that support rtol (accuracy.py).
+        """
+        self._path_set = path_set
+        self._decay = problem.dynamics.weight_decay
+        self.paths = CoordinatePaths(problem, path_set, pool)
+        self.root_variance, self.first_slope = self.paths.root_variance, self.paths.first_slope
+        first = self.root_variance * (self.paths.start - self.teacher)
+        self.initial_error = first[:, None]
+        for known in (self.teacher, self.root_variance, first):
+            path_set.learn(known)
+        self.samples = LinearSamples(problem, path_set, self.initial_error)
+        self.accuracy = Accuracy(problem, self.paths, self.samples, first, rtol, supporting)
+        self.noise = noise(self.paths, self.samples, self.accuracy)
+        self._calibrated = self.noise.calibrates and calibrates(problem)
+        count = path_set.count
+        traced = traced_paths(problem, count) if self._calibrated else count
+        self.tracers = Tracers(problem, path_set, pool, traced, panels, self.accuracy.tolerance)
+        self.time = 0.0
+        self.times = np.zeros(1)
+        self.error = np.zeros((count, 0))
+        self._unshifted = np.zeros((count, STAGES))
+        self._diagonal, self._last_step = np.zeros((STAGES, STAGES)), 1.0
+        self._last_scale = 1.0
+        self._last_nodes: np.ndarray | None = None
+        self.rows: list[PanelRows] = []
+        self.work = {
+            "panels": 0.0, "sweeps": 0.0, "path_iterations": 0.0,
+            "tangent_flops": 0.0, "tangent_bytes": 0.0,
+        }  # fmt: skip
 
-    rows: PanelRows
-    slope: np.ndarray
-    error: np.ndarray
-    force: np.ndarray
+    # ------------------------------------------------------------------ what is known
 
+    @property
+    def coordinates(self) -> Coordinates:
+        """Those of every path."""
+        return self._path_set.coordinates
 
-class March(State):
-    """A replicate that can attempt its next panel."""
+    @property
+    def strata(self) -> list[slice]:
+        """The paths of each stratum."""
+        return self._path_set.strata
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Weight of every path."""
+        return self._path_set.probability
+
+    @property
+    def teacher(self) -> np.ndarray:
+        """w* of every path."""
+        return self._path_set.coordinates.teacher
+
+    @property
+    def response(self) -> np.ndarray:
+        """R_w on the nodes without t = 0."""
+        return self.samples.response
+
+    @property
+    def risk(self) -> np.ndarray:
+        """excess_risk on all nodes."""
+        return self.probability @ self.all_errors() ** 2
+
+    @property
+    def train_mse(self) -> np.ndarray:
+        """Mean squared residual on all nodes, |row of R_r L|^2: never negative."""
+        return np.sum(self.residual_factor**2, axis=1)
+
+    @property
+    def residual_factor(self) -> np.ndarray:
+        """A root of C_r: rows of R_r L on all nodes, t = 0 first."""
+        return self.noise.residual_factor()
+
+    def noise_response(self) -> np.ndarray:
+        """What the residual of each node takes from each column of the sample's noise."""
+        return self.noise.noise_response()
+
+    def charge_decay(self) -> np.ndarray:
+        """Factor by which the charge 2ab of a depth-2 path has moved, (paths or 1, nodes)."""
+        decay = np.exp(-2.0 * self._decay * self.times)[None, :]
+        of_noise = self.noise.charge_decay()
+        return decay if of_noise is None else decay * of_noise
+
+    def all_errors(self) -> np.ndarray:
+        """e of every path on all nodes, t = 0 first."""
+        return np.hstack([self.initial_error, self.error])
+
+    def all_weights(self) -> np.ndarray:
+        """w of every path on all nodes, t = 0 first."""
+        return self.teacher[:, None] + self.all_errors() / self.root_variance[:, None]
+
+    def all_forces(self) -> np.ndarray:
+        """g of every path on all nodes, t = 0 first."""
+        force = np.hstack([self.samples.first_force[:, None], self.samples.force])
+        return self.root_variance[:, None] * force
+
+    # ------------------------------------------------------------------ one panel
+
+    def commit(self, rows: PanelRows) -> None:
+        """Append the panel with these rows: a pure function of the state and the rows."""
+        tableau = radau(self.paths.growth * rows.step)
+        integration, elapsed = rows.step * tableau.integration, rows.step * tableau.nodes
+        stages = self._guess(integration, elapsed)
+        drive = self._drive(rows)
+        damping = self.noise.damping(rows.step, rows.intensity)
+        self._solve(stages, elapsed, integration @ rows.inverse, drive, damping)
+        error = self._error_of(stages)
+        found = self.samples.drive.basis.rows(error, np.inf, rows.active)
+        self.accuracy.commit(stages.slope)
+        self.tracers.advance(stages.slope, rows, integration)
+        self.samples.commit(rows, found, self.samples.force_of(error, drive, rows.inverse))
+        self.noise.commit(rows)
+        self.paths.restart(stages.unknown[:, -1], rows.step, damping)
+        self.error = np.hstack([self.error, error])
+        self._diagonal, self._last_step = rows.diagonal, rows.step
+        self._last_scale = float(rows.scale[-1])
+        self._last_nodes = self.time + elapsed
+        self.times = np.append(self.times, self._last_nodes)
+        self.time = float(self.times[-1])
+        self.work["panels"] += 1
+        self.rows.append(rows)
 
     def attempt(self, step: float, active: np.ndarray | None = None) -> Attempt | None:
         """Solve the panel of length `step`; None when its equations have no solution.
@@ -79,51 +199,86 @@ class March(State):
         return attempt if finite else None
 
     def _attempt(self, step: float, active: np.ndarray | None) -> Attempt:
-        tableau = radau(self._growth * step)
+        samples, basis = self.samples, self.samples.drive.basis
+        tableau = radau(self.paths.growth * step)
         integration, elapsed = step * tableau.integration, step * tableau.nodes
         stages = self._guess(integration, elapsed)
-        self._evaluate(stages, elapsed)
+        self.paths.evaluate(stages, elapsed, self.noise.damping(step, self.noise.guess()))
         error = self._error_of(stages)
-        least = self._least_news() if active is None else np.inf
+        least = self.accuracy.least_news() if active is None else np.inf
         active = np.zeros(STAGES, dtype=bool) if active is None else active
-        found = self.basis.rows(error, least, active)
+        found = basis.rows(error, least, active)
         active = active | found.active
         rows = self._predicted_rows(step, stages, integration, found)
-        factor = rows.inverse @ self._factor_input(rows)
-        innovations = self._path_set.innovations(STAGES)
-        noise = PanelNoise(self.probability, self.ratio, self.noise, innovations, self.basis.paths)
-        acceleration = Anderson(self._metric(error, rows))
+        factor = samples.residual(rows)
+        fresh = samples.drive.fresh(STAGES)
+        noise = PanelNoise(
+            self.probability, samples.ratio, samples.drive.normals, fresh, basis.paths
+        )
+        acceleration = Anderson(self._metric(rows))
         converged, sweep = False, 0
         while sweep < _MOST_SWEEPS and not converged:
             sweep += 1
-            inverse, drive = rows.inverse, self._drive(rows, innovations)
-            self._solve(stages, elapsed, integration @ inverse, drive)
+            drive, inverse = self._drive(rows), rows.inverse
+            damping = self.noise.damping(step, rows.intensity)
+            self._solve(stages, elapsed, integration @ inverse, drive, damping)
             previous, error = error, self._error_of(stages)
-            force = (self.ratio * error + drive) @ inverse.T
-            panel = self._diagonal_response(stages, integration, rows.scale, rows.diagonal)
-            found = self.basis.rows(error, least, active)
-            active = active | found.active  # never given up again, or the sweeps might flicker
+            force = samples.force_of(error, drive, inverse)
             swept = Swept(rows, stages.slope, error, force)
+            panel = self.tracers.diagonal(stages.slope, integration, rows.scale, rows.diagonal)
+            found = basis.rows(error, least, active)
+            active = active | found.active  # never given up again, or the sweeps might flicker
             better = self._better_rows(panel, found, swept, noise)
-            rows = better.like(acceleration.mix(rows.flat(), better.flat()))
-            last_factor, factor = factor, better.inverse @ self._factor_input(better)
-            change = self._change(error - previous, error, factor - last_factor, factor)
+            last_factor, factor = factor, samples.residual(better)
+            intensity = self.noise.intensity(rows, better, factor)
+            better = replace(better, intensity=intensity)
+            change = max(
+                self.accuracy.change(error - previous, error, factor - last_factor, factor),
+                self.noise.unsettled(rows, better),
+            )
             converged = change < 1.0
-            if converged:
-                rows = better
+            mixed = acceleration.mix(rows.flat(), better.flat())
+            rows = better if converged else better.like(mixed)
         self._count(sweep)
-        return Attempt(rows, sweep, self._time_error(step, stages, force, error), converged)
+        time_error = self.noise.time_error(swept, better, sweep)
+        return Attempt(rows, sweep, time_error, converged, self.accuracy.rtol)
 
-    def _least_news(self) -> float:
-        """What a node must add to the noise to get a direction, see `NoiseBasis.rows`.
+    def _guess(self, integration: np.ndarray, elapsed: np.ndarray) -> Stages:
+        """Accumulated force from the last panel's force, continued as a line in log time.
 
-        Directions that the first few moving paths define differ between samples, and with them
-        all that follow, which would undo the rotation of the noise (pilot.py).
+        A parabola overshoots where panels grow as fast as time: half as many sweeps more, measured.
         """
-        if self._law[0] == LINEAR:
-            return 0.0
-        residual = float(np.linalg.norm(self.factor[-1]) / np.linalg.norm(self.factor[0]))
-        return _LEAST_NEWS * self._tolerance * residual
+        if self._last_nodes is None:
+            force = np.repeat(self.samples.force_now[:, None], STAGES, axis=1)
+        else:
+            values = lagrange(np.log(self._last_nodes[-2:]), np.log(self.time + elapsed))
+            force = self.samples.force[:, -2:] @ values.T
+        return self.paths.guess((self.root_variance[:, None] * force) @ integration.T, elapsed)
+
+    def _drive(self, rows: PanelRows) -> np.ndarray:
+        samples = self.samples
+        drive = samples.drive_of(rows, samples.drive.fresh(STAGES))
+        return self.noise.added(drive, rows)
+
+    def _solve(
+        self,
+        stages: Stages,
+        elapsed: np.ndarray,
+        coupling: np.ndarray,
+        drive: np.ndarray,
+        damping: Damping | None,
+    ) -> None:
+        equation = Equation(
+            coupling, self.samples.ratio, self.teacher, drive, self._unshifted, _NEWTON_TOLERANCE
+        )
+        self.work["path_iterations"] += self.paths.solve(stages, elapsed, equation, damping)
+
+    def _error_of(self, stages: Stages) -> np.ndarray:
+        return self.root_variance[:, None] * (stages.output - self.teacher[:, None])
+
+    def _metric(self, rows: PanelRows) -> np.ndarray:
+        past = self.samples.force[self.tracers.index]
+        return self.noise.metric(rows, self.tracers.probability, past)
 
     def _predicted_rows(
         self, step: float, stages: Stages, integration: np.ndarray, noise: NewRows
@@ -131,77 +286,32 @@ class March(State):
         """Rows for paths that keep following their last force."""
         scale = np.full(STAGES, self._last_scale)
         longer = self._diagonal * (step / self._last_step)
-        panel = self._diagonal_response(stages, integration, scale, longer)
-        past = self._past_response(panel).rows
-        return PanelRows(step, scale, panel.diagonal, past, noise.known, noise.fresh)
-
-    def _diagonal_response(
-        self, stages: Stages, integration: np.ndarray, scale: np.ndarray, guess: np.ndarray
-    ) -> PanelResponse:
-        return diagonal_response(
-            self._tracers, self.traced_probability, self._traced_root_variance,
-            stages.slope[self.traced], integration, self.ratio, scale, guess,
-        )  # fmt: skip
-
-    def _past_response(self, panel: PanelResponse) -> PastResponse:
-        return past_response(
-            self._tracers, self._tangents, self.traced_probability, self._traced_root_variance,
-            panel,
-        )  # fmt: skip
-
-    def _metric(self, error: np.ndarray, rows: PanelRows) -> np.ndarray:
-        """Maps a change of the rows, one stage after the other, to its effect on the force.
-
-        R_d acts on the new force, whose scale is that of the last one, R_p on the past force
-        (through a root of its second moment) and L on unit noise.
-        """
-        force = np.sqrt(self.traced_probability)[:, None] * self.force[self.traced]
-        past: np.ndarray = np.zeros((0, 0))
-        if force.shape[1]:
-            past = np.asarray(np.linalg.qr(force, mode="r"))
-        scale = math.sqrt(self.probability @ self._force_now**2)
-        noise = math.sqrt(self.ratio) * np.eye(rows.known.shape[1] + rows.fresh.shape[1])
-        ends = np.cumsum([0, STAGES, len(past), len(noise)])
-        stage = np.zeros((ends[-1], sum(part.shape[1] for part in (self._diagonal, past, noise))))
-        column = 0
-        for row, part in zip(ends, (scale * np.eye(STAGES), past, noise), strict=False):
-            height, width = part.shape
-            stage[row : row + height, column : column + width] = part
-            column += width
-        return np.kron(np.eye(STAGES), stage)
+        panel = self.tracers.diagonal(stages.slope, integration, scale, longer)
+        past = self.tracers.past(panel).rows
+        intensity = self.noise.guess()
+        return PanelRows(step, scale, panel.diagonal, past, noise.known, noise.fresh, intensity)
 
     def _better_rows(
         self, panel: PanelResponse, found: NewRows, swept: Swept, noise: PanelNoise
     ) -> PanelRows:
         """Rows for the present paths: calibrated responses, noise by one Newton step."""
-        rows = swept.rows
+        rows, samples = swept.rows, self.samples
         current = np.hstack([rows.known, rows.fresh])
-        gain = self._gains(swept.slope, panel.coupling)
-        response, scale = self._past_response(panel), rows.scale
+        gain = self.paths.gains(swept.slope, panel.coupling, samples.ratio)
+        response, scale = self.tracers.past(panel), rows.scale
         diagonal, past = panel.diagonal, response.rows
-        if self.calibrated and past.size:
+        if self._calibrated and past.size:
             tangents = NoiseRows(
-                self.factor[1:], current, diagonal, past, panel.changes, response.changes()
+                samples.factor[1:], current, diagonal, past, panel.changes, response.changes()
             )
             growth = self._scale_growth(gain, noise.normals, swept, tangents)
             diagonal, past = tangents.rows(growth)
             scale = scale * np.exp(growth)
-        memory = self.force @ (past - rows.past).T + swept.force @ (diagonal - rows.diagonal).T
+        memory = samples.force @ (past - rows.past).T
+        memory = memory + swept.force @ (diagonal - rows.diagonal).T
         better = current + noise.newton_step(gain, found, current, memory)
-        known, fresh = np.split(better, [self.basis.rank], axis=1)
-        return PanelRows(rows.step, scale, diagonal, past, known, fresh)
-
-    def _gains(self, slope: np.ndarray, coupling: np.ndarray) -> np.ndarray:
-        """H C of every path, (paths, stages, stages): how its error follows its drive."""
-        from dmft.solver.kernels import panel_gains
-
-        gain = np.empty((self._path_set.count, STAGES, STAGES))
-
-        def fill(c: slice) -> None:
-            panel_gains(self.root_variance[c], slope[c], coupling, self.ratio, gain[c])
-
-        self._workers.map(fill)
-        return gain
+        known, fresh = np.split(better, [samples.drive.basis.rank], axis=1)
+        return PanelRows(rows.step, scale, diagonal, past, known, fresh, rows.intensity)
 
     def _scale_growth(
         self, gain: np.ndarray, noise: np.ndarray, swept: Swept, tangents: NoiseRows
@@ -209,10 +319,13 @@ class March(State):
         """By how much the logarithms of the scales grow to calibrate responses, (stages,)."""
         rows = swept.rows
         towards, _ = tangents.response(np.zeros(STAGES))
+        size = math.sqrt(self.samples.ratio) * float(np.linalg.norm(towards))
+        if self.accuracy.unseen(size, swept.error):
+            return np.zeros(STAGES)
         towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
-        along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self.ratio)
+        along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self.samples.ratio)
         followed = (along[:, :, None] * gain).reshape(len(along), -1).T
-        of_past = (followed @ self.force).reshape(STAGES, STAGES, -1)
+        of_past = (followed @ self.samples.force).reshape(STAGES, STAGES, -1)
         of_panel = (followed @ swept.force).reshape(STAGES, STAGES, -1)
 
         def moved(past: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
@@ -227,52 +340,9 @@ class March(State):
         reaction = moved(tangents.past_changes, tangents.diagonal_changes).T
         return scale_growth(tangents, towards, moment, reaction, rows.scale)
 
-    def _change(
-        self,
-        error_change: np.ndarray,
-        error: np.ndarray,
-        factor_change: np.ndarray,
-        factor: np.ndarray,
-    ) -> float:
-        """How far weights and residual moved in the last sweep; below 1 a panel has settled."""
-        moved = math.sqrt(float(np.max(self.probability @ error_change**2)))
-        size = self._size(error)
-        floor = _LINEAR_RESIDUAL_FLOOR if self._law[0] == LINEAR else _RESIDUAL_FLOOR
-        residual = np.linalg.norm(factor, axis=1) + floor * self.factor[0, 0]
-        residual_moved = np.max(np.linalg.norm(factor_change, axis=1) / residual)
-        return max(moved / size, 0.1 * float(residual_moved)) / self._tolerance
-
-    def _size(self, error: np.ndarray) -> float:
-        """Root of the excess risk at the last stage, no smaller than what can matter."""
-        start = math.sqrt(float(self.probability @ self.initial_error[:, 0] ** 2))
-        return math.sqrt(float(self.probability @ error[:, -1] ** 2)) + _ERROR_FLOOR * start
-
-    def _time_error(
-        self, step: float, stages: Stages, force: np.ndarray, error: np.ndarray
-    ) -> float:
-        """Embedded estimate of the time error, relative to the error e and to the force.
-
-        The difference of the two quadrature rules, filtered by (1 - h gamma df/dG)^(-1) for stiff
-        components, displaces each path; the root mean square over paths is compared with that of
-        the error e, and with that of the force.
-        """
-        tableau = radau()
-        slope = self.root_variance * stages.slope[:, -1]
-        difference = tableau.start_weight * self._force_now + force @ tableau.error_weights
-        stiffness = 1.0 - step * tableau.start_weight * self.ratio * self.root_variance * slope
-        moved = slope * self.root_variance * step * difference / stiffness
-        displacement = math.sqrt(self.probability @ moved**2)
-        linear = self._law[0] == LINEAR
-        share = _LINEAR_RESIDUAL_SHARE if linear else _RESIDUAL_SHARE
-        floor = _LINEAR_FORCE_FLOOR if linear else _FORCE_FLOOR
-        forces = math.sqrt(self.probability @ force[:, -1] ** 2)
-        first = self.ratio * math.sqrt(self.probability @ self.initial_error[:, 0] ** 2)
-        residual_error = self.ratio * displacement / (forces + floor * first)
-        return max(displacement / self._size(error), share * residual_error)
-
     def _count(self, sweeps: int) -> None:
         """Work of one panel: each sweep reads all tangents once, so does the commit."""
-        entries = len(self.traced) * self._tangents.used()
+        entries = self.tracers.entries
         self.work["sweeps"] += sweeps
         self.work["tangent_flops"] += 2.0 * entries * (STAGES**2 * (sweeps + 1) + STAGES)
-        self.work["tangent_bytes"] += self._tangents.packed.itemsize * entries * (sweeps + 2)
+        self.work["tangent_bytes"] += self.tracers.entry_bytes * entries * (sweeps + 2)

@@ -100,6 +100,6 @@ class NoiseBasis:
                 rest -= np.outer(directions[:, node], part)
         return NewRows(known, np.triu(fresh), directions)
 
-    def extend(self, rows: NewRows) -> None:
-        """Keep the new directions of `rows`."""
-        self.directions = np.column_stack([self.directions, rows.directions])
+    def extend(self, directions: np.ndarray) -> None:
+        """Keep new directions, (paths + 1, new), as `rows` found them."""
+        self.directions = np.column_stack([self.directions, directions])

@@ -13,12 +13,14 @@ from dmft.problem.dynamics import StochasticGradientFlow
 from dmft.problem.networks import LINEAR
 from dmft.results.observables import CHARGES, weight_curves
 from dmft.solver.flow import panel_memory, time_error
+from dmft.solver.march import March
 from dmft.solver.outcome import finished, panel_grid
+from dmft.solver.panel_rows import PanelRows
 from dmft.solver.pilot import StepControl, noise_rotation
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
-from dmft.solver.stochastic import StochasticMarch, StochasticRows
+from dmft.solver.white_noise import white_noise
 
 _GROUP = 3  # ends of panels that share an interpolating polynomial
 _DIVERGED, _MOST_PANELS = 10.0, 250
@@ -29,13 +31,18 @@ _TIME_ERROR = {"excess_risk": 3.0, "train_mse": 20.0}
 class NoisyFlow:
     """Stochastic gradient flow of the squared loss; see `panels.Flow`."""
 
-    rows_type = StochasticRows
+    rows_type = PanelRows
     descends = False
 
-    def __init__(self, problem: Problem, pool: ThreadPoolExecutor | None) -> None:
-        assert isinstance(problem.dynamics, StochasticGradientFlow)
+    def __init__(
+        self,
+        problem: Problem,
+        dynamics: StochasticGradientFlow,
+        pool: ThreadPoolExecutor | None,
+    ) -> None:
+        """dynamics : that of the problem."""
         self._problem = problem
-        self._dynamics = problem.dynamics
+        self._dynamics = dynamics
         self._pool = pool
 
     def start(
@@ -46,19 +53,18 @@ class NoisyFlow:
         panels: int,
         rtol: float,
         pilot: bool,
-    ) -> StochasticMarch:
+    ) -> March:
         """A march at t = 0; noise comes in all the time, so none of it is drawn wider."""
         path_set = PathSet(self._problem, count, seed, rotation, wide=False)
-        march = StochasticMarch(self._problem, path_set, self._pool, panels, rtol)
-        march.cautious = pilot
-        return march
+        noise = white_noise(self._problem.network, self._dynamics, path_set, cautious=pilot)
+        return March(self._problem, path_set, self._pool, panels, rtol, noise)
 
-    def control(self, march: StochasticMarch, rtol: float) -> StepControl:
+    def control(self, march: March, rtol: float) -> StepControl:
         """What chooses the panels of a pilot."""
         return StepControl(self._problem, march, rtol)
 
-    def finish(self, march: StochasticMarch) -> Finished:
-        """Only the ends of panels: see `StochasticMarch._on_stages`."""
+    def finish(self, march: March) -> Finished:
+        """Only the ends of panels: see `WhiteNoise._on_stages`."""
         whole, ends = finished(self._problem, march), slice(None, None, STAGES)
         weights = whole.weights
         curves = weight_curves(weights) | whole.curves
@@ -80,11 +86,11 @@ class NoisyFlow:
         panel = (np.arange(len(plan.edges)) - 1) // _GROUP
         return Grid(whole.time[ends], panel, whole.weights[ends])
 
-    def rotation(self, march: StochasticMarch) -> np.ndarray:
+    def rotation(self, march: March) -> np.ndarray:
         """Directions that move the weights most come first."""
         return noise_rotation(march)
 
-    def hopeless(self, march: StochasticMarch) -> str:
+    def hopeless(self, march: March) -> str:
         """Noise beyond stability, or noise that lasts."""
         dynamics = self._dynamics
         if march.train_mse[-1] > _DIVERGED * march.train_mse[0]:

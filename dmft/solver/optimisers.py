@@ -1,32 +1,27 @@
-"""Compiled optimisers: one step of one parameter, and of every coordinate of a network.
+"""Compiled optimisers: one step of one parameter by its gradient, whatever the network.
 
 A rule moves one parameter p of one coordinate by its gradient gp, which is all it knows:
     p_new = rule(k, step, settings, p, gp, memory)
 with k the number of steps made before, `step` the step size of this one and `memory` the numbers
 that it keeps between steps, zeros at first, changed in place. `settings` are those of
 `rule_of`. Rules are those of torch.optim (problem/dynamics.py, problem/optimisers.py).
-
-The parameters of a coordinate are w itself on the linear network (depth 1), (u, v) with w = uv at
-depth 2, (a, b) with w = (a^L - b^L)/L at depth L >= 3. Their gradients for a force g on w are
-(g), (v g, u g) and (a^(L-1) g, -b^(L-1) g).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
-from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
-from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop
-from dmft.solver.kernels import compiled
+from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop, SignDescent
+from dmft.problem.user_optimiser import UserOptimiser
+from dmft.solver.compiled import compiled
 
-PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD = 0, 1, 2, 3, 4, 5
+PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD, SIGN = range(7)
 # Numbers that a rule keeps for one parameter.
-MEMORY = {PLAIN: 0, MOMENTUM: 1, ADAM: 2, ADAMW: 2, RMSPROP: 2, ADAGRAD: 1}
+MEMORY = {PLAIN: 0, MOMENTUM: 1, ADAM: 2, ADAMW: 2, RMSPROP: 2, ADAGRAD: 1, SIGN: 1}
 
 
 def rule_of(dynamics: Any) -> tuple[int, np.ndarray]:
@@ -47,6 +42,8 @@ def rule_of(dynamics: Any) -> tuple[int, np.ndarray]:
         return RMSPROP, np.array([decay, dynamics.momentum, dynamics.beta2, dynamics.epsilon])
     if isinstance(dynamics, Adagrad):
         return ADAGRAD, np.array([decay, dynamics.epsilon])
+    if isinstance(dynamics, SignDescent):
+        return SIGN, np.array([decay, dynamics.momentum])
     raise ValueError(f"no rule for {dynamics!r}")
 
 
@@ -104,6 +101,12 @@ def _adagrad(k, step, settings, p, gp, memory):
 
 
 @compiled
+def _sign(k, step, settings, p, gp, memory):
+    memory[0] = settings[1] * memory[0] + (1.0 - settings[1]) * gp
+    return (1.0 - step * settings[0]) * p - step * np.sign(memory[0])
+
+
+@compiled
 def moved(code, k, step, settings, p, gp, memory):
     """The parameter after one step of the rule with this code; `memory` (slots,) is updated."""
     if code == 0:
@@ -118,61 +121,54 @@ def moved(code, k, step, settings, p, gp, memory):
         return _rmsprop(k, step, settings, p, gp, memory)
     if code == 5:
         return _adagrad(k, step, settings, p, gp, memory)
+    if code == 6:
+        return _sign(k, step, settings, p, gp, memory)
     raise ValueError("unknown optimiser")
 
 
 @compiled
-def power(x, n):
-    """x^n for whole n >= 0, by multiplication: signs and zeros are those of the power."""
-    result = 1.0
-    for _ in range(n):
-        result *= x
-    return result
+def _move(code, settings, parameters, gradients, memory, k, step):
+    """One step of parameters (n,) in place, each with its gradient and memory (n, slots)."""
+    for m in range(len(parameters)):
+        parameters[m] = moved(code, k, step, settings, parameters[m], gradients[m], memory[m])
 
 
-@compiled
-def gradients(depth, first, second, g):
-    """Gradients of the two parameters of a coordinate under a force g on w."""
-    if depth == 1:
-        return g, 0.0
-    if depth == 2:
-        return second * g, first * g
-    return power(first, depth - 1) * g, -power(second, depth - 1) * g
+class Optimiser(Protocol):
+    """What moves parameters."""
+
+    def move(
+        self,
+        parameters: np.ndarray,
+        gradients: np.ndarray,
+        memory: np.ndarray,
+        step: int,
+        step_size: float,
+    ) -> None:
+        """One step of parameters (n,) in place, each with its gradient and memory (n, slots)."""
+        ...
 
 
-@compiled
-def weights(depth, first, second, w):
-    """Fill w (n,) from the parameters (n,) of every coordinate."""
-    for m in range(len(first)):
-        if depth == 1:
-            w[m] = first[m]
-        elif depth == 2:
-            w[m] = first[m] * second[m]
-        else:
-            w[m] = (power(first[m], depth) - power(second[m], depth)) / depth
+class Known:
+    """An optimiser of this module."""
+
+    def __init__(self, code: int, settings: np.ndarray) -> None:
+        self._code, self._settings = code, settings
+
+    def move(
+        self,
+        parameters: np.ndarray,
+        gradients: np.ndarray,
+        memory: np.ndarray,
+        step: int,
+        step_size: float,
+    ) -> None:
+        """See `Optimiser`."""
+        _move(self._code, self._settings, parameters, gradients, memory, step, step_size)
 
 
-@compiled
-def advance(code, depth, k, step, settings, force, first, second, memory_first, memory_second):
-    """One step of all coordinates in place.
-
-    force : on w, shape (n,). memory_first, memory_second : of each parameter, shape (n, slots).
-    """
-    for m in range(len(first)):
-        of_first, of_second = gradients(depth, first[m], second[m], force[m])
-        first[m] = moved(code, k, step, settings, first[m], of_first, memory_first[m])
-        if depth > 1:
-            second[m] = moved(code, k, step, settings, second[m], of_second, memory_second[m])
-
-
-def depth_of(problem: Problem) -> int:
-    """The depth L of the parameters that steps move, 1 if the network is linear.
-
-    Raises
-    ------
-    ValueError : a network that is neither linear nor made of powers or products.
-    """
-    code = problem.network.code
-    if code not in (LINEAR, DEPTH_TWO, DEEP):
-        raise ValueError(f"unknown network {code}")
-    return 1 if code == LINEAR else problem.network.depth
+def optimiser_of(dynamics: Any) -> tuple[Optimiser, int]:
+    """The optimiser of some discrete dynamics, and how many numbers it keeps for a parameter."""
+    if isinstance(dynamics, UserOptimiser):
+        return dynamics.compiled(), dynamics.memory
+    code, settings = rule_of(dynamics)
+    return Known(code, settings), MEMORY[code]

@@ -31,6 +31,7 @@ from dmft.solver.scheme import (
     PanelFailed,
     Saved,
     Tree,
+    Underway,
     sampling_seed,
 )
 
@@ -143,9 +144,14 @@ class PanelScheme:
                 "solver.n_paths",
             )
 
-    def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
+    def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """What the time discretisation may add to a mean curve."""
-        return self._flow.time_error(name, self._settings.rtol, mean)
+        return self._flow.time_error(name, max(self._settings.rtol, plan.rtol), mean)
+
+    def kept(self, march: Underway) -> Tree:
+        """The rows of its panels."""
+        assert isinstance(march, PanelPilot | PanelReplicate)
+        return march.kept()
 
     def _start(
         self, count: int, index: int, rotation: np.ndarray | None, panels: int
@@ -163,7 +169,7 @@ class PanelScheme:
             raise InputError(f"given panels of another version: {error}", "resume") from None
         for row in rows:
             march.commit(row)
-        march.work = dict(saved["work"])
+        march.work = dict.fromkeys(march.work, 0.0) | saved["work"]
 
 
 class PanelPilot:
@@ -174,6 +180,7 @@ class PanelPilot:
         self._march = march
         self._control = control
         self._t_max = t_max
+        self._before = control.state()  # the last panel
 
     @property
     def work(self) -> dict[str, float]:
@@ -183,7 +190,9 @@ class PanelPilot:
     def panels(self) -> Iterator[Advance]:
         """March on panels of lengths that the control chooses."""
         march, control = self._march, self._control
+        following = control.state()
         for attempt in adaptive_panels(march, control, self._t_max):
+            self._before, following = following, control.state()
             yield Advance(march.time, attempt.time_error, attempt.sweeps, len(march.rows))
             control.reason = self._flow.hopeless(march)
             if control.reason:
@@ -192,6 +201,10 @@ class PanelPilot:
     def saved(self) -> Tree:
         """The rows of its panels and the state of the control."""
         return {**_saved(self._march), "control": self._control.state()}
+
+    def kept(self) -> Tree:
+        """All but the last panel, which is as short as t_max made it, with the control before."""
+        return {**_without_work(self._march.rows[:-1]), "control": self._before}
 
     def plan(self) -> Plan:
         """What it has found."""
@@ -219,8 +232,7 @@ class PanelReplicate:
             step = plan.edges[panel + 1] - plan.edges[panel]
             attempt = march.attempt(step, plan.directions[panel])
             if attempt is None or not attempt.converged:
-                work = dict.fromkeys(march.work, 0.0)
-                raise PanelFailed(panel, {"work": work, "panels": _panels(march.rows)})
+                raise PanelFailed(panel, _without_work(march.rows))
             march.commit(attempt.rows)
             yield Advance(march.time, attempt.time_error, attempt.sweeps, len(march.rows))
 
@@ -228,9 +240,17 @@ class PanelReplicate:
         """The rows of its panels."""
         return _saved(self._march)
 
+    def kept(self) -> Tree:
+        """The rows of its panels, which cost nothing when they are repeated."""
+        return _without_work(self._march.rows)
+
     def finish(self) -> Finished:
         """What it leaves behind."""
         return self._flow.finish(self._march)
+
+
+def _without_work(rows: Sequence[Any]) -> Tree:
+    return {"work": {}, "panels": _panels(rows)}
 
 
 def _saved(march: PanelMarch) -> Tree:

@@ -18,7 +18,7 @@ from dmft.solver.data_rows import DataRows
 from dmft.solver.directions import Directions
 from dmft.solver.losses import losses
 from dmft.solver.normals import Normals
-from dmft.solver.residuals import CAPACITY, KEPT, NEWEST, Batches, Recent, fold_columns
+from dmft.solver.residuals import CAPACITY, KEPT, NEWEST, Batches, Recent, amplifies, fold_columns
 from dmft.solver.sampling import PathSet
 
 _QUADRATURE = 24  # nodes of the average over fresh noise on the labels
@@ -54,6 +54,7 @@ class PathResiduals:
         self._of_weights, self._of_slopes = Recent(), Recent()
         if teacher.any():
             self._weights.add(teacher, self.rows.field)
+        self._blind = amplifies(problem.dynamics)
         self._step = 0
         self.moment = 0.0
         self.traced, self._folded = False, False
@@ -101,7 +102,10 @@ class PathResiduals:
         if news is None:
             return loading
         before = directions.count
-        directions.add(news, self._row_normals.one(directions.normals[:before]))
+        normal = self._row_normals.one(directions.normals[:before])
+        if self._blind:
+            normal = self._slopes.unseen(normal, self._row_root)
+        directions.add(news, normal)
         count = self._slopes.count
         self._weight_table[before, :count] = self._slopes.normals[:count] @ (
             self._root * directions.functions[before]
@@ -127,7 +131,7 @@ class PathResiduals:
         loading, news = directions.known(self._row_root * mean)
         if news is not None:
             before = directions.count
-            directions.add(news, self._normals.one(directions.normals[:before]))
+            directions.add(news, self._normal())
             count = self._weights.count
             self._slope_table[before, :count] = self._weights.normals[:count] @ (
                 self._row_root * directions.functions[before]
@@ -141,9 +145,13 @@ class PathResiduals:
         for _ in range(2):
             known = directions.functions[: directions.count]
             white -= (known @ white) @ known
-        normal = self._normals.one(directions.normals[: directions.count])
-        directions.add(white, normal, white=True)
+        directions.add(white, self._normal(), white=True)
         return np.append(loading, math.sqrt(max(float(variance), 0.0)))
+
+    def _normal(self) -> np.ndarray:
+        """The normal of a new direction of the slopes, blind where that matters."""
+        normal = self._normals.one(self._slopes.normals[: self._slopes.count])
+        return self._weights.unseen(normal, self._root) if self._blind else normal
 
     def _moments(self, field: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and mean square of a draw's slope over fresh noise on its label, (rows,) each."""

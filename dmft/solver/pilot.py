@@ -14,13 +14,16 @@ import numpy as np
 
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
-from dmft.solver.march import Attempt
+from dmft.solver.panel_rows import Attempt
 from dmft.solver.plan import Plan
 
 PILOT_PATHS = 1024
 _ORDER = 4.0  # the embedded estimate falls like the fourth power of the panel's length
 _LARGEST_GROWTH, _SMALLEST_GROWTH = 4.0, 0.2
 _LARGEST_TREND = 1.75
+# Of rtol: a smaller time error that falls means that all has come to rest, and panels may grow
+# faster and faster.
+_STILL, _STILL_GROWTH = 1e-6, 64.0
 _LARGEST_WEIGHT = 20.0  # mu h: beyond it the weights e^(mu h) of a panel lose digits
 _AFTER_FAILURE = 0.3
 # Panels that take more sweeps per digit of rtol are too long: shorter ones cost less in all.
@@ -57,12 +60,12 @@ class PanelMarch(Protocol):
 
 
 class RotatedMarch(PanelMarch, Protocol):
-    """A march whose noise can be rotated: it knows how weights respond to noise.
+    """A march whose noise can be rotated: it knows how weights respond to noise."""
 
-    response : R_w on the nodes without t = 0.
-    """
-
-    response: np.ndarray
+    @property
+    def response(self) -> np.ndarray:
+        """R_w on the nodes without t = 0."""
+        ...
 
     @property
     def risk(self) -> np.ndarray:
@@ -77,14 +80,15 @@ class RotatedMarch(PanelMarch, Protocol):
 class StepControl:
     """Chooses panel lengths from the embedded error estimates.
 
-    Attributes: `step`, the length to try next, and `reason`, why the march had to end early.
+    Attributes: `step`, the length to try next, `reason`, why the march had to end early, and
+    `rtol`, the loosest tolerance of a panel so far.
     """
 
     def __init__(self, problem: Problem, march: PanelMarch, rtol: float) -> None:
-        self._rtol = rtol
-        self._many_sweeps = _MANY_SWEEPS * np.log10(1.0 / rtol)
+        self._rtol = self.rtol = rtol
         self.reason = ""
         self._last: tuple[float, float] | None = None  # step and error of the last kept panel
+        self._growth = _LARGEST_GROWTH
         # The fastest rate at the start: largest data eigenvalue times the slope of the weights.
         edge = (1.0 + problem.sampling_ratio**0.5) ** 2
         steepest = np.max(march.root_variance**2 * np.abs(march.first_slope))
@@ -95,11 +99,14 @@ class StepControl:
     def state(self) -> dict[str, float]:
         """What decides the next steps; a last step of 0 means that there was none."""
         step, error = self._last or (0.0, 0.0)
-        return {"step": self.step, "last_step": step, "last_error": error}
+        found = {"step": self.step, "last_step": step, "last_error": error}
+        return {**found, "growth": self._growth, "rtol": self.rtol}
 
     def restore(self, state: Mapping[str, float]) -> None:
         """The inverse of `state`."""
         self.step = state["step"]
+        self._growth = state.get("growth", _LARGEST_GROWTH)  # both absent in older files
+        self.rtol = state.get("rtol", self._rtol)
         self._last = (state["last_step"], state["last_error"]) if state["last_step"] else None
 
     def judge(self, attempt: Attempt | None) -> bool:
@@ -107,10 +114,12 @@ class StepControl:
         if attempt is None or not attempt.converged:
             self.step *= _AFTER_FAILURE
             return False
-        error = max(attempt.time_error, 1e-300)
-        ratio = (self._rtol / error) ** (1.0 / _ORDER)
-        accepted = error <= _ACCEPTED * self._rtol
+        error, rtol = max(attempt.time_error, 1e-300), max(self._rtol, attempt.rtol)
+        ratio = (rtol / error) ** (1.0 / _ORDER)
+        accepted = error <= _ACCEPTED * rtol
+        still = error < _STILL * rtol and self._last is not None and error < self._last[1]
         if accepted:
+            self.rtol = max(self.rtol, rtol)
             # Panels that grow with time keep an error below the target unless the trend is
             # continued (predictive control, Gustafsson 1994).
             if self._last is not None:
@@ -118,8 +127,12 @@ class StepControl:
                 trend = (self.step / step) * (last_error / error) ** (1.0 / _ORDER)
                 ratio *= min(_LARGEST_TREND, max(1.0, trend))
             self._last = (self.step, error)
-        ratio = min(ratio, self._many_sweeps / attempt.sweeps)
-        self.step *= min(_LARGEST_GROWTH, max(_SMALLEST_GROWTH, ratio))
+        if still:
+            self._growth = min(_STILL_GROWTH, self._growth * _LARGEST_GROWTH)
+        else:
+            self._growth = _LARGEST_GROWTH
+            ratio = min(ratio, _MANY_SWEEPS * np.log10(1.0 / rtol) / attempt.sweeps)
+        self.step *= min(self._growth, max(_SMALLEST_GROWTH, ratio))
         self.step = min(self.step, self._longest)
         return accepted
 
@@ -146,7 +159,7 @@ def make_plan(march: PanelMarch, control: StepControl, t_max: float, rotation: n
     if not control.reason:
         edges[-1] = t_max
     directions = np.array([rows.active for rows in march.rows])
-    return Plan(edges, directions, rotation, control.reason)
+    return Plan(edges, directions, rotation, control.reason, control.rtol)
 
 
 def noise_rotation(march: RotatedMarch) -> np.ndarray:

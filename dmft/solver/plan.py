@@ -17,12 +17,14 @@ class Plan:
     directions : the stages that get a noise direction of their own, shape (panels, stages).
     rotation : orthogonal, acts on the noise of the first directions of a sample.
     reason : why the last edge is before t_max, or "".
+    rtol : the loosest tolerance of a panel; 0 where it is not known to be other than asked for.
     """
 
     edges: np.ndarray
     directions: np.ndarray
     rotation: np.ndarray
     reason: str = ""
+    rtol: float = 0.0
 
     @property
     def panels(self) -> int:
@@ -45,6 +47,17 @@ class Plan:
         """The plan that ends before a panel."""
         edges, directions = self.edges[: panel + 1], self.directions[:panel]
         return replace(self, edges=edges, directions=directions, reason=reason)
+
+    def extended(self, later: Plan, begin: int) -> Plan:
+        """This plan up to a panel of a later one, which goes on from there to a later time.
+
+        begin : the panel of `later`, which begins where one of this plan does. The noise of what is
+        there already stays, so the rotation is that of this plan.
+        """
+        kept = int(np.searchsorted(self.edges, later.edges[begin]))
+        edges = np.concatenate([self.edges[:kept], later.edges[begin:]])
+        directions = np.concatenate([self.directions[:kept], later.directions[begin:]])
+        return Plan(edges, directions, self.rotation, later.reason)
 
     def saved(self) -> dict[str, Any]:
         """The plan as a tree of arrays and text."""

@@ -17,7 +17,8 @@ from dmft.settings import SolverSettings
 from dmft.solver.scheme import Finished, Grid
 
 _RISE, _NEGLIGIBLE = 0.05, 1e-6  # of train_mse: what is a rise, and what of its start is nothing
-_RUNAWAY, _SMALL_RISK = 3.0, 1e-3  # times the others; relative to the largest, what is nothing
+# What a replicate must not be: times the others; relative to their largest, what is nothing.
+_RUNAWAYS = {"excess_risk": (3.0, 1e-3), "train_mse": (30.0, 1e-4)}
 _MEANS = ("response_weights", "response_residual")
 _MOMENTS = ("correlation_error", "correlation_residual", "overlap")
 
@@ -89,19 +90,20 @@ class Replicates:
         return float(rises[node]), node
 
     def runaway(self) -> tuple[int, int] | None:
-        """A replicate whose excess_risk leaves that of the others far behind, and the node where.
+        """A replicate that leaves the others far behind, and the node where.
 
         A mean over such replicates would be that of a few paths; standard errors do not tell.
         """
-        risk = np.array(self.curves["excess_risk"])
-        if len(risk) < 2:
-            return None
-        usual = np.median(risk, axis=0) if len(risk) > 2 else risk.min(axis=0)
-        far = risk > _RUNAWAY * usual + _SMALL_RISK * usual.max()
-        if not far.any():
-            return None
-        node = int(np.argmax(far.any(axis=0)))
-        return int(np.argmax(risk[:, node])), node
+        for name, (times, small) in _RUNAWAYS.items():
+            rows = np.array(self.curves[name])
+            if len(rows) < 2:
+                return None
+            usual = np.median(rows, axis=0) if len(rows) > 2 else rows.min(axis=0)
+            far = rows > times * usual + small * usual.max()
+            if far.any():
+                node = int(np.argmax(far.any(axis=0)))
+                return int(np.argmax(rows[:, node])), node
+        return None
 
     def state(self) -> dict[str, Any]:
         """Everything needed to continue, as a tree of arrays and numbers."""
@@ -134,6 +136,7 @@ class Replicates:
         time_error: TimeError,
         status: str,
         reason: str,
+        rtol: float | None = None,
     ) -> Solution:
         """Means and standard errors over the replicates; `time_error` is that of the scheme."""
         return Solution(
@@ -147,6 +150,7 @@ class Replicates:
             blocks=self._blocks.blocks(),
             status=status,
             reason=reason,
+            rtol=rtol,
             work=dict(self.work),
         )
 

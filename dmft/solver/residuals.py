@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dmft.problem import Problem
+from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.solver.directions import Directions
 from dmft.solver.normals import Normals
 from dmft.solver.sampling import PathSet
@@ -55,6 +56,16 @@ class Batches:
     def variance(self, train_mse: float) -> float:
         """Of (m/q) (r - noise) about r, for the squared loss (docs/finite-steps.md)."""
         return (self.spread * train_mse + self.noise_std**2) / self.fraction
+
+
+def amplifies(dynamics: Any) -> bool:
+    """Whether steps remember or rescale gradients: errors of echoes grow where these vanish.
+
+    Normals that see nothing of earlier functions in the sample either make the sampled steps
+    descend: the echo of a step in itself is then a Gram matrix. Plain descent does not need
+    it, and keeps normals that are as uniform as they were drawn (docs/optimisers.md).
+    """
+    return not isinstance(dynamics, GradientDescent | SGD) or dynamics.momentum > 0.0
 
 
 class Residuals(Protocol):
@@ -140,6 +151,7 @@ class LinearResiduals:
         self._present = np.zeros(0)
         self._kept = np.zeros((0, CAPACITY))
         self._correlation: list[np.ndarray] = []
+        self._blind = amplifies(problem.dynamics)
         self.moment = 0.0
         self.traced, self._folded = False, False
         self.echoes: list[np.ndarray] = []
@@ -164,8 +176,7 @@ class LinearResiduals:
         self._present = residual
         self.moment = float(residual @ residual)
         if self._batches.noisy:
-            normal = self._normals.one(directions.normals[:count])
-            directions.add(np.zeros(len(row)), normal, white=True)
+            directions.add(np.zeros(len(row)), self._normal(count), white=True)
             residual = np.append(residual, math.sqrt(self._batches.variance(self.moment)))
         count = directions.count
         answer = residual @ directions.functions[:count, :-1]
@@ -180,9 +191,15 @@ class LinearResiduals:
     def _extend(self, news: np.ndarray) -> None:
         directions = self._directions
         before = directions.count
-        directions.add(news, self._normals.one(directions.normals[:before]))
+        directions.add(news, np.zeros(directions.normals.shape[1]))
+        directions.normals[before] = self._normal(before)
         weighted = self._root * directions.functions[before, :-1]
         self._table[before, :before] = directions.normals[:before] @ weighted
+
+    def _normal(self, count: int) -> np.ndarray:
+        """A normal beside the first ones, blind where that matters."""
+        normal = self._normals.one(self._directions.normals[:count])
+        return self._directions.unseen(normal, self._root) if self._blind else normal
 
     def _fold(self) -> None:
         directions = self._directions

@@ -1,9 +1,17 @@
-"""One solve: a pilot, then independent replicates, with progress, checkpoints and stopping."""
+"""One solve: a pilot, then independent replicates, with progress, checkpoints and stopping.
+
+A finished solve is extended from what it kept: more replicates are added to those there are. For a
+later time the pilot goes on where its last panel began, which t_max had cut short, and so does
+every replicate, over the panels that follow there. Panels are those of a solve to the later time;
+the noise of what was there stays, with its rotation.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from dmft.errors import InputError, Interrupted
 from dmft.problem import Problem
@@ -31,6 +39,7 @@ class Run:
         checkpoint_seconds: float = 60.0,
         stop: Callable[[], bool] | None = None,
         observables: Mapping[str, UserObservable] | None = None,
+        keep: Callable[[Tree], None] | None = None,
     ) -> None:
         self._problem = problem
         self._settings = settings
@@ -40,6 +49,9 @@ class Run:
         self._interval = checkpoint_seconds
         self._stop = stop
         self._observables = observables
+        self._keep = keep
+        self._former: Plan | None = None  # of the solve that is extended to a later time
+        self._marches: dict[str, Tree] = {}  # what finished ones kept, the pilot's under "0"
         self._saved_at = time.monotonic()
         costs = STEP_COSTS if problem.dynamics.discrete else FLOW_COSTS
         self._meter = WorkMeter(costs, PILOT_PATHS, settings.n_paths)
@@ -54,10 +66,18 @@ class Run:
         if self._plan is None:
             self._plan, pending = self._run_pilot(pending), None
         while self._done.count < self._wanted():
+            pending = pending or self._marches.get(str(self._done.count + 1))
             pending = self._run_replicate(self._plan, pending)
-        plan, time_error = self._plan, self._scheme.time_error
+        if self._keep is not None:
+            self._keep(self._saved())
+        plan = self._plan
+
+        def time_error(name: str, mean: np.ndarray) -> np.ndarray:
+            return self._scheme.time_error(name, mean, plan)
+
         verdict = self._verdict(plan.reason)
-        return self._done.solution(self._settings, self._scheme.grid(plan), time_error, *verdict)
+        grid, rtol = self._scheme.grid(plan), plan.rtol or None
+        return self._done.solution(self._settings, grid, time_error, *verdict, rtol)
 
     def _wanted(self) -> int:
         """Replicates to compute, as far as is known now."""
@@ -95,7 +115,12 @@ class Run:
     def _run_pilot(self, pending: Saved | None) -> Plan:
         pilot = self._scheme.pilot(pending)
         self._follow(pilot, self._settings.t_max)
-        return pilot.plan()
+        plan = pilot.plan()
+        if self._former is not None:
+            begin = len(self._marches["0"]["panels"])
+            plan, self._former = self._former.extended(plan, begin), None
+        self._keep_march(0, pilot)
+        return plan
 
     def _run_replicate(self, plan: Plan, pending: Saved | None) -> Tree | None:
         """March one replicate over the plan; where the next may begin, if this one has failed."""
@@ -111,9 +136,11 @@ class Run:
             self._done.work = work
             self._plan = self._scheme.other_plan(plan, failure.panel, self._failures)
             self._failures += 1
+            self._cut_marches(failure.panel)
             return kept
         threshold = self._settings.active_threshold
         self._done.add(replicate.finish(), threshold, self._observables)
+        self._keep_march(self._done.count, replicate)
         return None
 
     def _follow(self, march: Underway, t_max: float) -> None:
@@ -159,6 +186,10 @@ class Run:
         state: Tree = {"splits": self._failures, "replicates": self._done.state()}
         if self._plan is not None:
             state["plan"] = self._plan.saved()
+        if self._former is not None:
+            state["former"] = self._former.saved()
+        if self._marches:
+            state["marches"] = dict(self._marches)
         march = {} if self._march is None else self._march.saved()
         if march:
             state["march"] = march
@@ -171,6 +202,53 @@ class Run:
             self._done = Replicates.from_state(self._problem, state["replicates"])
             if "plan" in state:
                 self._plan = Plan.restored(state["plan"])
+            if "former" in state:
+                self._former = Plan.restored(state["former"])
+            self._marches = dict(state.get("marches", {}))
         except (KeyError, TypeError) as error:
             raise InputError(f"given a state without {error}, cannot resume", "resume") from None
-        return state.get("march")
+        if self._former is not None and "march" not in state:
+            return self._marches["0"]
+        return self._go_on(self._plan) or state.get("march")
+
+    # ------------------------------------------------------------------ to a later time
+
+    def _go_on(self, plan: Plan | None) -> Saved | None:
+        """Prepare to go on from a finished plan to a later t_max; where the pilot begins.
+
+        Raises
+        ------
+        InputError : nothing was kept to go on from.
+        """
+        if plan is None or plan.reason or plan.end >= self._settings.t_max * (1.0 - 1e-12):
+            return None
+        if "0" not in self._marches:
+            why = (
+                "steps cannot be continued" if self._problem.dynamics.discrete else "it keeps none"
+            )
+            raise InputError(
+                f"given {self._settings.t_max:g}, the state ends at {plan.end:g} and has no panels "
+                f"to go on from ({why}): solve again",
+                "solver.t_max",
+            )
+        pilot = self._marches["0"]
+        begin = sum(float(rows["step"]) for rows in pilot["panels"].values())
+        self._cut_marches(int(np.searchsorted(plan.edges, begin * (1.0 - 1e-9))))
+        self._marches["0"] = pilot
+        work = self._done.work
+        self._done = Replicates(self._problem)
+        self._done.work = work
+        self._former, self._plan = plan, None
+        return pilot
+
+    def _keep_march(self, index: int, march: Underway) -> None:
+        kept = self._scheme.kept(march) if self._keep is not None else {}
+        if kept:
+            self._marches[str(index)] = kept
+
+    def _cut_marches(self, panel: int) -> None:
+        """Forget what replicates did from a panel on."""
+        for index in self._marches.keys() - {"0"}:
+            rows = self._marches[index]["panels"]
+            kept = {str(number): rows[str(number)] for number in range(min(panel, len(rows)))}
+            self._marches[index] = {**self._marches[index], "panels": kept}

@@ -199,7 +199,14 @@ class Scheme(Protocol):
         """
         ...
 
-    def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
+    def kept(self, march: Underway) -> Tree:
+        """What of a finished march serves to continue it to a later time; {} if nothing does.
+
+        Its `panels` are numbered, and may be cut off behind any of them.
+        """
+        ...
+
+    def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """What the time discretisation may add to a mean curve, an absolute error on its nodes."""
         ...
 

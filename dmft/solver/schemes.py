@@ -32,10 +32,11 @@ def scheme_of(
         _require_smooth(problem)
         return PanelScheme(settings, TwoSidedFlow(problem, settings.n_paths, pool))
     if problem.dynamics.discrete:
-        if tangents_pay(problem, settings.t_max):
+        plain = problem.dynamics
+        if isinstance(plain, GradientDescent | SGD) and _tangents_pay(problem, plain, settings):
             from dmft.solver.steps import Steps
 
-            return Steps(problem, settings, pool)
+            return Steps(problem, plain, settings, pool)
         from dmft.solver.tangent_free import TangentFree
 
         return TangentFree(problem, settings)
@@ -44,25 +45,22 @@ def scheme_of(
         from dmft.solver.noisy_flow import NoisyFlow
         from dmft.solver.panels import PanelScheme
 
-        return PanelScheme(settings, NoisyFlow(problem, pool))
+        return PanelScheme(settings, NoisyFlow(problem, problem.dynamics, pool))
     from dmft.solver.flow import PlainFlow
     from dmft.solver.panels import PanelScheme
 
-    return PanelScheme(settings, PlainFlow(problem, pool))
+    return PanelScheme(settings, PlainFlow(problem, settings.n_paths, pool))
 
 
-def tangents_pay(problem: Problem, steps: float) -> bool:
+def _tangents_pay(
+    problem: Problem, dynamics: GradientDescent | SGD, settings: SolverSettings
+) -> bool:
     """Whether steps are marched with tangents: few of them, of plain descent on a squared loss.
 
     Beyond some hundred steps the tangent-free march reaches the same standard error for less.
     """
-    dynamics = problem.dynamics
-    plain = (
-        isinstance(dynamics, GradientDescent | SGD)
-        and dynamics.momentum == 0.0
-        and dynamics.schedule == Constant()
-    )
-    return problem.regression and plain and steps <= _MOST_TRACED
+    plain = dynamics.momentum == 0.0 and dynamics.schedule == Constant()
+    return problem.regression and plain and settings.t_max <= _MOST_TRACED
 
 
 def _require_smooth(problem: Problem) -> None:

@@ -1,33 +1,36 @@
 """The two sides of the mean field on one panel: coordinates and rows of the data.
 
 Each solves its paths for a given drive, and knows how its outputs follow from its unknowns:
-sqrt(s) w = sqrt(s) phi(G) of a coordinate, r = l'(h, y) of a row.
+w = phi(G) of a coordinate, r = l'(h, y) of a row.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
 from dmft.numerics.collocation import STAGES
 from dmft.numerics.workers import Workers
 from dmft.problem import Problem
-from dmft.problem.networks import DEEP, DEPTH_TWO
+from dmft.problem.networks import DEPTH_TWO
 from dmft.solver.data_rows import DataRows
 from dmft.solver.sampling import PathSet
-from dmft.solver.state import NoPath, initial_state, moved_state
 
-_LONGEST_GUESS = 3.0
 _FARTHEST_FIELD = 5.0  # that a first guess moves a field
+
+
+class NoPath(ArithmeticError):
+    """Some path has no solution on the panel's stages."""
 
 
 @dataclass
 class Stages:
     """Paths on the stages of a panel, all (paths, stages).
 
-    unknown : G or h. output : sqrt(s) w or r. slope : d w/d G or dr/dh.
+    unknown : G or h. output : w or r. slope : dw/dG or dr/dh.
     """
 
     unknown: np.ndarray
@@ -39,81 +42,154 @@ class Stages:
         return cls(unknown, np.empty_like(unknown), np.empty_like(unknown))
 
 
+@dataclass(frozen=True)
+class Equation:
+    """What the paths of coordinates solve: G = sqrt(s) (c + C (ratio sqrt(s) (w - target) + b)).
+
+    coupling : C, (stages, stages). target : of every path. drive, shift : b and c, (paths, stages).
+    tolerance : relative, of the last Newton step.
+    """
+
+    coupling: np.ndarray
+    ratio: float
+    target: np.ndarray
+    drive: np.ndarray
+    shift: np.ndarray
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Damping:
+    """What white noise does to both factors of a path: they shrink by exp(-s Q/2), s its scale.
+
+    scale : of every path, constant within strata. variation : Q at the stages.
+    """
+
+    scale: np.ndarray
+    variation: np.ndarray
+
+
 class CoordinatePaths:
     """Coordinates: w = phi(G), restarted at the end of every panel.
 
-    Attributes: probability, root_variance, teacher, start (initial w), all (paths,).
+    Attributes
+    ----------
+    probability, root_variance, teacher : of every path. strata : their slices.
+    start, first_slope : w and dw/dG at t = 0, (paths,).
+    state : (p, q) of networks.py at the start of the panel. growth : mu of the accumulated force.
     """
 
     def __init__(
         self, problem: Problem, path_set: PathSet, pool: ThreadPoolExecutor | None
     ) -> None:
-        from dmft.solver.kernels import weights_on_stages
+        from dmft.solver.networks import initial_state
 
         network, self._decay = problem.network, problem.dynamics.weight_decay
         self.growth = network.growth(self._decay)
         self._law = (network.code, network.depth, self._decay, self.growth)
-        self._workers = Workers(path_set.count, pool)
+        self.workers = Workers(path_set.count, pool)
+        # A chunk of paths shares its damping, so no chunk crosses a stratum.
+        self._damped = Workers(path_set.count, pool, [stratum.start for stratum in path_set.strata])
         self.coordinates = path_set.coordinates
         self.probability = path_set.probability
         self.strata = path_set.strata
         self.teacher = path_set.coordinates.teacher
         self.root_variance = np.sqrt(path_set.coordinates.variance)
-        self._p, self._q = initial_state(
+        self.state = initial_state(
             network.code, network.depth, path_set.coordinates.a0, path_set.coordinates.b0
         )
         start = Stages.at(np.zeros((path_set.count, 1)))
-        weights_on_stages(
-            *self._law, self._p, self._q, start.unknown, np.zeros(1), start.output, start.slope
-        )
+        self.evaluate(start, np.zeros(1))
         self.start, self.first_slope = start.output[:, 0], start.slope[:, 0]
 
     def guess(self, accumulated: np.ndarray, elapsed: np.ndarray) -> Stages:
         """Paths at accumulated forces that may be out of bounds, which are moved inside."""
-        from dmft.solver.kernels import weights_on_stages
+        from dmft.solver.networks import bounded
 
-        code, depth = self._law[:2]
-        if code == DEPTH_TWO:
-            limit = _LONGEST_GUESS + self._decay * elapsed
-            accumulated = np.clip(accumulated, -limit, limit)
-        elif code == DEEP:
-            room = 0.8 / (depth - 2)
-            accumulated = np.clip(accumulated, -room * self._p[:, None], room * self._q[:, None])
-        stages = Stages.at(accumulated)
+        return Stages.at(bounded(*self._law[:3], *self.state, accumulated, elapsed))
+
+    def evaluate(self, stages: Stages, elapsed: np.ndarray, damping: Damping | None = None) -> None:
+        """Fill in weights and slopes; elapsed : times of the stages since the panel's start."""
+        from dmft.solver.networks import weights_on_stages
+
+        p, q = self.state
 
         def evaluate(c: slice) -> None:
+            law, times = self._law_of(c, elapsed, damping)
             weights_on_stages(
-                *self._law, self._p[c], self._q[c], stages.unknown[c], elapsed,
-                stages.output[c], stages.slope[c],
-            )  # fmt: skip
+                *law, p[c], q[c], stages.unknown[c], times, stages.output[c], stages.slope[c]
+            )
 
-        self._workers.map(evaluate)
-        stages.output *= self.root_variance[:, None]
-        return stages
+        self._workers_of(damping).map(evaluate)
 
     def solve(
-        self, stages: Stages, elapsed: np.ndarray, coupling: np.ndarray, drive: np.ndarray
+        self,
+        stages: Stages,
+        elapsed: np.ndarray,
+        equation: Equation,
+        damping: Damping | None = None,
     ) -> int:
-        """Solve G = sqrt(s) (drive + C sqrt(s) w), C = `coupling`, from the guess in `stages`."""
-        from dmft.solver.side_kernels import solve_weights
+        """Solve the equation of every path from the guess in `stages`; iterations that it took.
+
+        Raises
+        ------
+        NoPath : some path did not converge.
+        """
+        from dmft.solver.networks import solve_weights
+
+        p, q = self.state
 
         def solve(c: slice) -> tuple[int, int]:
+            law, times = self._law_of(c, elapsed, damping)
             return solve_weights(
-                *self._law, self._p[c], self._q[c], self.root_variance[c], elapsed, coupling,
-                drive[c], stages.unknown[c], stages.output[c], stages.slope[c],
+                *law, p[c], q[c], self.root_variance[c], equation.target[c], times,
+                equation.coupling, equation.ratio, equation.drive[c], equation.shift[c],
+                equation.tolerance, stages.unknown[c], stages.output[c], stages.slope[c],
             )  # fmt: skip
 
-        iterations = _counted(self._workers.map(solve))
-        stages.output *= self.root_variance[:, None]
-        return iterations
+        return _counted(self._workers_of(damping).map(solve))
 
     def responses(self, slope: np.ndarray, coupling: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """E[H] and E[H_ia H_bj] of H = s Phi' (1 - s C Phi')^(-1)."""
-        return _responses(self._workers, self.probability, self.root_variance, slope, coupling)
+        return _responses(self.workers, self.probability, self.root_variance, slope, coupling)
 
-    def restart(self, accumulated: np.ndarray, step: float) -> None:
+    def gains(self, slope: np.ndarray, coupling: np.ndarray, ratio: float) -> np.ndarray:
+        """H C of every path, (paths, stages, stages): how its error follows its drive."""
+        from dmft.solver.kernels import panel_gains
+
+        gain = np.empty((len(slope), STAGES, STAGES))
+
+        def fill(c: slice) -> None:
+            panel_gains(self.root_variance[c], slope[c], coupling, ratio, gain[c])
+
+        self.workers.map(fill)
+        return gain
+
+    def restart(self, accumulated: np.ndarray, step: float, damping: Damping | None = None) -> None:
         """Take the accumulated force at a panel's end into the state."""
-        self._p, self._q = moved_state(*self._law, self._p, self._q, accumulated, step)
+        from dmft.solver.networks import moved_state
+
+        p, q = moved_state(*self._law, *self.state, accumulated, step)
+        if self._damps(damping):
+            shrunk = 0.5 * damping.scale * damping.variation[-1]
+            p, q = p - shrunk, q - shrunk
+        self.state = p, q
+
+    def _damps(self, damping: Damping | None) -> TypeGuard[Damping]:
+        """Weights of depth 2 are quadratic in factors that feel the noise; others are not."""
+        return damping is not None and self._law[0] == DEPTH_TWO
+
+    def _workers_of(self, damping: Damping | None) -> Workers:
+        return self._damped if self._damps(damping) else self.workers
+
+    def _law_of(
+        self, chunk: slice, elapsed: np.ndarray, damping: Damping | None
+    ) -> tuple[tuple[int, int, float, float], np.ndarray]:
+        """Law and times of the paths of a chunk; damped factors see it as a decay of rate 1."""
+        if not self._damps(damping):
+            return self._law, elapsed
+        shrunk = self._decay * elapsed + 0.5 * damping.scale[chunk.start] * damping.variation
+        return (*self._law[:2], 1.0, 0.0), shrunk
 
 
 class DataPaths:
@@ -148,7 +224,7 @@ class DataPaths:
 
     def solve(self, stages: Stages, response: np.ndarray, drive: np.ndarray) -> int:
         """Solve h = drive + R_d r(h), R_d = `response`, from the guess in `stages`."""
-        from dmft.solver.side_kernels import solve_fields
+        from dmft.solver.losses import solve_fields
 
         def solve(c: slice) -> tuple[int, int]:
             return solve_fields(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmft.solver.kernels import compiled
+from dmft.solver.compiled import compiled
 
 
 @compiled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from dmft.errors import InputError
 from dmft.numerics.workers import thread_pool
@@ -11,6 +12,7 @@ from dmft.progress import Progress, shown
 from dmft.results.observables import UserObservable, check_user_observables
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
+from dmft.solver.extension import state_in
 from dmft.solver.run import Run
 from dmft.solver.scheme import Saved, Tree
 from dmft.solver.schemes import scheme_of
@@ -32,7 +34,8 @@ def solve(
     progress: Callable[[Progress], None] | bool | None = None,
     checkpoint: Callable[[Tree], None] | None = None,
     checkpoint_seconds: float = 60.0,
-    resume: Saved | None = None,
+    keep: Callable[[Tree], None] | None = None,
+    resume: Saved | str | Path | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Solution:
     """Solve the dynamical mean-field equations of a problem.
@@ -62,7 +65,11 @@ def solve(
     progress : called with a `dmft.progress.Progress` after each panel; True shows a bar.
     checkpoint : called with the state of the solve about every `checkpoint_seconds` and before
         an interruption; the state is a tree of arrays, numbers and text.
-    resume : such a state; the solve continues to the identical result.
+    keep : called at the end with the state from which the solve can be extended later.
+    resume : such a state, or the file of `dmft solve` that has one. A state of an unfinished solve
+        is continued to the identical result; a finished one is extended to more replicates, which
+        gives the identical result too, or a flow to a later t_max, on the panels that a solve to it
+        has, with the noise of what is there already.
     stop : polled after each panel; when it returns True the solve raises Interrupted.
 
     Returns
@@ -71,7 +78,8 @@ def solve(
 
     Raises
     ------
-    InputError : a setting outside its range, or more memory needed than there is.
+    InputError : a setting outside its range, or more memory needed than there is; `resume` is of
+        another problem, or cannot be extended so.
     Interrupted : `stop` asked for it.
     NotConverged : not even the first panel could be solved.
 
@@ -92,5 +100,7 @@ def solve(
     check_user_observables(observables)
     with thread_pool(threads) as pool, shown(progress, "solve") as report:
         scheme = scheme_of(problem, settings, pool)
-        callbacks = (report, checkpoint, checkpoint_seconds, stop, observables)
+        callbacks = (report, checkpoint, checkpoint_seconds, stop, observables, keep)
+        if isinstance(resume, str | Path):
+            resume = state_in(Path(resume), problem, settings)
         return Run(problem, settings, scheme, *callbacks).finish(resume)

@@ -1,37 +1,42 @@
-"""The scheme of discrete dynamics: every panel of a plan is one step, made explicitly."""
+"""The scheme of few steps of plain descent, which traces tangents of all paths."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
-from dmft.errors import InputError, NotConverged
+from dmft.errors import InputError
 from dmft.problem import Problem
-from dmft.problem.dynamics import SGD, GradientDescent, step_count, stored_steps
+from dmft.problem.dynamics import SGD, GradientDescent, step_count
 from dmft.problem.networks import DEPTH_TWO
 from dmft.settings import SolverSettings
-from dmft.solver.descent import Descent, Diverged
+from dmft.solver.descent import Descent
 from dmft.solver.memory import memory_excess
 from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import (
-    Advance,
     Finished,
     Grid,
-    PanelFailed,
     Saved,
     Tree,
+    Underway,
     sampling_seed,
 )
-
-# train_mse relative to its start at which the pilot calls a run diverged; replicates share its end
-# and are given room.
-_DIVERGED, _HOPELESS = 1e4, 1e12
-_VANISHED_RISK = 1e-8  # relative to the start: a smaller excess risk decides nothing
+from dmft.solver.stepping import (
+    DIVERGED,
+    HOPELESS,
+    VANISHED_RISK,
+    StepPilot,
+    StepReplicate,
+    plan_before,
+    step_grid,
+    stored_of,
+    too_large,
+)
 
 
 class Steps:
@@ -40,9 +45,16 @@ class Steps:
     descends = False
 
     def __init__(
-        self, problem: Problem, settings: SolverSettings, pool: ThreadPoolExecutor | None
+        self,
+        problem: Problem,
+        dynamics: GradientDescent | SGD,
+        settings: SolverSettings,
+        pool: ThreadPoolExecutor | None,
     ) -> None:
+        """dynamics : that of the problem."""
         self._problem = problem
+        self._dynamics = dynamics
+        self._limit = too_large(dynamics)
         self._settings = settings
         self._pool = pool
 
@@ -50,35 +62,37 @@ class Steps:
         """A pilot at its start, or where it was left."""
         steps = step_count(self._settings.t_max)
         self._check_memory(max(PILOT_PATHS, self._settings.n_paths), steps)
-        march = self._descent(PILOT_PATHS, 0, None, steps, _DIVERGED)
+        march = self._descent(PILOT_PATHS, 0, None, steps, DIVERGED)
         if saved:
             march.restore(saved)
-        return StepPilot(march, steps, self._too_large())
+        return StepPilot(march, steps, self._limit, partial(_noise_rotation, march))
 
     def march(self, plan: Plan, index: int, saved: Saved | None) -> StepReplicate:
         """Replicate `index` at its start or where it was left."""
         count = self._settings.n_paths
-        march = self._descent(count, index, plan.rotation, plan.panels, _HOPELESS)
+        march = self._descent(count, index, plan.rotation, plan.panels, HOPELESS)
         if saved:
             march.restore(saved)
-        return StepReplicate(self._problem, march, plan.panels, self._stored(plan.panels))
+        stored = stored_of(self._settings, plan.panels)
+        return StepReplicate(march, plan.panels, partial(_finished, self._problem, march, stored))
 
     def other_plan(self, plan: Plan, panel: int, failures: int) -> Plan:
         """The plan up to the step that diverged."""
-        if panel == 0:
-            raise NotConverged(f"diverged in the first step: {self._too_large()}")
-        return plan.cut(panel, f"diverged at step {panel + 1}: {self._too_large()}")
+        return plan_before(plan, panel, self._limit)
 
     def grid(self, plan: Plan) -> Grid:
         """The stored steps."""
-        stored = self._stored(plan.panels)
-        return Grid(stored.astype(float), np.arange(len(stored)) - 1, np.ones(len(stored)))
+        return step_grid(stored_of(self._settings, plan.panels))
 
     def check_memory(self, panels: int) -> None:
         """Refuse steps whose tangents do not fit."""
         self._check_memory(self._settings.n_paths, panels)
 
-    def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
+    def kept(self, march: Underway) -> Tree:
+        """Nothing: which steps are stored depends on how many there are."""
+        return {}
+
+    def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """Steps are exact."""
         return np.zeros_like(mean)
 
@@ -87,17 +101,7 @@ class Steps:
     ) -> Descent:
         seed = sampling_seed(self._settings, index)
         path_set = PathSet(self._problem, count, seed, rotation, wide=False)
-        return Descent(self._problem, path_set, self._pool, steps, growth)
-
-    def _stored(self, steps: int) -> np.ndarray:
-        """Stored steps of the whole run that were reached, and the last."""
-        wanted = np.array(stored_steps(step_count(self._settings.t_max)))
-        return np.union1d(wanted[wanted <= steps], [steps])
-
-    def _too_large(self) -> str:
-        dynamics = self._problem.dynamics
-        assert isinstance(dynamics, GradientDescent | SGD)
-        return f"step_size {dynamics.step_size:g} is above what is stable"
+        return Descent(self._problem, self._dynamics, path_set, self._pool, steps, growth)
 
     def _check_memory(self, count: int, panels: int) -> None:
         excess = memory_excess(8.0 * count * (panels * (panels - 1) / 2 + 12 * panels))
@@ -113,86 +117,13 @@ class Steps:
             )
 
 
-class StepPilot:
-    """The pilot under way: it finds how far the steps go and the rotation of the noise."""
-
-    def __init__(self, march: Descent, steps: int, too_large: str) -> None:
-        self._march = march
-        self._steps = steps
-        self._too_large = too_large
-        self._reached = march.count
-
-    @property
-    def work(self) -> dict[str, float]:
-        """Counters of the work done."""
-        return self._march.work
-
-    def panels(self) -> Iterator[Advance]:
-        """Make the steps, up to divergence."""
-        while self._reached < self._steps:
-            try:
-                self._march.step()
-            except Diverged:
-                return
-            self._reached = self._march.count
-            yield Advance(float(self._reached), panels=self._reached)
-
-    def saved(self) -> Tree:
-        """Its state, where that is small."""
-        return self._march.saved()
-
-    def plan(self) -> Plan:
-        """One panel per step that was reached."""
-        reached, reason = self._reached, ""
-        if reached == 0:
-            raise NotConverged(f"diverged in the first step: {self._too_large}")
-        if reached < self._steps:
-            reason = (
-                f"diverged: train_mse passed {_DIVERGED:g} times its start at step {reached + 1}, "
-                + self._too_large
-            )
-        edges, directions = np.arange(reached + 1.0), np.ones((reached, 1), dtype=bool)
-        return Plan(edges, directions, _noise_rotation(self._march, reached + 1), reason)
-
-
-class StepReplicate:
-    """A replicate under way."""
-
-    def __init__(self, problem: Problem, march: Descent, steps: int, stored: np.ndarray) -> None:
-        self._problem = problem
-        self._march = march
-        self._steps = steps
-        self._stored = stored
-
-    @property
-    def work(self) -> dict[str, float]:
-        """Counters of the work done."""
-        return self._march.work
-
-    def panels(self) -> Iterator[Advance]:
-        """Make the steps that are left."""
-        for done in range(self._march.count, self._steps):
-            try:
-                self._march.step()
-            except Diverged:
-                raise PanelFailed(done) from None
-            yield Advance(float(done + 1), panels=done + 1)
-
-    def saved(self) -> Tree:
-        """Its state, where that is small."""
-        return self._march.saved()
-
-    def finish(self) -> Finished:
-        """What it leaves behind, on the stored steps."""
-        return _finished(self._problem, self._march, self._stored)
-
-
-def _noise_rotation(march: Descent, nodes: int) -> np.ndarray:
+def _noise_rotation(march: Descent, steps: int) -> np.ndarray:
     """As `pilot.noise_rotation`, with steps weighted like equal distances in log time."""
+    nodes = steps + 1
     response = (march.response @ march.noise_response())[:nodes]
     risk = march.risk[:nodes]
     weight = 1.0 / np.sqrt(np.arange(1.0, nodes + 1.0))
-    scaled = response * (weight / np.sqrt(risk + _VANISHED_RISK * risk[0]))[:, None]
+    scaled = response * (weight / np.sqrt(risk + VANISHED_RISK * risk[0]))[:, None]
     return np.linalg.svd(scaled, full_matrices=True)[2]
 
 

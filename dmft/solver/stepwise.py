@@ -16,15 +16,18 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.population import Coordinates
 from dmft.problem.schedules import step_factors
+from dmft.solver.networks import (
+    depth_of,
+    initial_parameters,
+    parameter_gradients,
+    parameter_weights,
+)
 from dmft.solver.normals import Normals
-from dmft.solver.optimisers import MEMORY, advance, depth_of, rule_of, weights
+from dmft.solver.optimisers import optimiser_of
 from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.residuals import Batches, LinearResiduals, Residuals
 from dmft.solver.sampling import PathSet
-
-
-class Diverged(ArithmeticError):
-    """The residuals have grown beyond what is allowed, or are no numbers."""
+from dmft.solver.stepping import Diverged
 
 
 class Stepwise:
@@ -33,10 +36,10 @@ class Stepwise:
     Attributes
     ----------
     count : steps made.
-    first, second : parameters of every path, see optimisers.py; `second` unused if linear.
+    parameters : of every path, see networks.py, shape (1 or 2, paths).
     residuals : the sample side. moment : E[r^2] after every step, shape (steps + 1,).
     kept_weights : w on the stored steps, a list of shape (paths,) each; kept_parameters likewise
-        of shape (2, paths), kept_force of the force on w.
+        of shape (1 or 2, paths), kept_force of the force on w.
     """
 
     def __init__(
@@ -53,12 +56,11 @@ class Stepwise:
         wide = not Batches.of(dynamics).noisy
         self.path_set = PathSet(problem, count, seed, rotation, wide)
         coordinates = self.path_set.coordinates
-        self.depth = depth_of(problem)
-        self._code, self._settings = rule_of(dynamics)
-        slots = MEMORY[self._code]
-        self._memory = np.zeros((2, count, slots))
+        self.depth = depth_of(problem.network)
+        self._optimiser, slots = optimiser_of(dynamics)
         self._steps = dynamics.step_size * step_factors(dynamics.schedule, steps)
-        self.first, self.second = start(self.depth, coordinates.a0, coordinates.b0)
+        self.parameters = initial_parameters(self.depth, coordinates.a0, coordinates.b0)
+        self._memory = np.zeros((*self.parameters.shape, slots))
         self._root_variance = np.sqrt(coordinates.variance)
         self._stored = {int(node) for node in stored}
         self._largest = largest
@@ -88,10 +90,10 @@ class Stepwise:
         Diverged : the residuals of the new weights are beyond what is allowed.
         """
         self.work["steps"] += 1.0
-        advance(
-            self._code, self.depth, self.count, self._steps[self.count], self._settings,
-            self._force, self.first, self.second, self._memory[0], self._memory[1],
-        )  # fmt: skip
+        gradients, size = np.empty_like(self.parameters), self._steps[self.count]
+        parameter_gradients(self.depth, self._force, self.parameters, gradients)
+        for each in zip(self.parameters, gradients, self._memory, strict=True):
+            self._optimiser.move(*each, self.count, size)
         self.count += 1
         try:
             self._observe(self._weights())
@@ -119,11 +121,11 @@ class Stepwise:
         """Weight of every path."""
         return self.path_set.probability
 
-    def state(self) -> dict[str, Any]:
+    def saved(self) -> dict[str, Any]:
         """Everything needed to continue, as a tree of arrays and numbers."""
         return {
             "count": self.count,
-            "parameters": np.array([self.first, self.second]),
+            "parameters": self.parameters.copy(),
             "memory": self._memory.copy(),
             "force": self._force.copy(),
             "curves": np.array([self.moment, self.risk]),
@@ -135,7 +137,7 @@ class Stepwise:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`, of a march at its start.
+        """The inverse of `saved`, of a march at its start.
 
         Raises
         ------
@@ -143,8 +145,9 @@ class Stepwise:
         """
         try:
             self.count = int(state["count"])
-            self.first, self.second = np.array(state["parameters"])
-            self._memory = np.array(state["memory"])
+            rows = len(self.parameters)  # older states have an unused one on the linear network
+            self.parameters = np.array(state["parameters"])[:rows]
+            self._memory = np.array(state["memory"])[:rows]
             self._force = np.array(state["force"])
             self.moment, self.risk = np.array(state["curves"])
             self.kept_weights = list(state["weights"])
@@ -156,8 +159,8 @@ class Stepwise:
             raise InputError(f"given a march of another version: {error}", "resume") from None
 
     def _weights(self) -> np.ndarray:
-        w = np.empty(len(self.first))
-        weights(self.depth, self.first, self.second, w)
+        w = np.empty(self.parameters.shape[1])
+        parameter_weights(self.depth, self.parameters, w)
         return w
 
     def _observe(self, w: np.ndarray) -> None:
@@ -171,15 +174,6 @@ class Stepwise:
         self.work["direction_flops"] += 12.0 * len(w) * self.residuals.rank
         if self.count in self._stored:
             self.kept_weights.append(w)
-            self.kept_parameters.append(np.array([self.first, self.second]))
+            self.kept_parameters.append(self.parameters.copy())
             self.kept_force.append(self._force)
             self.residuals.keep()
-
-
-def start(depth: int, a0: np.ndarray, b0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The parameters at the start: 0, (u, v) or (a, b)."""
-    if depth == 1:
-        return np.zeros(len(a0)), np.zeros(len(a0))
-    if depth == 2:
-        return (a0 + b0) / 2**0.5, (a0 - b0) / 2**0.5
-    return a0.copy(), b0.copy()

@@ -1,6 +1,6 @@
 """The march of one replicate for any loss and label law: both sides are sampled.
 
-A panel's unknowns are the drives of both sides (drive.py). A sweep solves the rows of the data for
+A panel's unknowns are the drives of both sides (echo.py). A sweep solves the rows of the data for
 a given drive, which gives that of the coordinates, solves these, which gives that of the rows.
 The equations are in docs/losses.md.
 """
@@ -20,13 +20,12 @@ from dmft.problem import Problem
 from dmft.problem.losses import LOGISTIC
 from dmft.problem.networks import LINEAR
 from dmft.solver.data_rows import DataRows
-from dmft.solver.drive import Drive, DriveRows
-from dmft.solver.march import Attempt
+from dmft.solver.echo import DriveRows, EchoDrive
 from dmft.solver.noise import NewRows
+from dmft.solver.panel_rows import Attempt
 from dmft.solver.response import NoCausalResponse
 from dmft.solver.sampling import PathSet
-from dmft.solver.sides import CoordinatePaths, DataPaths, Stages
-from dmft.solver.state import NoPath
+from dmft.solver.sides import CoordinatePaths, DataPaths, Equation, NoPath, Stages
 
 _MOST_SWEEPS = 40
 _SWEEP_TOLERANCE = 0.1  # of rtol
@@ -37,6 +36,7 @@ _SWEEP_TOLERANCE = 0.1  # of rtol
 # On the linear network echoes are exact in the mean, and all directions count.
 _LEAST_NEWS, _LEAST_LOGISTIC_NEWS, _LEAST_LINEAR_NEWS = 0.3, 0.01, 1e-6
 _PLAIN_ITERATIONS, _NEWTON_ITERATIONS, _NEWTON_TOLERANCE = 12, 30, 1e-6  # of R_d
+_PATH_TOLERANCE = 1e-8  # of a Newton step of the weights
 _SLOPE_SHARE = 0.1  # how much of the time error of r counts
 
 
@@ -103,8 +103,8 @@ class TwoSidedMarch:
         if problem.network.code == LINEAR:
             news = _LEAST_LINEAR_NEWS
         least = math.sqrt(news * rtol)
-        self._of_rows = Drive(rows, 1.0, least)
-        self._of_weights = Drive(path_set, math.sqrt(self.ratio), least)
+        self._of_rows = EchoDrive(rows, 1.0, least)
+        self._of_weights = EchoDrive(path_set, math.sqrt(self.ratio), least)
         self.time = 0.0
         self.times = np.zeros(1)
         self.rows: list[PanelDrives] = []
@@ -223,6 +223,8 @@ class TwoSidedMarch:
             change = self.fields[:, -2:] @ values.T - self.fields[:, -1:]
         accumulated = (self.root_variance[:, None] * force) @ panel.integration.T
         weights = self.paths.guess(accumulated, panel.elapsed)
+        self.paths.evaluate(weights, panel.elapsed)
+        weights.output *= self.root_variance[:, None]
         return weights, self.data.guess(self.fields[:, -1], change)
 
     def _solve_data(self, panel: Panel, data: Stages, rows: DriveRows) -> None:
@@ -233,14 +235,17 @@ class TwoSidedMarch:
         """Solve the coordinates; the force on their stages."""
         drive = self._of_weights.values(rows, panel.force_noise)
         coupling = self.ratio * panel.integration @ rows.response
-        moved = drive @ panel.integration.T
-        iterations = self.paths.solve(weights, panel.elapsed, coupling, moved)
-        self.work["path_iterations"] += iterations
+        equation = Equation(
+            coupling, 1.0, np.zeros(len(drive)), np.zeros_like(drive),
+            drive @ panel.integration.T, _PATH_TOLERANCE,
+        )  # fmt: skip
+        self.work["path_iterations"] += self.paths.solve(weights, panel.elapsed, equation)
+        weights.output *= self.root_variance[:, None]
         return drive + self.ratio * weights.output @ rows.response.T
 
     @staticmethod
     def _drive_of(
-        other: Drive, found: NewRows, known: np.ndarray, response: np.ndarray
+        other: EchoDrive, found: NewRows, known: np.ndarray, response: np.ndarray
     ) -> DriveRows:
         """The drive of one side that follows from the outputs of the other.
 

@@ -11,6 +11,7 @@ from dmft.problem import Problem
 from dmft.problem.losses import Squared
 from dmft.problem.networks import DEPTH_TWO
 from dmft.results.observables import Samples
+from dmft.solver.bias import bias_share
 from dmft.solver.data_rows import DataRows
 from dmft.solver.outcome import factor_overlap, panel_grid, sample_paths, weights_of
 from dmft.solver.pilot import StepControl
@@ -19,9 +20,6 @@ from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
 from dmft.solver.two_sided import PanelDrives, TwoSidedMarch
 
-# Relative bias times n_paths that error bars allow for, above what runs of 1024 against 8192 paths
-# showed at t = 16 to 100 (huber 71(23), poisson -9(10), logistic 3(7) of the excess risk).
-_BIAS = {"squared": 20.0, "logistic": 10.0, "huber": 75.0, "poisson": 20.0}
 _VECTORS = 30.0  # of all paths of a side that a node takes: outputs, directions, noise, copies
 
 
@@ -102,10 +100,9 @@ class TwoSidedFlow:
     def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
         """What the time steps may add, a share of rtol, and what a finite sample does.
 
-        Echoes are sampled (drive.py), which biases all replicates alike by a share of 1/n_paths.
+        Echoes are sampled (echo.py), which biases all replicates alike by a share of 1/n_paths.
         """
-        largest = max(_BIAS.values())  # for a loss that has not been measured
-        bias = _BIAS.get(self._problem.loss.kind, largest) / self._n_paths
+        bias = bias_share(self._problem.loss, self._n_paths)
         systematic = np.hypot(rtol, bias) * np.abs(mean)
         systematic[0] = 0.0
         return np.asarray(systematic)

@@ -21,6 +21,7 @@ from dmft.store.header import parse_header, write_header
 from dmft.store.kinds import KINDS
 from dmft.store.migrate import opened
 from dmft.store.schema import CHECKPOINT, RUNNING, SIMULATION, SOLUTION
+from dmft.texts import parse_json
 
 if TYPE_CHECKING:
     import h5py
@@ -109,7 +110,7 @@ def _read_tree(group: h5py.Group) -> dict[str, Any]:
     state: dict[str, Any] = {}
     for key, text in group.attrs.items():
         try:
-            state[key] = json.loads(text)
+            state[key] = parse_json(text)
         except (TypeError, ValueError):
             raise InputError(f"attribute '{key}' of {group.name} is damaged") from None
     for key, value in group.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from dmft.store.hdf5 import reading
 from dmft.store.integrity import verify
 from dmft.store.migrate import schema_version
+from dmft.texts import parse_json
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         described["schema_version"] = schema_version(file)
         for name in ("config", "seeds"):
             with suppress(TypeError, ValueError):
-                described[name] = json.loads(described.get(name, "null"))
+                described[name] = parse_json(described.get(name, "null"))
         datasets: dict[str, list[int]] = {}
 
         def note(name: str, item: object) -> None:

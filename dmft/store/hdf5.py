@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.store.bounds import check_contents
 from dmft.store.integrity import ALGORITHM, ATTRIBUTE, trailer, verify, warn_if_lost
 from dmft.store.kinds import kind_of_text
 from dmft.store.output import one_line, replacing
 from dmft.store.rewritten import is_rewritten, with_own_text
-from dmft.store.schema import SCALES, Variable
+from dmft.store.schema import COLLECTION, SCALES, Variable
 
 if TYPE_CHECKING:
     import h5py
@@ -45,6 +46,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
             known = f"is {kind}, which is JSON, and " if kind else "is "
             raise InputError(f"{known}not an HDF5 file", str(path))
         with h5py.File(path, "r") as file:
+            check_contents(file, views=file.attrs.get("schema") == COLLECTION)
             if is_rewritten(file):
                 with with_own_text(file) as copy:
                     yield copy
@@ -55,8 +57,9 @@ def reading(path: Path) -> Iterator[h5py.File]:
     except InputError as error:
         # What is wrong was found inside; which file it is, is known here.
         raise error if error.location else InputError(error.message, str(path)) from None
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        # A damaged file makes h5py raise any of these.
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError,
+            MemoryError, SystemError) as error:  # fmt: skip
+        # A damaged file makes h5py raise any of these; RecursionError is a RuntimeError.
         raise InputError(f"cannot be read, damaged? ({one_line(error)})", str(path)) from None
 
 
@@ -79,6 +82,21 @@ def check_readable(path: Path) -> None:
         raise InputError("is a device or a pipe, must be an HDF5 file", str(path))
 
 
+def numbers_of(dataset: h5py.Dataset) -> np.ndarray:
+    """All values of a dataset of numbers.
+
+    Raises
+    ------
+    InputError : NaN or infinity among them.
+    """
+    values = np.asarray(dataset[()])
+    if values.dtype.kind not in "iufb":
+        raise InputError(f"dataset {dataset.name} has type {values.dtype}, must be numbers")
+    if not np.isfinite(values).all():
+        raise InputError(f"dataset {dataset.name} holds NaN or infinity, refused")
+    return values
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[h5py.File]:
     """Write a new file that takes the place of `path` only when it is complete.
@@ -89,13 +107,26 @@ def writing(path: Path) -> Iterator[h5py.File]:
     import h5py
 
     # By the library's own memory: a Python file under it is not safe from garbage collection.
-    with h5py.File.in_memory(block_size=_MEMORY_BLOCK) as file:
+    with _creation_order(), h5py.File.in_memory(block_size=_MEMORY_BLOCK, track_order=True) as file:
         file.attrs[ATTRIBUTE] = ALGORITHM
         yield file
         file.flush()
         image = file.id.get_file_image()
     with replacing(path) as temporary:
         temporary.write_bytes(b"".join((image, trailer(image))))
+
+
+@contextmanager
+def _creation_order() -> Iterator[None]:
+    """Note in what order things are made: netCDF adds to a file only where it is known."""
+    import h5py
+
+    config = h5py.get_config()
+    before, config.track_order = config.track_order, True
+    try:
+        yield
+    finally:
+        config.track_order = before
 
 
 def write_variable(file: h5py.File, variable: Variable, values: np.ndarray) -> None:

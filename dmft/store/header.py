@@ -17,6 +17,7 @@ from dmft.errors import InputError
 from dmft.store.kinds import KINDS, Kind, check_kind
 from dmft.store.migrate import opened
 from dmft.store.schema import SIMULATION, SOLUTION, VERSION
+from dmft.texts import parse_json
 from dmft.version import package_version
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def write_header(
     file.attrs["package_version"] = package_version()
     file.attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     file.attrs["host"] = platform.node()
-    file.attrs["command_line"] = shlex.join(sys.argv) if command_line is None else command_line
+    line = shlex.join(sys.argv) if command_line is None else command_line
+    # Names of files need not be UTF-8; an attribute must be.
+    file.attrs["command_line"] = line.encode("utf-8", "backslashreplace").decode("utf-8")
     table = config.to_table() if isinstance(config, Config) else config
     file.attrs["config"] = json.dumps(table)
     file.attrs["seeds"] = json.dumps(seeds)
@@ -121,7 +124,7 @@ def _text(file: h5py.File, name: str) -> str:
 
 def _parsed(file: h5py.File, name: str, kind: type) -> Any:
     try:
-        value = json.loads(_text(file, name))
+        value = parse_json(_text(file, name))
     except ValueError as error:
         if isinstance(error, InputError):
             raise

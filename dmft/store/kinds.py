@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dmft.errors import InputError
-from dmft.store.schema import SIMULATION, SOLUTION
+from dmft.store.schema import COLLECTION, SIMULATION, SOLUTION
 
 _BEGINNING = 4096  # bytes of a text in which its schema stands
 
@@ -29,7 +29,7 @@ KINDS = {
     SIMULATION: Kind("a simulation", "dmft plot", solved=True),
     "dmft-theory": Kind("a prediction at a point of a sweep", "dmft info", solved=True),
     "dmft-comparison": Kind("a comparison at a point of a sweep", "dmft info", solved=True),
-    "dmft-collection": Kind("a collection of a sweep", "dmft sweep plot"),
+    COLLECTION: Kind("a collection of a sweep", "dmft sweep plot"),
     "dmft-trajectory": Kind("a trajectory", "dmft trajectory plot"),
     "dmft-trajectory-cache": Kind("a cache of `dmft trajectory map`"),
     "dmft-symmetry": Kind("a tracked run of `dmft symmetry track`", "dmft symmetry plot"),
@@ -58,7 +58,8 @@ def check_kind(schema: object, wanted: Sequence[str], path: str | Path = "") -> 
 
 def kind_of_text(path: Path) -> str:
     """The name of the kind of a JSON file of this package; "" if it is something else."""
-    beginning = path.read_bytes()[:_BEGINNING].decode(errors="replace")
+    with path.open("rb") as file:
+        beginning = file.read(_BEGINNING).decode(errors="replace")
     for schema, kind in KINDS.items():
         if f'"schema": "{schema}"' in beginning:
             return kind.name

@@ -20,8 +20,11 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         and `overwrite` is false.
     """
     where = str(path)
-    folder = path.resolve().parent
     try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()  # what the questions below would pass over
+        final = path.resolve()
+        folder = final.parent
         if not folder.is_dir():
             raise InputError(f"given a folder that does not exist: {folder}", where)
         if path.is_dir():
@@ -30,10 +33,24 @@ def check_output(path: Path, *, overwrite: bool) -> None:
             raise InputError("is a device or a pipe, must be a file", where)
         if path.exists() and not overwrite:
             raise InputError("exists already, --overwrite (overwrite=True) replaces it", where)
-    except OSError as error:
+        _check_length(final)
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links
         raise InputError(f"cannot be written ({one_line(error)})", where) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"cannot be written, folder {folder} is read-only", where)
+
+
+def _check_length(final: Path) -> None:
+    """Refuse a name that leaves no room for that of its temporary file."""
+    most = os.pathconf(final.parent, "PC_NAME_MAX")
+    room = most - len(os.fsencode(temporary_name(final).name)) + len(os.fsencode(final.name))
+    if len(os.fsencode(final.name)) > room:
+        raise InputError(
+            f"has a name of {len(os.fsencode(final.name))} bytes, must be at most {room}",
+            str(final),
+        )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dmft.results.observables import OBSERVABLES, PRINCIPAL
 
 SOLUTION = "dmft-solution"
 SIMULATION = "dmft-simulation"
+COLLECTION = "dmft-collection"
 FAMILY = "dmft-"
 
 # A reader accepts every minor version of the majors that it knows.
@@ -22,6 +23,7 @@ VERSION = f"{MAJOR}.{MINOR}"
 RUNNING = "running"
 CHECKPOINT = "checkpoint"
 WORK = "work"
+RTOL = "rtol"  # root attribute of a solution: the tolerance that was used
 
 # Where the scale of each dimension lives: in the topmost group that uses it.
 SCALES = {

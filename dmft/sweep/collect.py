@@ -21,7 +21,8 @@ from dmft.errors import InputError
 from dmft.store import check_output
 from dmft.store.hdf5 import reading
 from dmft.store.saving import saving
-from dmft.sweep.collection import COLLECTION, Collection, load_collection
+from dmft.store.schema import COLLECTION
+from dmft.sweep.collection import Collection, load_collection
 from dmft.sweep.folder import Folder, open_folder
 from dmft.sweep.grid import Grid, axis_label
 from dmft.sweep.worker import FAILED, NOT_CONVERGED
@@ -94,6 +95,7 @@ def collect(
         copies = len(grid.points) > _MOST_VIRTUAL if packed is None else packed
         writer = _Writer(file, grid, path.resolve().parent, copies)
         writer.axes()
+        writer.formulas()
         writer.texts("status", status, "what became of the point")
         writer.texts("reason", reason, "why the status is not done")
         for task in grid.tasks:
@@ -167,6 +169,11 @@ class _Writer:
     def axes(self) -> None:
         """One scale per dimension; zipped axes are coordinates along the first of them."""
         for dimension in self._grid.dimensions:
+            if dimension.name not in dimension.names:
+                number = self._create(dimension.name, np.arange(len(dimension)))
+                number.attrs["long_name"] = f"number of the {dimension.name}"
+                number.attrs["axis_of"] = dimension.name
+                number.make_scale(dimension.name)
             for axis, name in zip(dimension.axes, dimension.names, strict=True):
                 dataset = self._create(name, _labels(axis.values))
                 dataset.attrs["long_name"] = axis.key
@@ -176,6 +183,14 @@ class _Writer:
                 else:
                     dataset.dims[0].attach_scale(self._file[dimension.name])
                     self.coordinates.append(name)
+
+    def formulas(self) -> None:
+        """Settings that follow from the axes, at every point."""
+        for key, (name, _) in self._grid.formulas.items():
+            values = [point.values[name] for point in self._grid.points]
+            dataset = self._create(name, np.reshape(values, self._grid.shape))
+            self._label(dataset, {"long_name": key})
+            self.coordinates.append(name)
 
     def texts(self, name: str, texts: Sequence[str], long_name: str) -> None:
         """A text at every point."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import numpy as np
 
 from dmft.store.kinds import check_kind
 from dmft.store.migrate import opened
-
-COLLECTION = "dmft-collection"
+from dmft.store.schema import COLLECTION
+from dmft.texts import parse_json
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,10 @@ class Collection:
 def load_collection(path: str | Path) -> Collection:
     """Read coordinates, states and the values at every point; curves are not touched.
 
+    Parameters
+    ----------
+    path : file of `dmft sweep collect`.
+
     Raises
     ------
     InputError : no collection, or a damaged one.
@@ -57,7 +60,7 @@ def load_collection(path: str | Path) -> Collection:
     path = Path(path)
     with opened(path) as file:
         check_kind(file.attrs["schema"], (COLLECTION,))
-        dimensions = tuple(json.loads(file.attrs["dimensions"]))
+        dimensions = tuple(parse_json(file.attrs["dimensions"]))
         shape = tuple(len(file[name]) for name in dimensions)
         values: dict[str, np.ndarray] = {}
         texts: dict[str, np.ndarray] = {}
@@ -73,7 +76,7 @@ def load_collection(path: str | Path) -> Collection:
                 (texts if text else values)[name] = dataset.asstr()[()] if text else dataset[()]
         return Collection(
             path=path,
-            tasks=tuple(json.loads(file.attrs["tasks"])),
+            tasks=tuple(parse_json(file.attrs["tasks"])),
             dimensions=dimensions,
             coordinates=dict(
                 sorted(coordinates.items(), key=lambda pair: dimensions.index(pair[1][0]))
@@ -82,6 +85,6 @@ def load_collection(path: str | Path) -> Collection:
             reason=texts.pop("reason"),
             values=values,
             texts=texts,
-            config=json.loads(file.attrs["config"]),
+            config=parse_json(file.attrs["config"]),
             created=file.attrs["created"],
         )

@@ -18,6 +18,7 @@ from dmft.errors import DmftError, InputError, Interrupted
 from dmft.store import is_locked, locked
 from dmft.sweep import worker
 from dmft.sweep.claims import active
+from dmft.sweep.failures import Failures
 from dmft.sweep.folder import Folder, items_of, open_folder
 from dmft.sweep.tasks import Item
 from dmft.sweep.worker import Outcome, Settings, Work, compute
@@ -52,6 +53,7 @@ def run(
     settings: Settings | None = None,
     function: Callable[[Work], Outcome] = compute,
     in_flight: int = 1000,
+    most_failures: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[Outcome, int, int], None] = lambda outcome, done, total: None,
     command_line: str = "dmft sweep run",
@@ -67,6 +69,8 @@ def run(
     settings : how the items are computed.
     function : what the executor is asked to call.
     in_flight : calls submitted at the same time.
+    most_failures : results that may fail before the sweep stops; 0 for any number. By default it
+        stops when the first 10 fail with the same words, and nothing else is finished.
     stop : polled; when it returns True the computations save, come back and Interrupted is raised.
     report : called with each final outcome, the number of finished items and of all.
     command_line : noted in the files.
@@ -75,7 +79,8 @@ def run(
     ------
     InputError : no sweep, a bad grid, another driver at work.
     Interrupted : `stop` asked for it.
-    DmftError : results cannot be written, or workers cannot be started. Nothing is lost.
+    DmftError : results cannot be written, workers cannot be started, or too much failed. Nothing
+        is lost.
     """
     there = open_folder(folder)
     items = items_of(there, indices)
@@ -84,7 +89,10 @@ def run(
         template = Work(there.path.resolve(), next(iter(items.values())), settings or Settings(),
                         stop_file, command_line)  # fmt: skip
         try:
-            driver = _Driver(there, items, executor, template, function, in_flight, stop, report)
+            driver = _Driver(
+                there, items, executor, template, function, in_flight, stop, report,
+                Failures(there, most_failures, alone=indices is None),
+            )  # fmt: skip
             return driver.drive()
         finally:
             stop_file.unlink(missing_ok=True)
@@ -119,6 +127,7 @@ class _Driver:
         in_flight: int,
         stop: Callable[[], bool],
         report: Callable[[Outcome, int, int], None],
+        failures: Failures,
     ) -> None:
         self._folder = folder
         self._executor = executor
@@ -127,6 +136,7 @@ class _Driver:
         self._in_flight = 1 if executor is None else in_flight
         self._stop = stop
         self._report = report
+        self._failures = failures
         finished = folder.finished()
         self._items = items
         self._total = len(items)
@@ -142,6 +152,7 @@ class _Driver:
 
     def drive(self) -> Summary:
         """Submit and collect until everything is final, or until something asks to stop."""
+        self._stopping = self._failures.too_many_before()
         while self._futures or (self._waiting and not self._stopping):
             self._look_for_stop()
             self._submit()
@@ -220,6 +231,9 @@ class _Driver:
         if outcome.state in _FINAL:
             self._final[item.name] = outcome
             self._report(outcome, self._skipped + len(self._final), self._total)
+            too_many = self._failures.too_many(outcome)
+            if too_many and (self._waiting or self._futures):
+                self._end(too_many)
             return
         self._waiting[item.name] = item
         if outcome.state == worker.BUSY:

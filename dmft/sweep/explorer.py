@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dmft.plotting.scripts import chart_script
 from dmft.sweep.collection import Collection
 from dmft.sweep.drawing import label_of
 
@@ -19,9 +20,11 @@ STYLE = """\
 #explorer label { margin-right: 1rem; white-space: nowrap; }
 #explorer .chart { position: relative; max-width: 760px; }
 #explorer svg { width: 100%; height: auto; font-size: 12px; }
+#explorer input[type=range] { vertical-align: middle; width: 9rem; }
 #explorer circle:focus { outline: 2px solid #222; }
 #grid-hover { position: absolute; margin: 0; padding: .3rem .5rem; font-size: .85rem;
               white-space: pre; background: #fff; border: 1px solid #888; pointer-events: none; }
+@media (max-width: 36rem) { #explorer svg { font-size: 19px; } }
 #grid-key span { display: inline-block; margin-right: 1rem; } #grid-note { color: #555; }
 """
 _BODY = """\
@@ -50,7 +53,7 @@ def explorer(collection: Collection) -> str:
     script = resources.files("dmft.sweep").joinpath("explorer.js").read_text(encoding="utf-8")
     return (
         f'{_BODY}\n<script type="application/json" id="grid-data">{text}</script>\n'
-        f"<script>\n{script}</script>"
+        f"<script>\n{chart_script()}{script}</script>"
     )
 
 

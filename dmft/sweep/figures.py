@@ -1,19 +1,17 @@
-"""Figures of collections: phase diagrams, lines with error bars, learning curves.
-
-Points without a result are hatched or left out of lines, never filled in.
-"""
+"""Figures of collections. Points without a result are hatched or left out, never filled in."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TIME_LABEL, VERMILION
+from dmft.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
+from dmft.plotting.style import axes_for
 from dmft.store.hdf5 import reading
 from dmft.sweep.collection import Collection
 from dmft.sweep.drawing import (
@@ -26,13 +24,18 @@ from dmft.sweep.drawing import (
     labels_of,
     new_figure,
     positions,
+    problem_of,
     scale_axis,
     short,
+    time_label_of,
     words_of,
     write_figure,
 )
 from dmft.sweep.sources import check_sources
 from dmft.validation import nearest_key
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY)
 _MARKERS = "osD^vP*"
@@ -74,22 +77,60 @@ def plot_map(
     title = label_of(value)
     if len(panels) > len(shown):
         title += f" (the first {len(shown)} of {len(panels)} panels)"
-    figure = new_figure(1.0 + 4.6 * columns, 0.8 + 3.9 * rows, title)
+    title += f"\n{problem_of(collection)}"
+    figure = new_figure(1.2 + 4.6 * columns, 1.1 + 3.9 * rows, title)
     grid = figure.subplots(rows, columns, squeeze=False)
     colours = colours_of(values)
     for axes in grid.flat[len(shown) :]:
         axes.axis("off")
-    order = [name for name in collection.dimensions if name in (x, y)]
     for axes, (name, index) in zip(grid.flat, shown, strict=False):
-        part, states = values[index], collection.status[index]
-        if order[0] == x:
-            part, states = part.T, states.T
-        image = draw_map(axes, collection, x, y, part, states, colours)
+        image = _draw_panel(axes, collection, x, y, index, values, colours)
         axes.set_title(name, fontsize=9)
     if colours is not None:
         figure.colorbar(image, ax=grid, label=label_of(value))
     explain_states(figure, collection.status)
     write_figure(figure, path)
+
+
+def plot_phase_diagram(
+    collection: Collection,
+    value: str = "final_excess_risk",
+    x: str | None = None,
+    y: str | None = None,
+    at: Selection | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a value over two dimensions of a collection as a map, with a labelled colour bar.
+
+    Points without a result are hatched, failed ones crossed, those that did not converge circled.
+
+    Parameters
+    ----------
+    collection : of `load_collection`.
+    value : of `collection.values`; a curve stands for its last value.
+    x, y : dimensions of the axes; by default the first two with several points.
+    at : labels of other dimensions, which are taken at their first label by default.
+    ax : matplotlib axes to draw into; new ones by default.
+
+    Raises
+    ------
+    InputError : an unknown value, dimension or label, or fewer than two dimensions.
+    """
+    value = _full_name(collection, value)
+    values, fixed = collection.values[value], dict(at or {})
+    x, y = _two_dimensions(collection, x, y, fixed)
+    _check_free(fixed, x, y)
+    for name in collection.dimensions:
+        if name not in (x, y, *fixed):
+            fixed[name] = labels_of(collection, name)[0]
+    [(title, index)] = _panels(collection, {x, y}, fixed)
+    colours = colours_of(values[index])
+    axes = axes_for(ax)
+    image = _draw_panel(axes, collection, x, y, index, values, colours)
+    axes.set_title(title, fontsize=9)
+    if colours is not None:
+        axes.figure.colorbar(image, ax=axes, label=label_of(value))
+    return axes
 
 
 def plot_lines(
@@ -122,7 +163,7 @@ def plot_lines(
     for name in collection.dimensions:
         if name not in (x, by, *fixed):
             fixed[name] = labels_of(collection, name)[0]
-    figure = new_figure(7.5, 5.0, "")
+    figure = new_figure(7.5, 5.2, problem_of(collection))
     axes = figure.subplots()
     labels = [None] if by is None else list(_some(labels_of(collection, by)))
     for number, label in enumerate(labels):
@@ -167,7 +208,7 @@ def plot_curves(
     for name in collection.dimensions:
         if name not in (by, *fixed):
             fixed[name] = labels_of(collection, name)[0]
-    figure = new_figure(7.5, 5.0, "")
+    figure = new_figure(7.5, 5.2, problem_of(collection))
     axes = figure.subplots()
     labels = _some(labels_of(collection, by))
     for number, label in enumerate(labels):
@@ -182,7 +223,7 @@ def plot_curves(
                 time[shown], low[shown], (values + 2.0 * errors)[shown], color=colour,
                 alpha=0.25, linewidth=0,
             )  # fmt: skip
-    axes.set(xscale="log", yscale="log", xlabel=TIME_LABEL, ylabel=label_of(curve))
+    axes.set(xscale="log", yscale="log", xlabel=time_label_of(collection), ylabel=label_of(curve))
     where = [f"{words_of(name)} = {short(label)}" for name, label in fixed.items()]
     axes.set_title(", ".join([*where, "bands: ±2 standard errors"]), fontsize=9)
     axes.grid(alpha=0.25)
@@ -191,6 +232,22 @@ def plot_curves(
 
 
 # ---------------------------------------------------------------------- what is drawn
+
+
+def _draw_panel(
+    axes: Axes,
+    collection: Collection,
+    x: str,
+    y: str,
+    index: tuple[Any, ...],
+    values: np.ndarray,
+    colours: Any,
+) -> Any:
+    """The map of the points at an index, rows along y."""
+    part, states = values[index], collection.status[index]
+    if collection.dimensions.index(x) < collection.dimensions.index(y):
+        part, states = part.T, states.T
+    return draw_map(axes, collection, x, y, part, states, colours)
 
 
 def _full_name(collection: Collection, name: str) -> str:

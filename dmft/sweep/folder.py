@@ -19,6 +19,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from dmft.store import replacing
 from dmft.store.output import one_line
 from dmft.sweep.grid import Grid, base_settings, load_grid
 from dmft.sweep.tasks import TASKS, Item
+from dmft.texts import parse_json, read_text
 
 _FOLDERS = ("results", "running", "notes", "log")
 FORMAT = 1
@@ -83,7 +85,7 @@ class Folder:
     def read_note(self, name: str) -> dict[str, Any]:
         """A note: status, reason, errors; empty if there is none."""
         try:
-            note: dict[str, Any] = json.loads(self.note(name).read_text(encoding="utf-8"))
+            note: dict[str, Any] = parse_json(read_text(self.note(name)))
             return note
         except (OSError, ValueError):
             return {}
@@ -103,11 +105,11 @@ class Folder:
     def events(self) -> Iterator[dict[str, Any]]:
         """All lines of all logs; a line that a killed process left half-written is skipped."""
         for path in sorted((self.path / "log").glob("*.jsonl")):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    continue
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                with suppress(ValueError):
+                    event = parse_json(line)
+                    if isinstance(event, dict):
+                        yield event
 
     def _names(self, folder: str, ending: str) -> Iterator[str]:
         for entry in os.scandir(self.path / folder):
@@ -188,7 +190,10 @@ def _check_base(folder: Folder, grid: Grid) -> None:
     tasks = {name.partition("-")[0] for name in folder.finished()} & set(grid.tasks)
     if not tasks:
         return
-    recorded = json.loads((folder.path / "sweep.json").read_text(encoding="utf-8"))["base"]
+    try:
+        recorded = dict(parse_json(read_text(folder.path / "sweep.json"))["base"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise InputError("is damaged", str(folder.path / "sweep.json")) from None
     relevant = tuple(prefix for task in tasks for prefix in TASKS[task].depends_on)
     now = base_settings(grid)
     for key in sorted(recorded.keys() & now.keys()):

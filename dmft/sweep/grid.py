@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,19 @@ from typing import Any
 from dmft.config import config_of, flat, parse_config, read_toml
 from dmft.errors import InputError
 from dmft.resolution import Source
+from dmft.sweep.axes import MOST_POINTS, Axes, Axis, read_axes, rounded
+from dmft.sweep.formulas import Formula
 from dmft.sweep.tasks import TASKS, Item, make_items, ordered_tasks
 from dmft.validation import nearest_key
 
-_KEYS = ["tasks", "base", "axes", "zip"]
+_KEYS = ["tasks", "base", "axes", "zip", "sample"]
+_SAMPLE = "sample"  # the dimension of what is drawn
 # Names that variables of a collection have; an axis of the same name takes a longer one.
 RESERVED = {
-    "time", "node", "status", "file", "train_mse", "excess_risk", "mean_charge", "effective_alpha",
+    "time", "node", "status", "file", "sample", "train_mse", "excess_risk", "mean_charge",
+    "effective_alpha",
 }  # fmt: skip
 _BASE = "in [base]"
-_DIGITS = 12  # of generated values, so that 0.1 is the 0.1 that a reader selects
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A setting, by its dotted name, and the values it takes."""
-
-    key: str
-    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -69,11 +64,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Grid:
-    """Tasks at every combination of the values of the axes."""
+    """Tasks at every combination of the values of the axes.
+
+    formulas : of settings that follow from the axes: short name and formula, by dotted name.
+    """
 
     tasks: tuple[str, ...]
     base: dict[str, Any]
     dimensions: tuple[Dimension, ...]
+    formulas: dict[str, tuple[str, Formula]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -105,6 +104,8 @@ class Grid:
         for dimension, number in zip(self.dimensions, position, strict=True):
             for axis, name in zip(dimension.axes, dimension.names, strict=True):
                 settings[axis.key] = values[name] = axis.values[number]
+        for key, (name, formula) in self.formulas.items():
+            settings[key] = values[name] = rounded(formula.value(values))
         try:
             config = config_of(Source(self.base, _BASE), Source(settings, "in [axes]"))
         except InputError as error:
@@ -139,7 +140,7 @@ def load_grid(path: str | Path) -> Grid:
 
 
 def parse_grid(table: Mapping[str, Any]) -> Grid:
-    """Validate a table with the keys `tasks`, `base`, `axes`, `zip`; points follow when asked for.
+    """Validate a table with the keys of a grid file; points follow when asked for.
 
     Raises
     ------
@@ -151,8 +152,17 @@ def parse_grid(table: Mapping[str, Any]) -> Grid:
     base = table.get("base", {})
     if not isinstance(base, dict):
         raise InputError(f"given {base!r}, must be a table of sections", "base")
-    axes = _read_axes(table.get("axes", {}))
-    return Grid(_read_tasks(table.get("tasks", ["solve"])), base, _dimensions(axes, table))
+    axes = read_axes(table.get("axes", {}), table.get("sample"))
+    names = _short_names([*axes.axes, *axes.formulas])
+    formulas = {key: (names[key], formula) for key, formula in axes.formulas.items()}
+    for formula in axes.formulas.values():
+        formula.check_names([names[key] for key in axes.axes])
+    tasks = _read_tasks(table.get("tasks", ["solve"]))
+    grid = Grid(tasks, base, _dimensions(axes, names, table.get("zip", [])), formulas)
+    if math.prod(grid.shape) > MOST_POINTS:
+        lengths = " x ".join(map(str, grid.shape))
+        raise InputError(f"given {lengths} points, must be at most {MOST_POINTS}", "axes")
+    return grid
 
 
 def axis_label(value: Any) -> Any:
@@ -172,67 +182,10 @@ def _read_tasks(given: Any) -> tuple[str, ...]:
     return ordered_tasks(given)
 
 
-def _read_axes(given: Any) -> dict[str, Axis]:
-    if not isinstance(given, dict) or not given:
-        raise InputError("given none, must be a table with at least one setting", "axes")
-    axes: dict[str, Axis] = {}
-    for key, values in _settings(given):
-        if key in axes:
-            raise InputError("given twice", f"axes.{key}")
-        axes[key] = Axis(key, _read_values(values, f"axes.{key}"))
-    for one, other in itertools.permutations(axes, 2):
-        if other.startswith(f"{one}."):
-            raise InputError(f"conflicts with axis '{other}', which is a part of it", f"axes.{one}")
-    return axes
-
-
-def _settings(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values, from keys in quotes and from nested tables alike."""
-    for key, value in table.items():
-        if isinstance(value, dict) and not value.keys() & {"geomspace", "linspace"}:
-            yield from _settings(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _read_values(given: Any, where: str) -> tuple[Any, ...]:
-    if isinstance(given, list):
-        if not given:
-            raise InputError("given an axis of length 0, must have at least one value", where)
-        return tuple(given)
-    if isinstance(given, dict) and len(given) == 1:
-        [(kind, ends)] = given.items()
-        return _spaced(kind, ends, f"{where}.{kind}")
-    raise InputError(
-        f"given {given!r}, must be a list of values, or one of {{ geomspace = [first, last, "
-        "count] }, { linspace = [first, last, count] }",
-        where,
-    )
-
-
-def _spaced(kind: str, ends: Any, where: str) -> tuple[float, ...]:
-    import numpy as np
-
-    numbers = isinstance(ends, list) and len(ends) == 3 and all(_is_number(end) for end in ends)
-    if not numbers or not isinstance(ends[2], int):
-        raise InputError(f"given {ends!r}, must be [first, last, count]", where)
-    first, last, count = ends
-    if count < 1:
-        raise InputError(f"given an axis of length {count}, must have at least one value", where)
-    if kind == "geomspace" and not (first > 0 and last > 0):
-        raise InputError(f"given {ends!r}, both ends must be greater than 0", where)
-    spaced = np.geomspace if kind == "geomspace" else np.linspace
-    return tuple(float(f"{value:.{_DIGITS}g}") for value in spaced(first, last, count))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _dimensions(axes: dict[str, Axis], table: Mapping[str, Any]) -> tuple[Dimension, ...]:
-    """Axes in their order; those of a group of `zip` at the place of the first of them."""
-    groups = _read_groups(axes, table.get("zip", []))
-    names = _short_names(list(axes))
+def _dimensions(found: Axes, names: Mapping[str, str], given: Any) -> tuple[Dimension, ...]:
+    """Axes in their order; those of a group of `zip`, or drawn, at the place of the first."""
+    axes, sampled = found.axes, list(found.sampled)
+    groups = _read_groups(axes, given, sampled) + ([sampled] if sampled else [])
     dimensions = []
     for key in axes:
         group = next((group for group in groups if key in group), [key])
@@ -240,7 +193,7 @@ def _dimensions(axes: dict[str, Axis], table: Mapping[str, Any]) -> tuple[Dimens
         if key == members[0]:
             dimensions.append(
                 Dimension(
-                    names[key],
+                    _SAMPLE if key in sampled else names[key],
                     tuple(axes[name] for name in members),
                     tuple(names[name] for name in members),
                 )
@@ -248,7 +201,7 @@ def _dimensions(axes: dict[str, Axis], table: Mapping[str, Any]) -> tuple[Dimens
     return tuple(dimensions)
 
 
-def _read_groups(axes: dict[str, Axis], given: Any) -> list[list[str]]:
+def _read_groups(axes: Mapping[str, Axis], given: Any, sampled: Sequence[str]) -> list[list[str]]:
     if not isinstance(given, list) or not all(isinstance(group, list) for group in given):
         raise InputError(f"given {given!r}, must be a list of lists of axes", "zip")
     seen: set[str] = set()
@@ -256,6 +209,8 @@ def _read_groups(axes: dict[str, Axis], given: Any) -> list[list[str]]:
         for key in group:
             if key not in axes:
                 raise InputError(nearest_key(str(key), list(axes)), f"zip.{key}")
+            if key in sampled:
+                raise InputError("is drawn with all other ranges, zip is for lists", f"zip.{key}")
             if key in seen:
                 raise InputError("given twice", f"zip.{key}")
             seen.add(key)
@@ -299,6 +254,7 @@ def _at_point(
 def base_settings(grid: Grid) -> dict[str, Any]:
     """Resolved settings that all points share, flat, without those that are axes."""
     axes = [axis.key for dimension in grid.dimensions for axis in dimension.axes]
+    axes += grid.formulas
     shared: dict[str, Any] | None = None
     for point in grid.points:
         found = dict(flat(point.items[0].config.to_table()))

@@ -11,16 +11,21 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dmft.errors import DmftError, InputError
+from dmft.store import locked
 from dmft.sweep.driver import run
 from dmft.sweep.folder import Folder, open_folder
+from dmft.sweep.submitted import USUAL_LIMIT, Array, array_limit, queued, ranges, remember
 
-MOST_TASKS = 1000  # of one array, the usual limit of Slurm being 1001
+MOST_TASKS = 1000  # of one array, by default
+_PATTERNS = {
+    "${SLURM_ARRAY_JOB_ID}": "%A", "${SLURM_ARRAY_TASK_ID}": "%a", "${SLURM_JOB_ID}": "%j",
+}  # fmt: skip
 
 # Under srun, because Slurm signals a preemption to the steps of a job, not to its script.
 _SCRIPT = """\
@@ -63,49 +68,59 @@ class Batch:
     run_options: Sequence[str] = ()
 
 
-def parts_left(folder: Folder, chunk: int | None) -> tuple[int, list[int]]:
-    """Points of a part, and the numbers of the parts that have unfinished points."""
+def parts_left(
+    folder: Folder, chunk: int | None, most: int = MOST_TASKS, waiting: Collection[int] = ()
+) -> tuple[int, list[int]]:
+    """Points of a part, and the numbers of the parts that have unfinished points.
+
+    Parameters
+    ----------
+    chunk : points of a part; by default as few as make at most `most` parts.
+    waiting : points that somebody else will compute.
+    """
     points = folder.grid.points
-    chunk = chunk or -(-len(points) // MOST_TASKS)
+    chunk = chunk or -(-len(points) // most)
     finished = folder.finished()
     left = [
         point.index // chunk
         for point in points
-        if any(item.name not in finished for item in point.items)
+        if point.index not in waiting and any(item.name not in finished for item in point.items)
     ]
     return chunk, sorted(set(left))
 
 
 def array_script(folder: Folder, batch: Batch) -> str:
-    """The batch script of the parts that are left.
+    """The batch script of the parts that are left, for submission by hand.
 
     Raises
     ------
-    InputError : nothing is left to compute.
+    InputError : nothing is left to compute, or more than one array can hold; a line break in the
+        name of the folder, which no line of a job script can hold.
     """
     chunk, parts = parts_left(folder, batch.chunk)
     if not parts:
         raise InputError("nothing is left to compute", str(folder.path))
-    limit = f"%{batch.limit}" if batch.limit else ""
-    options = [
-        f"--job-name=sweep-{_job_name(folder)}",
-        f"--array={_ranges(parts)}{limit}",
-        "--requeue",
-        "--open-mode=append",
-        "--signal=B:USR1@120",
-        _log_option(folder, "%A_%a.out"),
-        *batch.options,
-    ]
-    command = [
-        sys.executable, "-m", "dmft", "sweep", "run", str(folder.path.resolve()),
-        "--chunk", str(chunk), *batch.run_options,
-    ]  # fmt: skip
-    line = f'{shlex.join(command)} --index "$SLURM_ARRAY_TASK_ID"'
-    return _script(options, batch.setup, f'{line} --threads "${{SLURM_CPUS_PER_TASK:-1}}"')
+    if parts[-1] >= USUAL_LIMIT:
+        least = -(-len(folder.grid.points) // MOST_TASKS)
+        raise InputError(
+            f"given {chunk}, which makes more tasks than an array holds, must be at least {least}; "
+            "or submit with --executor slurm, which takes several arrays",
+            "--chunk",
+        )
+    place = str(folder.path.resolve())
+    if not place.isprintable():
+        raise InputError(
+            f"given {place!r}, a job script needs a folder without line breaks and other control "
+            "characters in its name; --executor slurm works with any"
+        )
+    return _array_script(folder, batch, Array("", chunk, 0, tuple(parts)))
 
 
 def submit(folder: str | Path, batch: Batch, collect: Path | None = None) -> list[str]:
     """Submit the array and, if asked for, a job that collects when it has ended.
+
+    What waits or runs in arrays submitted before is not submitted again. More parts than an array
+    of this cluster may have go into several.
 
     Returns
     -------
@@ -113,33 +128,83 @@ def submit(folder: str | Path, batch: Batch, collect: Path | None = None) -> lis
 
     Raises
     ------
-    InputError : no sweep, nothing left to compute, no sbatch on this machine.
-    DmftError : sbatch refused the job.
+    InputError : no sweep, nothing left to compute or to submit, no sbatch on this machine.
+    DmftError : sbatch refused the job, or squeue does not answer.
     """
     there = open_folder(folder)
     if shutil.which("sbatch") is None:
         raise InputError("sbatch was not found, this is no machine with Slurm", "--executor slurm")
     scripts = there.path / "slurm"
     scripts.mkdir(exist_ok=True)
-    script = scripts / "run.sbatch"
-    script.write_text(array_script(there, batch), encoding="utf-8")
-    jobs = [_sbatch(script)]
+    with locked(scripts / "submitted.json"):
+        jobs, before = _submit_arrays(there, batch, waited_for=collect is not None)
     if collect is not None:
+        output, lines = _log_options(there, "${SLURM_JOB_ID}.out")
         options = [
             f"--job-name=collect-{_job_name(there)}",
-            _log_option(there, "%j.out"),
+            output,
             "--open-mode=append",
             # Not afterok: what failed should be visible in the collection.
-            f"--dependency=afterany:{jobs[0]}",
+            f"--dependency=afterany:{':'.join([*before, *jobs])}",
         ]
         command = [
             sys.executable, "-m", "dmft", "sweep", "collect", str(there.path.resolve()),
             "-o", str(collect.resolve()), "--overwrite",
         ]  # fmt: skip
         script = scripts / "collect.sbatch"
-        script.write_text(_script(options, batch.setup, shlex.join(command)), encoding="utf-8")
+        script.write_text(
+            _script(options, [*lines, *batch.setup], shlex.join(command)), encoding="utf-8"
+        )
         jobs.append(_sbatch(script))
     return jobs
+
+
+def _submit_arrays(there: Folder, batch: Batch, *, waited_for: bool) -> tuple[list[str], list[str]]:
+    """Submit what nobody computes; numbers of the new jobs, and of those queued before."""
+    limit = array_limit()
+    waiting, before = queued(there)
+    chunk, parts = parts_left(there, batch.chunk, min(MOST_TASKS, limit), waiting)
+    if not parts and not before:
+        raise InputError("nothing is left to compute", str(there.path))
+    if not parts and not waited_for:
+        raise InputError(
+            f"all that is left is in the queue already, see: squeue -j {','.join(before)}",
+            str(there.path),
+        )
+    jobs = []
+    for offset in range(0, max(parts, default=-1) + 1, limit):
+        tasks = tuple(part - offset for part in parts if offset <= part < offset + limit)
+        if tasks:
+            array = Array("", chunk, offset, tasks)
+            script = there.path / "slurm" / (f"run-{offset}.sbatch" if offset else "run.sbatch")
+            script.write_text(_array_script(there, batch, array), encoding="utf-8")
+            jobs.append(_sbatch(script))
+            remember(there, replace(array, job=jobs[-1]))
+    return jobs, before
+
+
+def _array_script(folder: Folder, batch: Batch, array: Array) -> str:
+    limit = f"%{batch.limit}" if batch.limit else ""
+    output, lines = _log_options(folder, "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}.out")
+    options = [
+        f"--job-name=sweep-{_job_name(folder)}",
+        f"--array={ranges(array.tasks)}{limit}",
+        "--requeue",
+        "--open-mode=append",
+        "--signal=B:USR1@120",
+        output,
+        *batch.options,
+    ]
+    command = [
+        sys.executable, "-m", "dmft", "sweep", "run", str(folder.path.resolve()),
+        "--chunk", str(array.chunk), *batch.run_options,
+    ]  # fmt: skip
+    number = "$SLURM_ARRAY_TASK_ID"
+    if array.offset:
+        number = f"$((SLURM_ARRAY_TASK_ID + {array.offset}))"
+    line = f'{shlex.join(command)} --index "{number}"'
+    setup = [*lines, *batch.setup]
+    return _script(options, setup, f'{line} --threads "${{SLURM_CPUS_PER_TASK:-1}}"')
 
 
 def submit_with_submitit(
@@ -209,36 +274,24 @@ def _script(options: Sequence[str], setup: Sequence[str], command: str) -> str:
     return _SCRIPT.format(options=lines, setup="\n".join(setup), command=command)
 
 
-def _log_option(folder: Folder, name: str) -> str:
-    """Where the output goes, as sbatch reads it: in quotes, with % doubled.
+def _log_options(folder: Folder, name: str) -> tuple[str, list[str]]:
+    """Where the output goes: an option of sbatch and, for some folders, a line of shell.
 
-    Raises
-    ------
-    InputError : a line break in the name of the folder, which no line of a job script can hold.
+    Parameters
+    ----------
+    name : of the file, with variables of Slurm in braces.
+
+    sbatch reads the option in quotes, with % doubled. No option can hold a line break; then the
+    script itself sends its output there.
     """
     place = str(folder.path.resolve() / "slurm")
     if not place.isprintable():
-        raise InputError(
-            f"given {place!r}, a job script needs a folder without line breaks and other control "
-            "characters in its name"
-        )
+        return "--output=/dev/null", [f'exec >> {shlex.quote(place)}/"{name}" 2>&1']
+    for variable, pattern in _PATTERNS.items():
+        name = name.replace(variable, pattern)
     place = place.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'--output="{place}/{name}"'
+    return f'--output="{place}/{name}"', []
 
 
 def _job_name(folder: Folder) -> str:
     return re.sub(r"[^\w.-]", "-", folder.path.resolve().name)
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Increasing numbers as Slurm writes them: 0-3,7,9-10."""
-    text: list[str] = []
-    start = before = numbers[0]
-    for number in [*numbers[1:], None]:
-        if number == before + 1:
-            before = number
-            continue
-        text.append(str(start) if start == before else f"{start}-{before}")
-        if number is not None:
-            start = before = number
-    return ",".join(text)

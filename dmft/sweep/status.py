@@ -11,7 +11,7 @@ from dmft.sweep.claims import active
 from dmft.sweep.folder import Folder, open_folder
 from dmft.sweep.grid import Grid
 from dmft.sweep.tasks import TASKS, Item
-from dmft.sweep.worker import FAILED, NOT_CONVERGED
+from dmft.sweep.worker import FAILED, NOT_CONVERGED, RESTARTED
 
 _MEASURED = ("done", "not-converged")
 
@@ -43,6 +43,7 @@ class Status:
     seconds_left : of the items that are left, over the items running now (one if there are none),
         from the times measured so far or, before any, from a rough formula.
     unused : results of former grids, kept.
+    requeued : how often Slurm has put jobs back into the queue, over all jobs.
     """
 
     folder: str
@@ -55,6 +56,7 @@ class Status:
     seconds_left: float
     measured: bool
     unused: int
+    requeued: int
     tasks: dict[str, TaskCount]
     failures: tuple[tuple[str, str, str], ...]
     warnings: tuple[tuple[str, str, str], ...]
@@ -101,6 +103,7 @@ def status(path: str | Path) -> Status:
         seconds_left=seconds_left,
         measured=measured,
         unused=len(finished - grid.items.keys()),
+        requeued=_requeues(folder),
         tasks=_task_counts(folder, grid, states, notes, running, costs),
         failures=_reasons(grid, notes, FAILED),
         warnings=_reasons(grid, notes, NOT_CONVERGED),
@@ -140,6 +143,16 @@ def _scales(folder: Folder) -> dict[str, float]:
             measured[item.task] += event["seconds"]
             estimated[item.task] += TASKS[item.task].seconds(item.config)
     return {task: measured[task] / estimated[task] for task in measured if measured[task] > 0.0}
+
+
+def _requeues(folder: Folder) -> int:
+    """Restarts of every job, summed."""
+    most: dict[str, int] = defaultdict(int)
+    for event in folder.events():
+        if event.get("event") == RESTARTED:
+            job = str(event.get("job"))
+            most[job] = max(most[job], int(event.get("restarts", 0)))
+    return sum(most.values())
 
 
 def _state(name: str, finished: set[str], notes: dict[str, dict[str, Any]]) -> str:

@@ -21,6 +21,7 @@ _MOST_DEATHS = 5  # of processes in a row at one item, between two of its checkp
 
 DONE, NOT_CONVERGED, FAILED = "done", "not-converged", "failed"
 INTERRUPTED, BUSY, BLOCKED, STORAGE = "interrupted", "busy", "blocked", "storage"
+RESTARTED = "restarted"  # in the log: the job was requeued
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def _compute_claimed(folder: Folder, work: Work, claim: Claim, stop: Callable[[]
     if claim.deaths >= _MOST_DEATHS:
         reason = f"{claim.deaths} processes died while computing it (killed, out of memory?)"
         return _failed(folder, item, reason, [])
+    _log_restart(folder, item)
     errors: list[dict[str, Any]] = []
     while True:
         watch = _Stopwatch()
@@ -195,6 +197,16 @@ def _failed(folder: Folder, item: Item, reason: str, errors: list[dict[str, Any]
 def _is_storage(error: Exception) -> bool:
     """Whether writing failed: the store raises plain DmftError for that."""
     return type(error) is DmftError or isinstance(error, OSError)
+
+
+def _log_restart(folder: Folder, item: Item) -> None:
+    """Note how often Slurm has put the job of this process back into the queue."""
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    if restarts.isdecimal() and int(restarts) > 0:
+        names = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
+        job = "_".join(os.environ[name] for name in names if name in os.environ)
+        event = {"item": item.name, "event": RESTARTED, "restarts": int(restarts)}
+        folder.log({**event, "job": job or os.environ.get("SLURM_JOB_ID", "")})
 
 
 def _log(folder: Folder, item: Item, event: str, spent: _Stopwatch, **more: Any) -> None:

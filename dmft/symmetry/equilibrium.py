@@ -67,6 +67,8 @@ class _Found:
 def noise_equilibrium(orbit: Orbit) -> Equilibrium:
     """Find the noise equilibrium of an orbit.
 
+    Units: lambda is dimensionless, rates are in inverse time of the flow.
+
     Raises
     ------
     NotConverged : the minimum could not be certified.

@@ -34,6 +34,8 @@ class ExponentialSymmetry:
     values : nonzero eigenvalues mu of A, shape (r,).
     directions : their orthonormal eigenvectors N, shape (P, r), dense or sparse.
     name : what messages, tables and figures call it.
+
+    Units: the generator is dimensionless, the charge in squared parameters.
     """
 
     values: np.ndarray
@@ -220,6 +222,8 @@ class Symmetries:
 
     directions : all eigenvectors side by side, shape (P, R).
     values : the eigenvalues in the column of their symmetry, shape (R, K).
+
+    Units: generators are dimensionless, charges in squared parameters.
     """
 
     def __init__(self, members: Sequence[ExponentialSymmetry]) -> None:

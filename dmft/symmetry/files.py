@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.store.hdf5 import reading, write_variable
+from dmft.store.hdf5 import numbers_of, reading, write_variable
 from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
 from dmft.store.schema import Variable
 from dmft.symmetry.report import Report
+from dmft.texts import parse_json
 
 if TYPE_CHECKING:
     import h5py
@@ -71,16 +71,16 @@ def load_report(path: str | Path) -> Report:
         schema = file.attrs.get("schema")
         check_kind(schema, (SCHEMA,))
         found = {
-            v.attribute: file[v.path][()] for v in _VARIABLES
+            v.attribute: numbers_of(file[v.path]) for v in _VARIABLES
             if v.attribute != "ends" and v.path in file
         }  # fmt: skip
         ends = None
         if "parameters_start" in file:
-            ends = np.array([file[f"parameters_{name}"][()] for name in ("start", "end")])
+            ends = np.array([numbers_of(file[f"parameters_{name}"]) for name in ("start", "end")])
         return Report(
             methods=tuple(file["method"].asstr()[()]), names=tuple(file["name"].asstr()[()]),
             ends=ends, status=file.attrs["status"], reason=file.attrs.get("reason", ""),
-            settings=json.loads(file.attrs["config"]), **found,
+            settings=parse_json(file.attrs["config"]), **found,
         )  # fmt: skip
 
 

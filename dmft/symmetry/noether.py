@@ -37,6 +37,8 @@ def next_charge(
     Exact at any step size. When every parameter has its own, and diag(eta) commutes with A, what
     moves simply is `scaled_charge`, and it is that which is returned.
 
+    Units: squared parameters.
+
     Parameters
     ----------
     symmetry : whose charge.
@@ -61,6 +63,8 @@ def scaled_charge(
     symmetry: ExponentialSymmetry, theta: np.ndarray, step_sizes: np.ndarray
 ) -> np.ndarray:
     """theta^T eta^(-1/2) A eta^(-1/2) theta: the charge when parameters have own step sizes eta.
+
+    Units: squared parameters over a step size.
 
     Parameters
     ----------
@@ -89,6 +93,8 @@ class Orbit:
     powers : n_i^T Sigma n_i, shape (R,).
     noise_strength, penalty : sigma^2 and gamma.
     names : of the symmetries.
+
+    Units: lambda along the orbit is dimensionless; charges are in squared parameters.
     """
 
     values: np.ndarray
@@ -162,6 +168,8 @@ def orbit_through(
 ) -> Orbit:
     """The orbit of a point under one symmetry or several commuting ones.
 
+    Units: noise strength in time of the flow per sample, penalty in inverse time.
+
     Parameters
     ----------
     symmetries : one, or several that commute.
@@ -212,6 +220,8 @@ def noether_flow(
     penalty: float = 0.0,
 ) -> float:
     """G(theta) = dC/dt = -4 gamma C + sigma^2 Tr[A Sigma] of one symmetry; see `orbit_through`.
+
+    Units: squared parameters per time of the flow (step size times steps).
 
     Parameters
     ----------

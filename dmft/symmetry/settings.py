@@ -84,8 +84,29 @@ class Matrix(Settings):
         return (found,)
 
 
-register_kinds("scaling", "rescaling", "unit-rescaling", "matrix")
-_One = Annotated[Scaling | Rescaling | UnitRescaling | Matrix, Field(discriminator="kind")]
+class OfTransformers(Settings):
+    """Those that `dmft symmetry find` lists for a model of transformers.
+
+    config : its config.json, or the folder of it.
+    families : their names, all by default.
+    """
+
+    kind: Literal["transformers"]
+    config: Path
+    families: Names = ()
+
+    def symmetries(self, layout: Layout) -> tuple[ExponentialSymmetry, ...]:
+        from dmft.conservation.models.configuration import model_of
+        from dmft.symmetry.finding import chosen, find
+
+        families = chosen(find(model_of(self.config).eval()), self.families)
+        return tuple(member for family in families for member in family.symmetries(layout))
+
+
+register_kinds("scaling", "rescaling", "unit-rescaling", "matrix", "transformers")
+_One = Annotated[
+    Scaling | Rescaling | UnitRescaling | Matrix | OfTransformers, Field(discriminator="kind")
+]
 Specified = Annotated[
     tuple[_One, ...],
     BeforeValidator(lambda given: [given] if isinstance(given, dict) else given),

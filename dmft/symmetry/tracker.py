@@ -34,6 +34,8 @@ class ChargeRecord:
     predicted : what the recursion makes of the first charge, same shape.
     size : sum_i |mu_i| (n_i . theta)^2 of each, the scale of a charge and of its rounding.
     names : of the symmetries.
+
+    Units: charges are in squared parameters, time in steps.
     """
 
     step: np.ndarray
@@ -69,6 +71,8 @@ class ChargeTracker:
     ...     theta = theta - 0.1 * gradient
     >>> bool(np.abs(tracker.result().residual).max() < 1e-14)
     True
+
+    Units: charges are in squared parameters, step sizes in those over gradients; time in steps.
     """
 
     def __init__(
@@ -187,6 +191,8 @@ def expected_drift(
     eta / (1 - beta), and the term of the mean gradient is larger by (1 + beta) / (1 - beta), or
     (1 - beta + 2 beta^2) / (1 - beta) of Nesterov's: the stationary solution of the law in
     `ChargeTracker`.
+
+    Units: squared parameters per step.
 
     Parameters
     ----------

@@ -54,6 +54,8 @@ class Training(Settings):
     runs : independent runs, from starts of their own.
     points : recorded steps, the first and the last among them.
     seed : starts, batches and noise derive from it.
+
+    Units: one step takes the time step_size of the flow; loss that of the model.
     """
 
     method: Method = "sgd"
@@ -105,6 +107,9 @@ class Run:
     loss, sharpness : on all samples, and the trace of its Hessian, shape (T, runs).
     training : the settings.
     status, reason : "done", or "not-converged" if a run diverged; records end before.
+
+    Units: step in steps of the optimiser, loss that of the model, charges in squared
+    parameters.
     """
 
     step: np.ndarray
@@ -134,6 +139,8 @@ def train(
     progress: Callable[[float, str], None] | None = None,
 ) -> Run:
     """Train from random or given starts.
+
+    Units: one step takes the time step_size of the flow; loss that of the model.
 
     Parameters
     ----------

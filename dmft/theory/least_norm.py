@@ -24,6 +24,8 @@ from dmft.theory.prediction import Prediction, predict
 class LeastNorm:
     """The minimum l1 norm interpolator, the limit of depth 2 as its start goes to zero.
 
+    Units: risks and noise_level^2 are in squared weights, shares dimensionless.
+
     Attributes
     ----------
     excess_risk : its limit.
@@ -41,6 +43,8 @@ class LeastNorm:
 
 def basis_pursuit(problem: Problem) -> LeastNorm:
     """The minimum l1 norm interpolator of a problem's data, whatever its network.
+
+    Units: risks in squared weights.
 
     Raises
     ------
@@ -61,6 +65,8 @@ def l1_transition(problem: Problem) -> float:
     As tau -> 0 the error of a soft threshold kappa tau / sqrt(s) is tau^2 M(kappa), where a
     nonzero coefficient contributes 1 + kappa^2 / s and a zero one the risk of pure noise; the
     transition is at min M (Donoho, Maleki and Montanari 2009).
+
+    Units: dimensionless, samples per coordinate.
 
     Parameters
     ----------
@@ -96,6 +102,8 @@ def l1_transition(problem: Problem) -> float:
 
 def minimum_l2(problem: Problem) -> Prediction:
     """The minimum l2 norm interpolator, the limit of a large balanced start.
+
+    Units: risks in squared weights.
 
     Parameters
     ----------

@@ -38,6 +38,9 @@ _DIRECTION = "weights grow like log t without bound: overlap and squared_norm ar
 class Limit:
     """The end of training.
 
+    Units: squares of weights for overlap, squared_norm, excess_risk; angle in turns of pi;
+    margins and errors are dimensionless but for the scale of the labels.
+
     Attributes
     ----------
     regime : see the module.
@@ -74,6 +77,8 @@ class Limit:
 
 def limit(problem: Problem) -> Limit:
     """Where the gradient flow of any loss ends, as n, d -> infinity.
+
+    Units: those of `Limit`.
 
     Raises
     ------
@@ -130,6 +135,8 @@ def limit(problem: Problem) -> Limit:
 
 def max_margin(problem: Problem, potential: str | float = "l2") -> Limit:
     """The direction of least potential at min y h = 1, of separable signs.
+
+    Units: those of `Limit`.
 
     Parameters
     ----------

@@ -41,6 +41,8 @@ def measured_rate(
 ) -> MeasuredRate:
     """Fit the law t^(-power) e^(-rate t) to the end of a curve.
 
+    Units: rates in inverse time of the flow.
+
     Parameters
     ----------
     result : a solution or simulation; each replicate or run is fitted for itself.

@@ -38,6 +38,9 @@ _EDGE = 1.5  # power of time from a density that vanishes like a square root
 class Prediction:
     """The end of training.
 
+    Units: rates are in inverse time of the flow, risks in squared weights; powers, shares are
+    dimensionless.
+
     Attributes
     ----------
     regime : see the module.

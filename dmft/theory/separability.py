@@ -21,6 +21,8 @@ from dmft.theory.sample_side import _truncated
 def separability_threshold(problem: Problem) -> float:
     """delta* of the labels of a problem: infinite for signs of h* itself, 0 for real labels.
 
+    Units: dimensionless, samples per coordinate.
+
     Parameters
     ----------
     problem : teacher, features, noise and labels count; loss and network do not.

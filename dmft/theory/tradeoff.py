@@ -38,6 +38,8 @@ class TradeOff:
 def trade_off(problem: Problem, init_scale: ArrayLike | None = None) -> TradeOff:
     """Rates and risks of interpolators over a range of starts.
 
+    Units: rates in inverse time of the flow, risks in squared weights.
+
     Parameters
     ----------
     problem : its own start does not matter.

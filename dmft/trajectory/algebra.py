@@ -39,6 +39,8 @@ def kernel(gram: np.ndarray) -> np.ndarray:
 
 def relative_kernel(gram: np.ndarray, origin: int) -> np.ndarray:
     """(theta_t - theta_origin) . (theta_s - theta_origin)."""
+    if origin == 0:
+        return kernel(without_start(gram))
     selection = relative_sums(gram.shape[-1], origin)
     return selection @ gram @ selection.T
 
@@ -49,12 +51,45 @@ def relative_sums(count: int, origin: int) -> np.ndarray:
     return triangle - triangle[origin]
 
 
-def directed(kernel: np.ndarray) -> np.ndarray:
-    """Indices of the vectors that have a direction: squared norm above zero.
+def squared_norms(gram: np.ndarray, origin: int | None = None) -> np.ndarray:
+    """|theta_t|^2 or |theta_t - theta_origin|^2, without the rest of the kernel, shape (..., T)."""
+    if origin is not None:
+        origin %= gram.shape[-1]
+        after = squared_norms(gram[..., origin + 1 :, origin + 1 :])
+        before = squared_norms(gram[..., origin:0:-1, origin:0:-1])[..., ::-1]
+        return np.concatenate([before, np.zeros((*gram.shape[:-2], 1)), after], axis=-1)
+    rows = [gram[..., t, :t].sum(axis=-1) for t in range(gram.shape[-1])]
+    below = np.stack(rows, axis=-1) if rows else np.zeros(gram.shape[:-1])
+    return np.cumsum(np.diagonal(gram, axis1=-2, axis2=-1) + 2.0 * below, axis=-1)
 
-    For a stack, those that have one in every matrix of it.
+
+def mean_cosine(
+    gram: np.ndarray, weights: np.ndarray, points: np.ndarray, origin: int | None = None
+) -> np.ndarray:
+    """sum_ts W_t W_s cos(t, s) over chosen points, with W the normalised weights, shape (...).
+
+    It is |sum_t W_t a_t / |a_t||^2 of the vectors a_t = theta_t or theta_t - theta_origin, one
+    product with the Gram matrix.
     """
-    squares = np.diagonal(kernel, axis1=-2, axis2=-1)
+    norms = np.sqrt(squared_norms(gram, origin)[..., points])
+    scaled = np.zeros(gram.shape[:-1])
+    scaled[..., points] = weights / weights.sum(axis=-1, keepdims=True) / norms
+    # Coefficients of theta_0 and the differences: sums over the a_t that contain them.
+    later = np.cumsum(scaled[..., ::-1], axis=-1)[..., ::-1]
+    if origin is not None:
+        origin %= gram.shape[-1]
+        below = np.cumsum(scaled, axis=-1)
+        later[..., 1 : origin + 1] = -below[..., :origin]
+        later[..., 0] = 0.0
+    mean = (later * (gram @ later[..., None])[..., 0]).sum(axis=-1)
+    return np.clip(mean, None, 1.0)  # equal directions may differ by rounding
+
+
+def directed(squares: np.ndarray) -> np.ndarray:
+    """Indices of the vectors that have a direction: squared norms (..., T) above zero.
+
+    For a stack, those that have one in every row of it.
+    """
     scale = squares.max(axis=-1, initial=0.0)
     there = (squares > _ZERO * scale[..., None]) & (squares > 0.0)
     return np.flatnonzero(there.reshape(-1, there.shape[-1]).all(axis=0))

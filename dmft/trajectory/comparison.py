@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dmft.trajectory.measures import SCALARS, Trajectory
+from dmft.trajectory.measures import Trajectory
+from dmft.trajectory.scalars import SCALARS
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
+from dmft.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TIME_LABEL, VERMILION
+from dmft.plotting.style import axes_for
 from dmft.trajectory.measures import Map, Trajectory
 from dmft.trajectory.report import Group, Report
 
@@ -62,6 +63,32 @@ def plot_report(report: Report, path: str | Path) -> None:
     if rows:
         _draw_groups(parts[1].subplots(), report)
     figure.savefig(path, dpi=130)
+
+
+def plot_map(trajectory: Trajectory, origin: int | None = None, ax: Axes | None = None) -> Axes:
+    """Draw the trajectory map, the cosines between all checkpoints, with a labelled colour bar.
+
+    Axes are in steps, or in units of the flow where times are not whole.
+
+    Parameters
+    ----------
+    trajectory : of `of_checkpoints`, `of_arrays(...)` or `Solution.trajectory_map()`.
+    origin : number of the checkpoint that others are seen from, as in `Trajectory.map`; of a
+        start at zero the map is the same.
+    ax : matplotlib axes to draw into; new ones by default.
+
+    Raises
+    ------
+    InputError : an origin that is no checkpoint, or no vector that has a direction.
+    """
+    found = trajectory.map(origin)
+    axes = axes_for(ax)
+    title, label = "trajectory map", "cosine of checkpoints"
+    if origin is not None:
+        title = f"map relative to checkpoint {origin}"
+        label = f"cosine of distances from checkpoint {origin}"
+    _draw_map(axes, trajectory, found, title, label)
+    return axes
 
 
 def plot_comparison(
@@ -119,7 +146,7 @@ def _draw_map(axes: Axes, path: Trajectory, found: Map, title: str, label: str) 
         # Linear from zero to the first later step.
         axes.set_xscale("symlog", linthresh=step[1], linscale=0.3)
         axes.set_yscale("symlog", linthresh=step[1], linscale=0.3)
-    axes.set(xlabel="step or time", ylabel="step or time")
+    axes.set(xlabel=_label(path.step), ylabel=_label(path.step))
     # On square axes the diagonal is one.
     axes.set_box_aspect(1.0)
     axes.figure.colorbar(image, ax=axes, label=label)
@@ -246,10 +273,15 @@ def _kind(group: Group) -> str:
 def _finish(axes: Axes, step: np.ndarray) -> None:
     if _logarithmic(step[step > 0]):
         axes.set_xscale("log")
-    axes.set_xlabel("step or time")
+    axes.set_xlabel(_label(step))
     axes.title.set_fontsize(10)
     axes.legend(fontsize=9)
     axes.grid(alpha=0.25)
+
+
+def _label(step: np.ndarray) -> str:
+    """Steps are whole, times of a flow are not."""
+    return "step" if (step == np.round(step)).all() else TIME_LABEL
 
 
 def _logarithmic(step: np.ndarray) -> bool:
@@ -264,6 +296,8 @@ def _title(report: Report) -> str:
     what = f"{len(report.path.step)} checkpoints"
     if report.path.parameters:
         what += f" of {report.path.parameters:,} parameters"
+    if report.source:
+        what += f" in {Path(report.source).name}"
     if value is not None:
         what += f", mean directional similarity {value:.4g}"
         what += "" if error is None else f" ± {error:.1g}"

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.store.hdf5 import reading
+from dmft.store.hdf5 import numbers_of, reading
 from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
+from dmft.texts import parse_json
 from dmft.trajectory.blocks import Factors
-from dmft.trajectory.measures import SCALARS, Trajectory
+from dmft.trajectory.measures import Trajectory
 from dmft.trajectory.report import Group, Report, Scalars
+from dmft.trajectory.scalars import SCALARS
 
 if TYPE_CHECKING:
     import h5py
@@ -67,9 +69,9 @@ def load_report(path: str | Path) -> Report:
     with reading(Path(path)) as file:
         schema = file.attrs.get("schema")
         check_kind(schema, (SCHEMA,))
-        settings = json.loads(file.attrs["config"])
+        settings = parse_json(file.attrs["config"])
         trajectory = Trajectory(
-            file["step"][()],
+            numbers_of(file["step"]),
             _read_blocks(file),
             file["blocks/size"][()],
             int(file.attrs["parameters"]),
@@ -80,9 +82,9 @@ def load_report(path: str | Path) -> Report:
             checkpoints=tuple(file["checkpoint"].asstr()[()]),
             grouping=file.attrs["grouping"],
             groups=_read_groups(file),
-            skipped=_named(json.loads(file.attrs["skipped"])),
-            tied=tuple(json.loads(file.attrs["tied"])),
-            notes=json.loads(file.attrs.get("notes", "{}")),
+            skipped=_named(parse_json(file.attrs["skipped"])),
+            tied=tuple(parse_json(file.attrs["tied"])),
+            notes=parse_json(file.attrs.get("notes", "{}")),
             settings=settings,
         )
 
@@ -94,8 +96,8 @@ def _named(skipped: Any) -> dict[str, str]:
 
 def _read_blocks(file: h5py.File) -> np.ndarray | Factors:
     if "blocks/factor" in file:
-        return Factors(file["blocks/factor"][()])
-    return np.asarray(file["blocks/gram"][()])
+        return Factors(numbers_of(file["blocks/factor"]))
+    return numbers_of(file["blocks/gram"])
 
 
 def _write_path(file: h5py.File, report: Report) -> None:

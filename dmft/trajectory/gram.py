@@ -21,6 +21,8 @@ from dmft.trajectory.measures import Trajectory
 class Grams:
     """Gram matrices of the pieces of all tensors over one sequence of checkpoints.
 
+    Units: values are in squared parameters.
+
     Attributes
     ----------
     step : training step of each checkpoint, shape (T,).
@@ -95,6 +97,8 @@ def of_arrays(
     theta: np.ndarray | Mapping[str, np.ndarray], step: Sequence[float] | np.ndarray | None = None
 ) -> Trajectory:
     """The trajectory of checkpoints in memory.
+
+    Units: those of theta; steps as given.
 
     Parameters
     ----------

@@ -20,17 +20,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
 
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.trajectory import algebra
+from dmft.trajectory import algebra, scalars
 from dmft.trajectory.blocks import Factors, changed, is_finite
 from dmft.trajectory.jackknife import jackknife
-
-Weighting = Literal["checkpoints", "time", "log-time", "length"]
-WEIGHTINGS = ("checkpoints", "time", "log-time", "length")
+from dmft.trajectory.scalars import Weighting
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class Map:
     points : indices of the checkpoints that the rows stand for. Those of zero norm have no
         direction and are left out.
     values, stderr : shape (point, point); the standard error is None without blocks to compare.
+
+    Units: cosines, dimensionless.
     """
 
     points: np.ndarray
@@ -50,6 +49,9 @@ class Map:
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """A trajectory, known by the Gram matrix of its start and its differences.
+
+    Units: lengths are in those of the parameters, cosines dimensionless, angles in
+    degrees.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ class Trajectory:
         ------
         InputError : an origin that is no checkpoint, or no vector that has a direction.
         """
-        points = self._points(origin)
+        points = self.points(origin)
         return Map(
             points,
             self._cosines(self.gram, origin, points),
@@ -125,7 +127,7 @@ class Trajectory:
         ------
         InputError : an unknown weighting, or no vector that has a direction.
         """
-        return float(self._similarity(self.gram, weighting, origin, self._points(origin)))
+        return float(scalars.similarity(self, weighting, origin)(self.gram))
 
     def window_similarity(self, width: int) -> np.ndarray:
         """omega of every `width` neighbouring points of the map, shape (points - width + 1,).
@@ -143,7 +145,7 @@ class Trajectory:
     @cached_property
     def scalars(self) -> dict[str, tuple[float | None, float | None]]:
         """Value and standard error of every name in `SCALARS`; None where undefined."""
-        return {name: self._scalar(measure) for name, measure in SCALARS.items()}
+        return scalars.values_of(self)
 
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:
@@ -189,13 +191,21 @@ class Trajectory:
         """Jackknife standard error of a function of (stacks of) the Gram matrix."""
         return jackknife(function, self.blocks, self.sizes)
 
-    def _points(self, origin: int | None) -> np.ndarray:
+    def points(self, origin: int | None = None) -> np.ndarray:
+        """Indices of the checkpoints that have a direction, seen from zero or from `origin`.
+
+        Raises
+        ------
+        InputError : an origin that is no checkpoint, or no vector that has a direction.
+        """
         count = len(self.step)
         if origin is not None and not -count <= origin < count:
             raise InputError(
                 f"given {origin}, must be a checkpoint from 0 to {count - 1}", "origin"
             )
-        points = algebra.directed(_kernel(self.gram, origin))
+        # Both ways to sum that are used: entries of a kernel, and its diagonal alone.
+        squares = np.diagonal(_kernel(self.gram, origin))
+        points = algebra.directed(np.minimum(squares, algebra.squared_norms(self.gram, origin)))
         if not len(points):
             raise InputError("nothing moves away from the origin of the map", self.name)
         return points
@@ -204,127 +214,6 @@ class Trajectory:
     def _cosines(gram: np.ndarray, origin: int | None, points: np.ndarray) -> np.ndarray:
         return algebra.cosines(_kernel(gram, origin)[..., points[:, None], points])
 
-    def _similarity(
-        self, gram: np.ndarray, weighting: str, origin: int | None, points: np.ndarray
-    ) -> np.ndarray:
-        cosine = self._cosines(gram, origin, points)
-        weights = self._weights(gram, weighting, points)
-        total = np.einsum("...t,...ts,...s", weights, cosine, weights)
-        return np.asarray(total / weights.sum(axis=-1) ** 2)
-
-    def _weights(self, gram: np.ndarray, weighting: str, points: np.ndarray) -> np.ndarray:
-        """Trapezoidal weights of the points along the chosen coordinate, shape (..., point)."""
-        if weighting == "checkpoints":
-            return np.ones(len(points))
-        if weighting == "time":
-            return _trapezoid(self.step[points])
-        if weighting == "log-time":
-            later = self.step[points] > 0
-            weights = np.zeros(len(points))
-            weights[later] = _trapezoid(np.log(self.step[points][later]))
-            return weights
-        if weighting == "length":
-            updates = algebra.norms(gram)
-            updates[..., 0] = 0.0
-            return _trapezoid(np.cumsum(updates, axis=-1)[..., points])
-        raise InputError(f"given '{weighting}', allowed: {', '.join(WEIGHTINGS)}", "weighting")
-
-    def _scalar(self, measure: Scalar) -> tuple[float | None, float | None]:
-        try:
-            function = measure.of(self)
-        except InputError:  # nothing has a direction
-            return None, None
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = float(function(self.gram))
-            error = self.error_of(function)
-        if not np.isfinite(value):
-            return None, None
-        return value, float(error) if error is not None and np.isfinite(error) else None
-
-
-@dataclass(frozen=True)
-class Scalar:
-    """One number of a trajectory: its meaning, its unit, and the function of the Gram matrix."""
-
-    long_name: str
-    units: str
-    of: Callable[[Trajectory], Callable[[np.ndarray], np.ndarray]]
-
 
 def _kernel(gram: np.ndarray, origin: int | None) -> np.ndarray:
     return algebra.kernel(gram) if origin is None else algebra.relative_kernel(gram, origin)
-
-
-def _trapezoid(x: np.ndarray) -> np.ndarray:
-    cells = np.diff(x, axis=-1)
-    zero = np.zeros_like(x[..., :1])
-    left, right = np.concatenate([zero, cells], axis=-1), np.concatenate([cells, zero], axis=-1)
-    return 0.5 * (left + right)
-
-
-def _omega(weighting: str, origin: int | None = None) -> Any:
-    def of(path: Trajectory) -> Callable[[np.ndarray], np.ndarray]:
-        points = path._points(origin)
-        return lambda gram: path._similarity(gram, weighting, origin, points)
-
-    return of
-
-
-def _off_diagonal(path: Trajectory) -> Callable[[np.ndarray], np.ndarray]:
-    points = path._points(None)
-    count = len(points)
-
-    def function(gram: np.ndarray) -> np.ndarray:
-        total = path._cosines(gram, None, points).sum(axis=(-1, -2))
-        return (total - count) / np.float64(count * (count - 1))
-
-    return function
-
-
-def _plain(function: Callable[[np.ndarray], np.ndarray]) -> Any:
-    return lambda _path: function
-
-
-def _length(gram: np.ndarray) -> np.ndarray:
-    return np.asarray(algebra.norms(gram)[..., 1:].sum(axis=-1))
-
-
-def _displacement(gram: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.maximum(gram[..., 1:, 1:].sum(axis=(-1, -2)), 0.0))
-
-
-def _turning(gram: np.ndarray) -> np.ndarray:
-    return np.asarray(algebra.update_angles(gram).sum(axis=-1))
-
-
-def _mean_turn(gram: np.ndarray) -> np.ndarray:
-    return _turning(gram) / np.float64(gram.shape[-1] - 2)
-
-
-def _participation(gram: np.ndarray) -> np.ndarray:
-    # By trace and Frobenius norm, which need no eigenvalues.
-    centred = algebra.centred(gram)
-    total = np.trace(centred, axis1=-2, axis2=-1) ** 2
-    squares = np.sum(centred**2, axis=(-2, -1))
-    return np.divide(total, squares, out=np.zeros_like(total), where=squares > 0.0)
-
-
-SCALARS = {
-    "mean_directional_similarity": Scalar("mean of the trajectory map", "1", _omega("checkpoints")),
-    "off_diagonal_similarity": Scalar("the same without the diagonal", "1", _off_diagonal),
-    "time_similarity": Scalar("the same, integrated over time", "1", _omega("time")),
-    "length_similarity": Scalar("the same, integrated over path length", "1", _omega("length")),
-    "relative_similarity": Scalar(
-        "mean of the map relative to the start", "1", _omega("checkpoints", 0)
-    ),
-    "length": Scalar("path length, sum of |Delta_t|", "1", _plain(_length)),
-    "displacement": Scalar("distance of the end from the start", "1", _plain(_displacement)),
-    "straightness": Scalar(
-        "displacement over length", "1", _plain(lambda gram: _displacement(gram) / _length(gram))
-    ),
-    "total_turning": Scalar("sum of the update angles", "degrees", _plain(_turning)),
-    "mean_update_angle": Scalar("mean angle between updates", "degrees", _plain(_mean_turn)),
-    "participation_ratio": Scalar(
-        "participation ratio of the centred kernel", "1", _plain(_participation)
-    ),
-}

@@ -43,6 +43,8 @@ def of_checkpoints(
 ) -> Grams | Projections:
     """Gram matrices of the checkpoints in a folder or a list of files, in one pass over them.
 
+    Units: those of the parameters; steps as the names say them.
+
     Parameters
     ----------
     paths, steps, key : as in `series.open_series`.

@@ -29,6 +29,8 @@ _AT_ONCE = 256  # rows between two looks at the clock
 class Projections:
     """What `gram.Grams` is, by random projections: the whole, and the groups of one grouping.
 
+    Units: products of targets are in squared parameters.
+
     Attributes
     ----------
     step, checkpoints, parts, skipped, tied, computed, notes : as there.

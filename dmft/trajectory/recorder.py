@@ -11,6 +11,7 @@ power of two, spread over all numbers.
 
 from __future__ import annotations
 
+import importlib
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ WIDTH = 4093
 
 class Recorder:
     """Records the trajectory of a module's trainable parameters.
+
+    Units: steps are calls of the optimiser.
 
     Parameters
     ----------
@@ -151,13 +154,13 @@ class Recorder:
     def lightning_callback(self) -> Any:
         """A callback for Lightning's Trainer, by its global step."""
         try:
-            from lightning.pytorch import Callback
-        except ImportError:
-            from pytorch_lightning import Callback
+            library: Any = importlib.import_module("lightning.pytorch")
+        except ImportError:  # its older name
+            library = importlib.import_module("pytorch_lightning")
 
         recorder = self
 
-        class _Callback(Callback):
+        class _Callback(library.Callback):  # type: ignore[misc, name-defined, unused-ignore]
             def on_train_start(self, trainer: Any, pl_module: Any) -> None:
                 recorder._begin(pl_module, trainer.global_step)
 

@@ -15,8 +15,9 @@ from dmft.errors import InputError
 from dmft.trajectory.blocks import Factors
 from dmft.trajectory.gram import Grams
 from dmft.trajectory.groups import Grouping
-from dmft.trajectory.measures import SCALARS, Map, Trajectory
+from dmft.trajectory.measures import Map, Trajectory
 from dmft.trajectory.projections import Projections
+from dmft.trajectory.scalars import SCALARS
 
 # (value, standard error) of each scalar; None where undefined.
 Scalars = Mapping[str, tuple[float | None, float | None]]

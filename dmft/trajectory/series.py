@@ -215,10 +215,7 @@ def _stacked(path: Path) -> Series:
         )
     if any(tensor.whole is not None for tensor in stacked):
         raise InputError("is compressed or in Fortran order, must be plain C order", str(path))
-    rows = [
-        {x.name: Tensor(path, x.name, x.shape[1:], x.dtype, _row_offset(x, t)) for x in stacked}
-        for t in range(counts.pop())
-    ]
+    rows = [{x.name: _row(path, x, t) for x in stacked} for t in range(counts.pop())]
     checkpoints = [Checkpoint(t, f"{path}[{t}]", (path,), t) for t in range(len(rows))]
     names = {tensor.name for tensor in stacked}
     shapes = {tensor.name: tensor.shape[1:] for tensor in stacked}
@@ -228,6 +225,9 @@ def _stacked(path: Path) -> Series:
     )
 
 
-def _row_offset(tensor: Tensor, row: int) -> int:
+def _row(path: Path, tensor: Tensor, row: int) -> Tensor:
+    """One checkpoint of a stacked array; the first brings the check of the whole."""
     assert tensor.offset is not None
-    return tensor.offset + row * tensor.itemsize * (tensor.size // tensor.shape[0])
+    offset = tensor.offset + row * tensor.itemsize * (tensor.size // tensor.shape[0])
+    check = tensor.check if row == 0 else None
+    return Tensor(path, tensor.name, tensor.shape[1:], tensor.dtype, offset, check=check)

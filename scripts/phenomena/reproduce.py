@@ -27,7 +27,8 @@ NAMES = (
     "double_descent", "noise", "power_law", "effective_alpha", "label_noise", "trajectory_start",
     "trajectory_training", "trajectory_normalisation", "trajectory_heads", "symmetry_equilibrium",
     "symmetry_sharpening", "symmetry_alignment", "symmetry_warmup", "conservation_training",
-    "conservation_optimisers", "optimisers", "losses",
+    "conservation_optimisers", "optimisers", "optimiser_edges", "optimiser_ends",
+    "optimiser_paths", "losses", "classification_descent",
 )  # fmt: skip
 NEED_TORCH = (
     "trajectory_training", "trajectory_normalisation", "trajectory_heads",

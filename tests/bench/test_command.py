@@ -44,7 +44,10 @@ def test_ceiling_with_a_page(inside, capsys):
     ("line", "words"),
     [
         ("bench", "-o/--output"),
-        ("bench rase -o b.json", "SUITE: given 'rase', allowed: time-to-accuracy, growth"),
+        (
+            "bench rase -o b.json",
+            "SUITE: given 'rase', allowed: time-to-accuracy, classification, growth",
+        ),
         ("bench -o b.json --problem P9", "--problem: given 'P9', allowed: P0, P1, P2, P3"),
         ("bench -o nowhere/b.json", "given a folder that does not exist"),
         ("bench -o b.json --report nowhere/b.md", "given a folder that does not exist"),
@@ -54,7 +57,7 @@ def test_ceiling_with_a_page(inside, capsys):
     ],
 )
 def test_bad_input_is_one_line(inside, capsys, line, words):
-    table = {"schema": "dmft-bench", "version": 1, "size": "full", "results": {}, "records": {}}
+    table = {"schema": "dmft-bench", "version": 2, "size": "full", "results": {}, "records": {}}
     Path("full.json").write_text(json.dumps(table))
     Path("text.json").write_text("text")
     assert main(line.split()) == 2

@@ -40,3 +40,14 @@ def test_both_integrators_of_the_ensemble_agree(settings):
     np.testing.assert_allclose(curves[0], curves[1], rtol=0.01)
     assert np.sqrt(np.mean((curves[0] / curves[1] - 1.0) ** 2)) < 0.004
     assert curves[0][-1] < 0.8 * curves[0][0]
+
+
+@pytest.mark.parametrize("loss", [{"loss": "logistic", "labels": "sign"}, {"loss": "huber"}])
+def test_both_integrators_of_other_losses_agree(loss):
+    problem, times = Problem(sampling_ratio=0.7, **loss), np.geomspace(0.05, 20.0, 12)
+    curves = [
+        run(problem, 100, times, kind, np.random.SeedSequence(4), "train_loss")
+        for kind in ("implicit", "explicit")
+    ]
+    assert np.sqrt(np.mean((curves[0] / curves[1] - 1.0) ** 2)) < 0.004
+    assert curves[0][-1] < 0.5 * curves[0][0]

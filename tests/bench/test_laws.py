@@ -81,7 +81,7 @@ def test_cheapest_ensemble_meets_the_target():
 
 
 def test_cases_are_what_the_page_says():
-    assert list(CASES) == ["P0", "P1", "P2", "P3"]
+    assert list(CASES) == ["P0", "P1", "P2", "P3", "C0", "C1"]
     for case in CASES.values():
         assert len(case.times) == POINTS and case.times[-1] == case.t_max
         steps = case.horizon / case.step, case.bias_horizon / case.step

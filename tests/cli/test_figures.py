@@ -109,3 +109,20 @@ def test_plot_that_fails_leaves_the_old_figure(results, inside, capsys, monkeypa
     assert "fig.png: could not be written (No space" in capsys.readouterr().err
     assert Path("fig.png").read_bytes() == b"old"
     assert len(list(inside.iterdir())) == 3
+
+
+def test_plot_of_one_kind(results, capsys):
+    import dmft.cli.plot as command
+
+    plotting = sys.modules["dmft.plotting"]
+    plotting.plot_part = lambda result, kind, path: path.write_bytes(PNG + kind.encode())
+    assert main(["plot", "out.h5", "--kind", "paths", "-o", "fig.png", "--json"]) == 0
+    assert Path("fig.png").read_bytes() == PNG + b"paths"
+    answer = {"file": "out.h5", "kind": "paths", "figure": "fig.png"}
+    assert json.loads(capsys.readouterr().out) == answer
+    for words in (["sim.h5", "--kind", "paths"], ["--kind", "path"]):
+        assert main(["plot", "out.h5", *words, "-o", "two.png"]) == 2
+    assert not Path("two.png").exists()
+    stderr = capsys.readouterr().err
+    assert "--kind: given 'paths' of 2 files, must be of one" in stderr
+    assert all(kind in stderr.splitlines()[-1] for kind in command.KINDS)

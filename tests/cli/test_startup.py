@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from dmft.cli.main import COMMANDS, main
+import dmft.cli.commands
+from dmft.cli.commands import COMMANDS
+from dmft.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +32,14 @@ def test_nothing_heavy_is_imported_for_the_help():
         check=True,
         stdout=subprocess.DEVNULL,
     )
+
+
+def test_every_module_with_a_summary_is_a_command_of_its_own_place():
+    folder = Path(dmft.cli.commands.__file__).parent
+    named = [path.stem for path in folder.glob("*.py") if "\nSUMMARY = " in path.read_text()]
+    places = [import_module(f"dmft.cli.{name}").PLACE for name in COMMANDS]
+    assert sorted(named) == sorted(COMMANDS) and COMMANDS[0] == "solve"
+    assert places == sorted(set(places))
 
 
 def test_help_names_every_command(capsys):

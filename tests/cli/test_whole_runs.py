@@ -57,7 +57,31 @@ def test_compare_and_plot(whole, capsys):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_stopped_and_resumed_numbers_are_identical(whole, tmp_path, number):
     path = tmp_path / "out.h5"
-    line = ["-o", str(path), "--quiet", "--checkpoint-seconds", "1e-3", *SMALL]
+    returncode = _stop_and_resume(path, number, SMALL)
+    if number == signal.SIGTERM:
+        assert returncode in (130, 0)  # it may have been faster
+    _assert_same(path, whole / "out.h5")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.h5"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "dynamics", [["solver.t_max=2"], ["dynamics.kind=gradient-descent", "solver.t_max=20"]]
+)
+def test_killed_with_rows_and_resumed_with_threads(tmp_path, dynamics):
+    """Logistic loss: both sides are sampled, and resumed with another number of threads."""
+    changes = ["problem.loss.kind=logistic", "problem.labels.kind=sign", *dynamics]
+    line = [*SMALL, *(word for change in changes for word in ("--set", change))]
+    (tmp_path / "whole").mkdir()
+    whole, path = tmp_path / "whole" / "out.h5", tmp_path / "out.h5"
+    assert main(["solve", "-o", str(whole), "--quiet", *line]) == 0
+    _stop_and_resume(path, signal.SIGKILL, line, "--threads", "2")
+    _assert_same(path, whole)
+
+
+def _stop_and_resume(path, number, settings, *resumed):
+    """Stop a solve when it has a checkpoint, and resume it; the exit status of the first."""
+    line = ["-o", str(path), "--quiet", "--checkpoint-seconds", "1e-3", *settings]
     process = subprocess.Popen(
         [sys.executable, "-m", "dmft", "solve", *line],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -67,14 +91,18 @@ def test_stopped_and_resumed_numbers_are_identical(whole, tmp_path, number):
         time.sleep(0.002)
     process.send_signal(number)
     process.communicate()
-    if number == signal.SIGTERM:
-        assert process.returncode in (130, 0)  # it may have been faster
-    assert main(["resume", str(path), "--quiet"]) in (0, 3)
-    resumed, expected = load(path), load(whole / "out.h5")
-    for name in ("time", "train_mse", "excess_risk", "replicate_excess_risk"):
-        np.testing.assert_array_equal(getattr(resumed, name), getattr(expected, name))
+    assert main(["resume", str(path), "--quiet", *resumed]) in (0, 3)
+    return process.returncode
+
+
+def _assert_same(path, whole):
+    resumed, expected = load(path), load(whole)
+    assert resumed.curves.keys() == expected.curves.keys()
+    for name in expected.curves:
+        ours, theirs = (getattr(x, f"replicate_{name}") for x in (resumed, expected))
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(resumed.time, expected.time)
     np.testing.assert_array_equal(resumed.kernels.overlap, expected.kernels.overlap)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["out.h5"]
 
 
 def _has_checkpoint(path: Path) -> bool:

@@ -35,6 +35,7 @@ PAGES = (
     "tutorial.md",
     "file-format.md",
     "finite-steps.md",
+    "optimisers.md",
     "long-times.md",
     "classification.md",
     "conservation.md",
@@ -42,6 +43,8 @@ PAGES = (
     "trajectories.md",
     "symmetry.md",
     "settings.md",
+    "recipes.md",
+    "phenomena.md",
 )
 
 

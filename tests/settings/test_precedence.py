@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -122,6 +123,8 @@ def test_a_file_may_use_both_names_of_the_dynamics(tmp_path):
             ["problem.network.init_u.std", "'discrete'"],
         ),
         (["noise_std=.3"], None, ["'noise_std=.3'", "did you mean problem.noise_std?"]),
+        (["noise_sd=.3"], None, ["'noise_sd=.3'", "did you mean problem.noise_std?"]),
+        (["loss.kind=logistic"], None, ["loss: unknown key", "did you mean 'problem.loss'?"]),
         (["seed=3"], None, ["solver.seed or simulation.seed"]),
         (["problem.init_scale=.3"], None, ["did you mean 'problem.network.init_scale'"]),
         (["problem.noise_std.x=3"], None, ["noise_std", "'x'", "no section"]),
@@ -218,6 +221,8 @@ def test_changes_are_validated(changes, message):
         lambda: Problem(**changes),
         lambda: Problem().replace(**changes),
         lambda: Problem().model_copy(update=changes),
+        lambda: Problem.model_validate(changes),
+        lambda: Problem.model_validate_json(json.dumps(changes)),
     ):
         with pytest.raises(InputError, match=message):
             change()

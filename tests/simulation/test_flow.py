@@ -12,7 +12,6 @@ from dmft.simulation import simulate
 from dmft.simulation.coordinates import start_of
 from dmft.simulation.data import draw_data
 from dmft.simulation.flow import IntegrationError, _March, integrate
-from dmft.simulation.losses import loss_slopes, loss_values
 from dmft.simulation.rosenbrock import GAMMA, STAGES, dense_weights, end_weights
 
 
@@ -299,7 +298,7 @@ def explicit_flow(problem, data, times):
 
     def rate(_, state):
         h = data.features @ weights(state)
-        g = data.features.T @ loss_slopes(problem.loss, h, data.labels)
+        g = data.features.T @ problem.loss.slopes(h, data.labels)
         if depth == 1:
             return -g - decay * state
         a, b = state[:d], state[d:]
@@ -350,7 +349,7 @@ def test_separable_data_end_in_the_margin_directions():
     cosine = direction @ best / np.linalg.norm(direction) / np.linalg.norm(best)
     assert cosine > 0.999
     assert np.linalg.norm(direction) == pytest.approx(np.linalg.norm(best), rel=0.01)
-    loss = [loss_values(problem.loss, data.features @ each, data.labels).mean() for each in w]
+    loss = [problem.loss.values(data.features @ each, data.labels).mean() for each in w]
     assert loss[2] * 1e6 == pytest.approx(loss[1] * 1e5, rel=0.1)
 
 
@@ -358,7 +357,7 @@ def test_inseparable_data_end_at_the_minimum():
     problem = Problem(sampling_ratio=4.0, noise_std=0.7, **CLASSES)
     data = draw(problem, 80)
     w = flow_of_loss(problem, data, [0.0, 1e6], 1e-5)[-1]
-    slopes = loss_slopes(problem.loss, data.features @ w, data.labels)
+    slopes = problem.loss.slopes(data.features @ w, data.labels)
     assert np.abs(data.features.T @ slopes).max() < 1e-10
 
 

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from dmft import InputError, Problem
-from dmft.simulation.labels import draw_labels
-from dmft.simulation.losses import loss_curvatures, loss_slopes, loss_values
 from dmft.simulation.optimisers import update_of
 
 KINDS = ["squared", "logistic", "huber", "hinge", "poisson"]
@@ -22,10 +20,10 @@ def test_slopes_and_curvatures_are_derivatives(kind):
     h = np.linspace(-6.03, 6.07, 97)[:, None]
     y = np.array([0.0, 1.0, 3.0]) if kind == "poisson" else np.array([-1.0, 1.0])
     step = 1e-5
-    slope = (loss_values(loss, h + step, y) - loss_values(loss, h - step, y)) / (2 * step)
-    np.testing.assert_allclose(loss_slopes(loss, h, y), slope, rtol=1e-6, atol=1e-6)
-    second = (loss_slopes(loss, h + step, y) - loss_slopes(loss, h - step, y)) / (2 * step)
-    np.testing.assert_allclose(loss_curvatures(loss, h, y), second, rtol=1e-6, atol=1e-6)
+    slope = (loss.values(h + step, y) - loss.values(h - step, y)) / (2 * step)
+    np.testing.assert_allclose(loss.slopes(h, y), slope, rtol=1e-6, atol=1e-6)
+    second = (loss.slopes(h + step, y) - loss.slopes(h - step, y)) / (2 * step)
+    np.testing.assert_allclose(loss.curvatures(h, y), second, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -39,13 +37,14 @@ def test_losses_are_those_of_the_solver(kind):
         y = np.array([label])
         found = [np.empty_like(h) for _ in range(3)]
         losses(loss.code, loss.parameter, h, y, *found)
-        ours = [f(loss, h, y[:, None]) for f in (loss_values, loss_slopes, loss_curvatures)]
+        ours = [f(h, y[:, None]) for f in (loss.values, loss.slopes, loss.curvatures)]
         for one, other in zip(ours, found, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-300)
 
 
 def labels_of(problem, fields, exact=True, seed=0):
-    return draw_labels(problem, fields, np.random.default_rng(seed), exact_noise=exact)
+    generator = np.random.default_rng(seed)
+    return problem.labels.draw(fields, problem.noise_std, generator, exact_noise=exact)
 
 
 def test_laws_of_labels():

@@ -137,3 +137,29 @@ def test_stopped_or_killed_then_resumed(tmp_path, monkeypatch, number, status):
         assert b"dmft resume sim.h5" in process.stderr.read()
     assert main(["resume", "sim.h5", "--quiet"]) == 0
     assert load("sim.h5") == load("whole.h5")
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start = time.monotonic()
+    assert _start("--threads", "2").wait(300) == 0
+    length = time.monotonic() - start
+    whole = load("sim.h5")
+    states = set()
+    for moment in np.linspace(0.1, 0.98, 20):
+        Path("sim.h5").unlink(missing_ok=True)
+        process = _start("--threads", "2")
+        try:
+            process.wait(moment * length)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(60)
+        there = Path("sim.h5").exists()
+        states.add(_runs_saved() if there else -1)
+        again = ["resume", "sim.h5"] if there else ["simulate", "-o", "sim.h5", *LONG]
+        assert main([*again, "--quiet"]) == 0
+        assert load("sim.h5") == whole, moment
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names <= {"sim.h5", "sim.h5.lock"}, names
+    assert len(states) >= 3, states  # before, on the way and after

@@ -13,7 +13,6 @@ from dmft.solver.kernels import panel_gains, path_responses
 from dmft.solver.march import March
 from dmft.solver.pilot import StepControl, adaptive_panels
 from dmft.solver.sampling import PathSet
-from dmft.solver.state import Stages
 from dmft.theory import predict
 
 
@@ -73,19 +72,17 @@ def test_changes_are_derivatives_in_the_scales():
     integration = radau().integration
 
     def panel(scale):
-        return march._diagonal_response(
-            Stages(slope, slope, slope), integration, scale, march._diagonal
-        )
+        return march.tracers.diagonal(slope, integration, scale, march.rows[-1].diagonal)
 
     scale = np.array([0.9, 1.0, 1.2])
     here = panel(scale)
-    past = march._past_response(here)
+    past = march.tracers.past(here)
     for j, step in enumerate(1e-5 * np.eye(3)):
         up, down = panel(scale * np.exp(step)), panel(scale * np.exp(-step))
         difference = (up.diagonal - down.diagonal) / 2e-5
         assert np.allclose(here.changes[j], difference, atol=1e-8)
         scaled = [
-            march._past_response(replace(here, response=np.exp(x)[:, None] * here.response)).rows
+            march.tracers.past(replace(here, response=np.exp(x)[:, None] * here.response)).rows
             for x in (step, -step)
         ]
         difference = (scaled[0] - scaled[1]) / 2e-5
@@ -116,13 +113,13 @@ def test_gains_are_responses_times_coupling():
 def test_identity_holds_in_the_sample(network, dynamics):
     """E[e_i z_i] = sqrt(delta) z_i (R_w R_r L)_i after every panel, where paths have moved."""
     march = _march(network=network, dynamics=dynamics)
-    found = (march.probability[:, None] * march.error).T @ march.noise
-    expected = np.sqrt(march.ratio) * march.response @ march.factor[1:]
+    found = (march.probability[:, None] * march.error).T @ march.samples.drive.normals
+    expected = np.sqrt(march.samples.ratio) * march.response @ march.samples.factor[1:]
     towards = expected / np.linalg.norm(expected, axis=1)[:, None]
     late = march.times[1:] > 2.0
     error = np.sum((found - expected) * towards, axis=1) / np.linalg.norm(expected, axis=1)
     assert abs(error[late]).max() < 2e-4
-    assert len(march.traced) == 512
+    assert len(march.tracers.index) == 512
 
 
 def test_small_starts_meet_their_fixed_point():

@@ -5,7 +5,9 @@ import pytest
 
 from dmft import Problem
 from dmft.errors import InputError
-from dmft.solver.classical import _Process, classical_solve, data_side, draw_population
+from dmft.solver.classical import classical_solve
+from dmft.solver.classical_process import Process, draw_population
+from dmft.solver.classical_rows import data_side
 from dmft.theory.linear import learning_curves, marchenko_pastur
 
 RADEMACHER = {"kind": "rademacher"}
@@ -134,19 +136,20 @@ def test_tangents_are_derivatives(settings):
     rng = np.random.default_rng(3)
     coordinates, probability = draw_population(problem, 16, rng)
     step, nodes = 0.1, 9
-    process = _Process(problem, step * np.arange(nodes), step, coordinates)
+    process = Process(problem, step * np.arange(nodes), step, coordinates, probability)
     memory = np.eye(nodes) - 0.1 * np.tril(rng.random((nodes, nodes)), -1)
     noise = 0.3 * rng.standard_normal((nodes, len(probability)))
     share = probability * coordinates.variance
-    _, slope = process.paths(noise, memory)
-    response = process.response(slope, memory, probability)
+    pull = rng.standard_normal(nodes)
+    _, slope = process.paths(noise, memory, pull)
+    response = process.response(slope, memory)
     kick = 1e-5 / np.sqrt(coordinates.variance)  # the noise enters the force times sqrt(s)
     for column in range(nodes):
         ends = []
         for sign in (1, -1):
             kicked = noise.copy()
             kicked[column] += sign * kick
-            ends.append(process.paths(kicked, memory)[0] @ share)
+            ends.append(process.paths(kicked, memory, pull)[0] @ share)
         np.testing.assert_allclose(response[:, column], (ends[0] - ends[1]) / 2e-5, atol=1e-8)
 
 
@@ -154,10 +157,10 @@ def test_tangents_are_derivatives(settings):
 def test_small_steps_follow_the_flow_of_the_network(settings):
     """phi(G, t) against the equations of a and b under a constant force."""
     problem = Problem(teacher=RADEMACHER, **settings)
-    coordinates, _ = draw_population(problem, 2, np.random.default_rng(0))
+    coordinates, shares = draw_population(problem, 2, np.random.default_rng(0))
     decay, depth, steps = problem.dynamics.weight_decay, problem.network.depth, 4000
     time, force = np.linspace(0.0, 1.0, steps + 1), 0.4
-    process = _Process(problem, time, 1 / steps, coordinates)
+    process = Process(problem, time, 1 / steps, coordinates, shares)
     accumulated = np.sum(process.increment[:-1]) * force
     result = process.weights_of(np.full(2, accumulated), 1.0)[0][0]
     if depth == 1:

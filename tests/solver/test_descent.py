@@ -19,7 +19,8 @@ NAMES = ("train_mse", "excess_risk", "mean_charge", "effective_alpha")
 
 
 def descended(problem: Problem, steps: int, paths: int = 128) -> Descent:
-    march = Descent(problem, PathSet(problem, paths, np.random.SeedSequence(1)), None, steps, 1e6)
+    path_set = PathSet(problem, paths, np.random.SeedSequence(1))
+    march = Descent(problem, problem.dynamics, path_set, None, steps, 1e6)
     for _ in range(steps):
         march.step()
     return march
@@ -137,8 +138,8 @@ def test_advance_leaves_unrelated_tangents_alone():
     a, b = np.full(2, 0.5), np.full(2, 0.25)
     tangent_a, tangent_b, packed = np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((2, 3))
     advance(
-        2, 0.1, 0.0, 0.5, np.ones(2), np.full(2, 2.0), np.zeros(0), a, b,
-        tangent_a, tangent_b, packed,
+        1, 0.1, 0.0, 0.5, np.ones(2), np.full(2, 2.0), np.zeros(0), a.copy(), b.copy(),
+        *np.ones((2, 2)), a, b, tangent_a, tangent_b, packed,
     )  # fmt: skip
     np.testing.assert_allclose(a, 0.5 * 0.8)
     np.testing.assert_allclose(b, 0.25 * 1.2)
@@ -328,3 +329,18 @@ def test_predictions_are_those_of_gradient_flow():
         for ask in (predict, learning_time):
             with pytest.raises(InputError, match=f"dynamics.kind: given '{kind}', predictions"):
                 ask(Problem(dynamics={"kind": kind}))
+
+
+def test_what_diverges_is_told_by_its_start_not_by_its_size():
+    """Labels in other units: every curve scales with them, and where steps diverge stays."""
+    found = []
+    for unit in (1.0, 1e3):
+        problem = Problem(
+            network={"kind": "linear"}, teacher={"kind": "gaussian", "std": unit},
+            noise_std=0.3 * unit, dynamics={"kind": "gradient-descent", "step_size": 3.0},
+        )  # fmt: skip
+        found.append(solve(problem, t_max=40, n_paths=64, replicates=1))
+    small, large = found
+    assert small.status == large.status == "not-converged"
+    np.testing.assert_array_equal(small.time, large.time)
+    np.testing.assert_allclose(large.train_mse, 1e6 * small.train_mse, rtol=1e-6)

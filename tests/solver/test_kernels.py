@@ -6,18 +6,16 @@ import numpy as np
 import pytest
 
 from dmft.numerics.collocation import radau
-from dmft.simulation.coordinates import start_of
-from dmft.simulation.parameters import parametrisation
-from dmft.solver import kernels
-from dmft.solver.optimisers import depth_of
-from dmft.solver.state import initial_state, moved_state
+from dmft.simulation.coordinates import parametrisation, start_of
+from dmft.solver import kernels, networks
+from dmft.solver.networks import depth_of, initial_state, moved_state
 from dmft.theory.mirror import mirror_of
 
 K = 3
 
 
 def phi(code, depth, decay, growth, p, q, accumulated, elapsed):
-    """NumPy twin of kernels.weight, without the derivative."""
+    """NumPy twin of networks.weight, without the derivative."""
     if code == 0:
         return np.exp(-decay * elapsed) * (p - accumulated)
     if code == 1:
@@ -47,7 +45,7 @@ def test_weights_and_their_slope(code, depth, decay, growth):
     accumulated = generator.uniform(-0.2, 0.2, (len(p), K))
     elapsed = np.array([0.1, 0.5, 1.0])
     w, slope = np.empty_like(accumulated), np.empty_like(accumulated)
-    kernels.weights_on_stages(code, depth, decay, growth, p, q, accumulated, elapsed, w, slope)
+    networks.weights_on_stages(code, depth, decay, growth, p, q, accumulated, elapsed, w, slope)
     twin = phi(code, depth, decay, growth, p[:, None], q[:, None], accumulated, elapsed)
     assert np.allclose(w, twin, rtol=1e-13, atol=1e-15)
     step = 1e-6
@@ -64,28 +62,28 @@ def test_paths_solve_their_equations(code, depth, decay, growth):
     count, ratio, step = len(p), 0.7, 0.8
     root = generator.uniform(0.5, 1.5, count)
     teacher = generator.normal(size=count)
-    drive = 0.3 * generator.normal(size=(count, K))
+    drive, shift = 0.3 * generator.normal(size=(2, count, K))
     tableau = radau(growth * step)
     coupling = (
         step * tableau.integration @ np.linalg.inv(np.eye(K) + 0.1 * generator.random((K, K)))
     )
     accumulated = np.zeros((count, K))
     w, slope = np.empty((count, K)), np.empty((count, K))
-    _, failed = kernels.solve_paths(
+    _, failed = networks.solve_weights(
         code, depth, decay, growth, p, q, root, teacher, step * tableau.nodes, coupling, ratio,
-        drive, accumulated, w, slope,
+        drive, shift, 1e-7, accumulated, w, slope,
     )  # fmt: skip
     assert failed == 0
     force = ratio * root[:, None] * (w - teacher[:, None]) + drive
-    assert np.allclose(accumulated, root[:, None] * (force @ coupling.T), atol=1e-10)
+    assert np.allclose(accumulated, root[:, None] * (shift + force @ coupling.T), atol=1e-10)
 
 
 def test_a_path_without_solution_is_counted():
     huge = np.full(1, 1e308)
     w = np.empty((1, K))
-    _, failed = kernels.solve_paths(
+    _, failed = networks.solve_weights(
         1, 2, 0.0, 0.0, np.zeros(1), np.zeros(1), np.ones(1), huge, np.ones(K),
-        1e10 * np.eye(K), 1.0, np.zeros((1, K)), np.zeros((1, K)), w, w.copy(),
+        1e10 * np.eye(K), 1.0, *np.zeros((2, 1, K)), 1e-7, np.zeros((1, K)), w, w.copy(),
     )  # fmt: skip
     assert failed == 1
 
@@ -157,19 +155,22 @@ def test_an_unknown_network_raises():
     accumulated, w, slope = np.zeros((3, 1, 3))
     law = (7, 3, 0.0, 0.0)
     with pytest.raises(ValueError, match="unknown network"):
-        kernels.weight(*law, 1.0, 1.0, 0.0, 0.0)
+        networks.weight(*law, 1.0, 1.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="unknown network"):
-        kernels.weights_on_stages(*law, p, p, accumulated, elapsed, w, slope)
+        networks.weights_on_stages(*law, p, p, accumulated, elapsed, w, slope)
     with pytest.raises(ValueError, match="unknown network"):
-        kernels.solve_paths(
-            *law, p, p, one, one, elapsed, np.eye(3), 1.0, np.ones((1, 3)), accumulated, w, slope
-        )
+        networks.solve_weights(
+            *law, p, p, one, one, elapsed, np.eye(3), 1.0, *np.ones((2, 1, 3)), 1e-7,
+            accumulated, w, slope,
+        )  # fmt: skip
     with pytest.raises(ValueError, match="unknown network"):
-        kernels._admissible_part(7, 3, 1.0, 1.0, np.zeros(3), np.zeros(3))
+        networks._admissible_part(7, 3, 1.0, 1.0, np.zeros(3), np.zeros(3))
     with pytest.raises(ValueError, match="unknown network 7"):
         initial_state(7, 3, one, one)
     with pytest.raises(ValueError, match="unknown network 7"):
         moved_state(*law, one, one, one, 0.1)
+    with pytest.raises(ValueError, match="unknown network 7"):
+        networks.bounded(7, 3, 0.0, one, one, accumulated, elapsed)
 
 
 def test_an_unknown_network_raises_in_steps_simulations_and_theory():
@@ -177,7 +178,7 @@ def test_an_unknown_network_raises_in_steps_simulations_and_theory():
     problem = SimpleNamespace(network=network)
     one = np.ones(2)
     with pytest.raises(ValueError, match="unknown network 7"):
-        depth_of(problem)
+        depth_of(network)
     with pytest.raises(ValueError, match="unknown network 7"):
         start_of(network, 0.0, one, one)
     with pytest.raises(ValueError, match="unknown network 7"):

@@ -72,7 +72,7 @@ def test_order_five_on_a_nonlinear_path():
 def test_charge_is_conserved_on_every_path():
     problem = Problem(network={"init_u": {"kind": "gaussian", "std": 0.5}, "init_v": 0.2})
     march = march_uniformly(problem, 2.0, 4, tolerance=1e-4)
-    a, b = np.exp(march._p), np.exp(march._q)
+    a, b = np.exp(march.paths.state)
     start = march.coordinates
     assert np.allclose(a * b, np.abs(start.a0 * start.b0), rtol=1e-12)
     # ... and the weights they stand for are those of the last node.
@@ -83,8 +83,8 @@ def test_response_is_the_derivative_of_the_mean_weights():
     """Novikov: E[e_i rho_j-noise] through R_w, on the linear network where it is exact."""
     problem = Problem(sampling_ratio=0.7, noise_std=0.4, network={"kind": "linear"})
     march = march_uniformly(problem, 3.0, 5, paths=512, tolerance=1e-8)
-    noise_response = (march.probability[:, None] * march.error).T @ march.noise
-    expected = problem.sampling_ratio**0.5 * march.response @ march.factor[1:]
+    noise_response = (march.probability[:, None] * march.error).T @ march.samples.drive.normals
+    expected = problem.sampling_ratio**0.5 * march.response @ march.samples.factor[1:]
     assert np.allclose(noise_response, expected, atol=1e-6)
 
 
@@ -112,8 +112,8 @@ def test_committing_the_same_rows_repeats_the_march_bit_for_bit():
     for rows in march.rows:
         again.commit(rows)
     assert np.array_equal(again.risk, march.risk)
-    assert np.array_equal(again.factor, march.factor)
-    assert np.array_equal(again.force, march.force)
+    assert np.array_equal(again.samples.factor, march.samples.factor)
+    assert np.array_equal(again.samples.force, march.samples.force)
 
 
 def test_an_impossible_panel_is_a_failed_attempt():

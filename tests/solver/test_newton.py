@@ -19,7 +19,7 @@ def test_a_newton_step_solves_the_linear_equations_it_says():
     paths, rank, ratio = 400, 4, 0.7
     probability = np.full(paths, 1.0 / paths)
     basis = NoiseBasis(np.sqrt(probability), 0.1)
-    basis.extend(basis.rows(rng.standard_normal((paths, rank))))
+    basis.extend(basis.rows(rng.standard_normal((paths, rank))).directions)
     normals, fresh = rng.standard_normal((paths, rank)), rng.standard_normal((paths, 3))
     noise = PanelNoise(probability, ratio, normals, fresh, basis.paths)
     found = basis.rows(rng.standard_normal((paths, 3)))

@@ -29,7 +29,7 @@ def test_factor_reproduces_the_covariance_where_cholesky_fails():
         rows = basis.rows(errors[:, start : start + 3])
         factor = np.pad(factor, ((0, 0), (0, 3)))
         factor[start : start + 3] = np.hstack([rows.known, rows.fresh])
-        basis.extend(rows)
+        basis.extend(rows.directions)
     covariance = errors.T @ errors / count + noise_std**2
     with pytest.raises(np.linalg.LinAlgError):
         np.linalg.cholesky(covariance)
@@ -52,7 +52,7 @@ def test_directions_do_not_depend_on_what_the_sweeps_did_before():
 def test_change_of_the_factor_matches_finite_differences():
     generator = np.random.default_rng(2)
     basis = NoiseBasis(np.full(200, 200**-0.5), 0.3)
-    basis.extend(basis.rows(generator.normal(size=(200, 1))))
+    basis.extend(basis.rows(generator.normal(size=(200, 1))).directions)
     errors, change = generator.normal(size=(2, 200, 3))
     before, after = basis.rows(errors - 1e-6 * change), basis.rows(errors + 1e-6 * change)
     middle = basis.rows(errors)

@@ -9,17 +9,19 @@ import dmft
 from dmft import InputError, Interrupted, Problem
 from dmft.numerics.collocation import STAGES, radau
 from dmft.solver import solve
+from dmft.solver.march import March
 from dmft.solver.sampling import PathSet
-from dmft.solver.stochastic import StochasticMarch
+from dmft.solver.white_noise import Kicks, white_noise
 from dmft.theory.linear import marchenko_pastur
 
 FLOW = {"kind": "stochastic-gradient-flow", "step_size": 0.05, "batch_fraction": 0.05}
 NAMES = ("train_mse", "excess_risk", "mean_charge", "effective_alpha")
 
 
-def marched(problem: Problem, panels: int, step: float, paths: int = 256) -> StochasticMarch:
+def marched(problem: Problem, panels: int, step: float, paths: int = 256) -> March:
     path_set = PathSet(problem, paths, np.random.SeedSequence(2))
-    march = StochasticMarch(problem, path_set, None, panels, 1e-4)
+    noise = white_noise(problem.network, problem.dynamics, path_set, cautious=False)
+    march = March(problem, path_set, None, panels, 1e-4, noise)
     for _ in range(panels):
         attempt = march.attempt(step)
         assert attempt is not None and attempt.converged
@@ -56,11 +58,8 @@ def linear_curves(
 
 def test_accumulated_noise_is_a_brownian_motion_at_the_stages():
     """A B B^T A^T = Q(min(c_i, c_j)), with the intensity integrated over the panel."""
-    problem = Problem(dynamics=FLOW)
-    march = marched(problem, 1, 0.3)
     intensity = np.array([[1.0], [2.0], [4.0]])
-    march._use(0.3, intensity)
-    accumulated = 0.3 * radau().integration @ march._loading
+    accumulated = 0.3 * radau().integration @ Kicks.of(0.3, intensity).loading
     variation = 0.3 * radau().integration @ intensity[:, 0]
     expected = np.minimum.outer(variation, variation)
     np.testing.assert_allclose(accumulated @ accumulated.T, expected, rtol=1e-12)
@@ -73,11 +72,11 @@ def test_charges_fall_by_the_noise_alone():
     times, rate = march.times, 0.05 * problem.dynamics.noise_variance(march.train_mse)
     ends = rate[::STAGES]  # smooth enough for Simpson's rule between every other end
     simpson = np.cumsum(0.1 / 3 * (ends[:-2:2] + 4 * ends[1:-1:2] + ends[2::2]))
-    np.testing.assert_allclose(march.variation[2 * STAGES :: 2 * STAGES], simpson, rtol=2e-3)
-    expected = np.exp(-0.4 * times - 0.5 * march.variation)
+    np.testing.assert_allclose(march.noise.variation[2 * STAGES :: 2 * STAGES], simpson, rtol=2e-3)
+    expected = np.exp(-0.4 * times - 0.5 * march.noise.variation)
     np.testing.assert_allclose(march.charge_decay(), np.tile(expected, (256, 1)), rtol=1e-12)
     # The state that the paths are computed with says the same.
-    product = np.exp(march._p + march._q)
+    product = np.exp(sum(march.paths.state))
     start = march.coordinates.a0 * march.coordinates.b0
     np.testing.assert_allclose(product, start * march.charge_decay()[:, -1], rtol=1e-10)
 

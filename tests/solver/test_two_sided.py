@@ -8,10 +8,12 @@ import dmft
 from dmft import Problem
 from dmft.errors import InputError
 from dmft.numerics.workers import thread_pool
-from dmft.solver.drive import DriveRows
+from dmft.solver.echo import DriveRows
 from dmft.solver.losses import loss_terms
 from dmft.solver.two_sided import PanelDrives
 from dmft.solver.two_sided_flow import TwoSidedFlow
+from dmft.theory import max_margin
+from dmft.theory.linear import learning_curves
 
 SIGNS = {"loss": {"kind": "logistic"}, "labels": {"kind": "sign"}}
 SEPARABLE = {"sampling_ratio": 1.0, "noise_std": 0.3, "teacher": {"kind": "gaussian"}, **SIGNS}
@@ -32,7 +34,7 @@ def march_of(problem, edges, count=1024, seed=0, rtol=1e-4, threads=1):
 @pytest.mark.parametrize("response", [np.zeros((3, 3)), -np.diag([0.5, 50.0, 1e6]), None])
 @pytest.mark.parametrize("loss", [(1, 0.0, 1.0), (2, 1.0, 0.3), (4, 0.0, 2.0)])
 def test_fields_solve_their_equations(loss, response):
-    from dmft.solver.side_kernels import solve_fields
+    from dmft.solver.losses import solve_fields
 
     code, parameter, y = loss
     if response is None:
@@ -143,11 +145,42 @@ def test_separable_flow_reaches_the_largest_margin():
     assert abs(curves["train_loss"][-1] * 1e7 / 1.777 - 1.0) < 0.01
 
 
-def test_shorter_panels_converge():
-    """Errors fall by more than the third power of the length; a panel's end is of order 5 at last.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("start", "end", "norm", "allowed"), [(100.0, 3e4, "l2", 0.005), (1.0, 1e6, "l1", 0.03)]
+)
+def test_diagonal_network_grows_by_the_largest_margin(start, end, norm, allowed):
+    """-dlog(loss)/d|w| late in a separable problem against the margins of theory."""
+    problem = Problem(
+        sampling_ratio=1.5, noise_std=0.0, network={"init_scale": start}, **SIGNS,
+        teacher={"kind": "bernoulli-gauss", "density": 0.2},
+    )  # fmt: skip
+    solution = dmft.solve(problem, t_max=end, n_paths=2048, replicates=1, threads=1)
+    times = np.array([0.1 * end, end])
+    growth = -np.diff(np.log(solution.curve_at("train_loss", times)))
+    curve = solution.curve_at("l1_norm" if norm == "l1" else "squared_norm", times)
+    size = np.diff(curve if norm == "l1" else np.sqrt(curve))
+    assert abs(growth / size / max_margin(problem, norm).margin - 1.0) < allowed
 
-    Other panels have other noise directions, which limits what can be seen with a few paths.
-    """
+
+def test_panel_ends_are_of_order_five():
+    """Squared loss of the linear network: moments of linear paths are exact, nothing is sampled."""
+    problem = Problem(
+        sampling_ratio=1.5, noise_std=0.3, teacher={"kind": "gaussian"}, network={"kind": "linear"}
+    )
+    exact = learning_curves(problem, np.array([0.0, 3.0]))
+    errors = []
+    for panels in (2, 4, 8):
+        curves = march_of(problem, np.linspace(0.0, 3.0, panels + 1), 256, rtol=1e-8)[1]
+        names = ("train_mse", "excess_risk")
+        errors.append([curves[name][-1] / getattr(exact, name)[-1] - 1.0 for name in names])
+    orders = -np.diff(np.log2(np.abs(errors)), axis=0)
+    assert np.all(np.abs(errors[-1]) < 2e-7)
+    assert np.all(orders > 4.8)
+
+
+def test_shorter_panels_converge():
+    """Errors of a sampled side fall, too, until other noise of other panels is all that is left."""
     problem = Problem(**SEPARABLE, network={"kind": "linear"})
     ends = []
     for panels in (1, 2, 8):

@@ -8,7 +8,7 @@ import pytest
 
 from dmft.cli.main import main
 from dmft.sweep import open_folder
-from dmft.sweep.slurm import _ranges
+from dmft.sweep.submitted import ranges
 
 GRID = """
 [axes]
@@ -160,7 +160,7 @@ def test_batch_script(study, capsys):
     [([0], "0"), ([0, 1, 2], "0-2"), ([0, 2, 3, 7, 9, 10], "0,2-3,7,9-10"), ([4, 6], "4,6")],
 )
 def test_numbers_as_slurm_writes_them(numbers, text):
-    assert _ranges(numbers) == text
+    assert ranges(numbers) == text
 
 
 def test_nothing_left_to_submit(study, capsys, fake_solve):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 
+import html5lib
 import numpy as np
 import pytest
 
@@ -16,36 +15,13 @@ from dmft.sweep.collection import Collection
 from dmft.sweep.explorer import explorer
 from dmft.sweep.report import write_report
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-needs_browser = pytest.mark.skipif(browser is None, reason="no Chromium is installed")
 GRID = """
 [axes]
 problem.network.init_scale = { geomspace = [0.01, 1.0, 3] }
 problem.noise_std = [0.1, 0.2, 0.5, 0.7]
 problem.teacher.kind = ["gaussian", "rademacher"]
 """
-# Moves every control through all its choices; what is seen goes into an attribute of the page.
-MOVES = """
-const seen = [], change = (control) => control.dispatchEvent(new Event("change"));
-const count = () => document.querySelectorAll("#grid-chart circle").length;
-for (const control of document.querySelectorAll("#explorer select")) {
-  const before = control.value;
-  for (const option of control.options) {
-    control.value = option.value; change(control); seen.push([control.id, option.value, count()]);
-  }
-  control.value = before; change(control);
-}
-for (const control of document.querySelectorAll("#explorer input")) {
-  control.click(); seen.push([control.id, control.checked, count()]); control.click();
-}
-const read = [];
-for (const dot of document.querySelectorAll("#grid-chart circle")) {
-  dot.dispatchEvent(new Event("mouseenter"));
-  read.push([Number(dot.dataset.place), document.getElementById("grid-hover").textContent]);
-}
-document.body.setAttribute("data-seen", JSON.stringify({ seen, read }));
-"""
+DOTS = "[...document.querySelectorAll('#grid-chart circle')]"
 
 
 @pytest.fixture
@@ -55,46 +31,92 @@ def collection(make_sweep, fake_solve, tmp_path):
     return collect(folder, tmp_path / "all.h5")
 
 
-def opened(page, folder):
-    """The page after its scripts, and what the console said."""
-    options = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-        "--disable-background-networking", f"--user-data-dir={folder}/profile",
-        "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr",
-    ]  # fmt: skip
-    done = subprocess.run(
-        [browser, *options, "--dump-dom", page.as_uri()],
-        check=True, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    return done.stdout, re.findall(r"CONSOLE.*", done.stderr)
+def read(page, number):
+    """What the page says of its dot `number` under a real mouse, and which point that is."""
+    x, y, place = page.run(
+        f"(() => {{ const dot = {DOTS}[{number}], box = dot.getBoundingClientRect();"
+        "return [box.left + box.width / 2, box.top + box.height / 2, dot.dataset.place] })()"
+    )
+    page.mouse(1.0, 1.0)
+    page.mouse(x, y)
+    return int(place), page.run("document.getElementById('grid-hover').textContent")
 
 
-@needs_browser
-def test_every_control_moves_and_values_are_those_of_the_file(collection, tmp_path):
-    write_report(collection, tmp_path / "report.html")
-    text = (tmp_path / "report.html").read_text().replace("</body>", f"<script>{MOVES}</script>")
-    page = tmp_path / "moved.html"
-    page.write_text(text)
-    dom, console = opened(page, tmp_path)
-    assert not console
-    found = re.search(r'data-seen="([^"]*)"', dom)
-    assert found is not None
-    seen = json.loads(found[1].replace("&quot;", '"').replace("&amp;", "&"))
-    moved = {control for control, _, _ in seen["seen"]}
-    assert moved >= {"grid-value", "grid-x", "grid-by", "grid-log-x", "grid-log-y"}
-    assert {f"grid-at-{number}" for number in range(3)} <= moved
-    assert all(count > 0 for _, _, count in seen["seen"])
+def choose(page, control, option):
+    """Choose in a list."""
+    page.run(
+        f"(() => {{ const box = document.getElementById('{control}');"
+        f"box.value = '{option}'; box.dispatchEvent(new Event('change')); }})()"
+    )
+
+
+def check_reading(collection, place, words):
+    """The number, its error, the labels and the state are those of the file."""
     name = next(name for name in collection.values if name.endswith("excess_risk"))
-    assert len(seen["read"]) == 12  # along the four noises, a colour for each of three starts
-    for place, words in seen["read"]:
-        value = collection.values[name].ravel()[place]
-        error = collection.values[f"{name}_stderr"].ravel()[place]
-        shown = re.match(r"(\S+) ± (\S+) \(standard error\)\n", words)
-        assert float(shown[1]) == pytest.approx(value, rel=1e-4)
-        assert float(shown[2]) == pytest.approx(error, rel=0.06)
-        where = np.unravel_index(place, collection.shape)
-        noise = collection.coordinates["noise_std"][1][where[1]]
-        assert f"noise_std = {noise:g}" in words and words.endswith(collection.status[where])
+    value = collection.values[name].ravel()[place]
+    error = collection.values[f"{name}_stderr"].ravel()[place]
+    shown = re.match(r"(\S+) ± (\S+) \(standard error\)\n", words)
+    assert shown is not None, words
+    assert float(shown[1]) == float(f"{value:.5g}")
+    assert float(shown[2]) == float(f"{error:.1e}")
+    where = np.unravel_index(place, collection.shape)
+    for at, name in zip(where, collection.dimensions, strict=True):
+        label = collection.coordinates[name][1][at]
+        assert f"{name} = {label if isinstance(label, str) else f'{label:g}'}" in words
+    assert words.endswith(collection.status[where])
+
+
+@pytest.mark.browser
+def test_every_control_moves_and_values_are_those_of_the_file(collection, browse, tmp_path):
+    write_report(collection, tmp_path / "report.html")
+    html5lib.HTMLParser(strict=True).parse((tmp_path / "report.html").read_text())
+    page = browse()
+    page.open((tmp_path / "report.html").as_uri())
+    page.run("document.getElementById('grid-chart').scrollIntoView()")
+    assert page.run(f"{DOTS}.length") == 12  # along four noises, a colour for each of three starts
+    choose(page, "grid-by", "-1")
+    for axis, place in ((0, 1.0), (2, 1.0), (0, 0.5)):
+        before = page.run(f"{DOTS}.map(dot => dot.dataset.place)")
+        page.drag(f"#grid-at-{axis}", place)
+        labels = collection.coordinates[collection.dimensions[axis]][1]
+        label = labels[round(place * (len(labels) - 1))]
+        shown = page.run(f"document.querySelector('#grid-at-{axis} + output').textContent").strip()
+        assert shown == (label if isinstance(label, str) else f"{label:g}")
+        assert page.run(f"{DOTS}.map(dot => dot.dataset.place)") != before
+        for number in range(4):
+            check_reading(collection, *read(page, number))
+    for control in ("grid-value", "grid-x", "grid-by"):
+        for option in page.run(
+            f"[...document.getElementById('{control}').options].map(o => o.value)"
+        ):
+            choose(page, control, option)
+            assert page.run(f"{DOTS}.length") > 0
+    choose(page, "grid-x", "1")
+    ticks = "document.querySelectorAll('#grid-chart line').length"
+    before = page.run(f"{DOTS}.map(dot => dot.getAttribute('cx'))")
+    page.click("#grid-log-x")
+    assert page.run(f"{DOTS}.map(dot => dot.getAttribute('cx'))") != before
+    page.click("#grid-log-y")
+    assert page.run(f"{DOTS}.length") > 0 and page.run(ticks) > 0
+    assert page.console == []
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_report_of_200_points_is_small_and_opens_at_once(
+    make_sweep, fake_solve, browse, tmp_path
+):
+    folder = make_sweep(
+        "[axes]\nproblem.network.init_scale = { geomspace = [0.01, 1.0, 20] }\n"
+        "problem.noise_std = { linspace = [0.1, 0.9, 10] }\n"
+    )
+    run(folder)
+    large = collect(folder, tmp_path / "large.h5")
+    write_report(large, tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < 10_000_000
+    page = browse()
+    assert page.open((tmp_path / "report.html").as_uri()) < 3.0
+    assert page.run(f"{DOTS}.length") == 200 and page.console == []
 
 
 def test_data_cannot_end_the_script_and_hold_no_nan(collection):

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import matplotlib.image
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from dmft.errors import InputError
 from dmft.sweep import run
 from dmft.sweep.collect import collect
-from dmft.sweep.figures import plot_curves, plot_lines, plot_map
+from dmft.sweep.figures import plot_curves, plot_lines, plot_map, plot_phase_diagram
 from dmft.sweep.report import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -57,6 +58,36 @@ def test_map_leaves_missing_points_out(collection, tmp_path):
     assert pixels(tmp_path / "one.png", VIRIDIS_END) < highest / 3  # the colour bar's end
 
 
+def test_points_link_to_their_results(collection, tmp_path):
+    (tmp_path / "a b").mkdir()
+    write_report(collection, tmp_path / "a b" / "report.html")
+    text = (tmp_path / "a b" / "report.html").read_text()
+    links = re.findall(r'<a href="([^"]*)">file</a>', text)
+    assert len(links) == int((collection.texts["file"] != "").sum()) > 0
+    for link in links:
+        assert (tmp_path / "a b" / unquote(link)).resolve().is_file()
+
+
+def test_phase_diagram_into_given_axes(collection):
+    from matplotlib.figure import Figure
+
+    one, two = Figure().subplots(1, 2)
+    at = {"kind": "rademacher"}
+    assert plot_phase_diagram(collection, "excess_risk", "noise_std", "init_scale", at, one) is one
+    mesh = one.collections[-1]
+    drawn = np.asarray(mesh.get_array()).reshape(3, 4)
+    assert np.array_equal(drawn, collection.values["final_excess_risk"][:, :, 1])
+    assert mesh.colorbar.ax.get_ylabel() == "excess risk at the end"
+    assert (one.get_xlabel(), one.get_ylabel()) == ("noise std", "init scale")
+    plot_phase_diagram(collection, ax=two)  # the first kind, its first two dimensions
+    assert two.get_title() == "kind = gaussian" and two.get_xlabel() == "init scale"
+    values = two.collections[-1].get_array().reshape(4, 3)
+    assert np.ma.getmaskarray(values)[3].all() and not np.ma.getmaskarray(values)[:3].any()
+    assert plot_phase_diagram(collection).figure is not None
+    with pytest.raises(InputError, match="needs two different dimensions"):
+        plot_phase_diagram(collection, x="kind", y="kind")
+
+
 def test_all_kinds_of_figures(collection, tmp_path):
     plot_lines(collection, tmp_path / "lines.pdf", x="init_scale", by="kind")
     plot_lines(collection, tmp_path / "lines.png", "excess_risk", at={"init_scale": 0.1})
@@ -87,13 +118,16 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.images, self.links, self.rows = [], [], 0
+        self.images, self.links, self.anchors, self.rows = [], [], [], 0
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
         self.images += [values["src"]] if tag == "img" else []
-        self.links += [values[name] for name in ("href", "src") if name in values and tag != "img"]
+        # An anchor is followed when it is clicked; anything else is loaded with the page.
+        loaded = [values[name] for name in ("href", "src") if name in values]
+        self.links += loaded if tag not in ("img", "a") else []
+        self.anchors += loaded if tag == "a" else []
         self.rows += tag == "tr"
 
 
@@ -102,6 +136,7 @@ def test_page_holds_everything_itself(collection, tmp_path):
     page = Page((tmp_path / "report.html").read_text())
     assert len(page.images) == 6 and not page.links
     assert all(image.startswith("data:image/png;base64,") for image in page.images)
+    assert page.anchors and all(link.startswith("sweep/results/") for link in page.anchors)
     assert page.rows == 1 + 24
     text = (tmp_path / "report.html").read_text()
     assert "x &lt; y &amp; &#x27;z&#x27;" in text and "x < y" not in text

@@ -121,6 +121,7 @@ def test_array_with_preemption_requeue_and_collection(
 
     slurm.wait(finished, 180, "all points")
     assert max(most) == 1
+    assert status(folder).requeued == 2
     slurm.wait(collection.exists, 60, "the collection")
     assert load_collection(collection).status.tolist() == ["done"] * 3
     assert sorted(events(folder, "done")) == sorted(open_folder(folder).grid.items)
@@ -128,6 +129,21 @@ def test_array_with_preemption_requeue_and_collection(
     reference = make_sweep(GRID, "reference")
     assert run(reference).computed == {"done": 3}
     processes.assert_identical(folder, reference)
+
+
+def test_a_folder_of_any_name(slurm, commands, make_sweep, tmp_path, capsys):
+    name = "a b\n#SBATCH --wrap=touch hit\n'\"50%A $(touch hit) `touch hit`"
+    folder = make_sweep(SMALL, name)
+    line = ["sweep", "run", str(folder), "--executor", "slurm", "--collect", str(folder / "a\n.h5")]
+    assert main([*line, "--quiet"]) == 0
+    assert main(line[:-2]) == 2  # all is in the queue
+    assert "in the queue already" in capsys.readouterr().err
+    slurm.wait((folder / "a\n.h5").exists, 180, "the collection")
+    assert load_collection(folder / "a\n.h5").status.tolist() == ["done"] * 3
+    assert not [path for path in tmp_path.rglob("*") if path.name == "hit"]
+    assert not Path("hit").exists()
+    logs = [path.name for path in (folder / "slurm").glob("*.out")]
+    assert len(logs) == 4, logs  # three tasks, and the collection
 
 
 def test_parts_that_are_finished_are_not_submitted(slurm, commands, make_sweep, capsys):

@@ -9,7 +9,6 @@ from scipy.special import expit, log_ndtr, ndtr
 from dmft import InputError, Problem
 from dmft.settings import SimulationSettings
 from dmft.simulation.data import draw_data
-from dmft.simulation.losses import loss_slopes, loss_values
 from dmft.theory import limit, max_margin, predict, separability_threshold
 
 SIGNS = {"loss": {"kind": "logistic"}, "labels": {"kind": "sign"}}
@@ -171,8 +170,8 @@ def minimised(problem, data):
 
     def energy(w):
         h = X @ w
-        slope = X.T @ loss_slopes(problem.loss, h, y)
-        return loss_values(problem.loss, h, y).sum() + 0.5 * decay * w @ w, slope + decay * w
+        slope = X.T @ problem.loss.slopes(h, y)
+        return problem.loss.values(h, y).sum() + 0.5 * decay * w @ w, slope + decay * w
 
     options = {"maxiter": 5000, "maxfun": 10_000, "gtol": 1e-7, "ftol": 1e-14}
     return minimize(energy, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B", options=options).x
@@ -218,7 +217,7 @@ def test_minima_of_finite_problems(changes):
     found = []
     for data in draws(problem, 250, 8):
         w = minimised(problem, data)
-        loss = loss_values(problem.loss, data.features @ w, data.labels).mean()
+        loss = problem.loss.values(data.features @ w, data.labels).mean()
         found.append((*order(data, w), loss))
     expected = limit(problem)
     expected = (expected.overlap, expected.squared_norm, expected.train_loss)
@@ -237,8 +236,8 @@ def test_l1_penalty_of_finite_problems():
 
         def energy(pq, X=X, y=y):
             h = X @ (pq[:200] - pq[200:])
-            slope = X.T @ loss_slopes(problem.loss, h, y)
-            value = loss_values(problem.loss, h, y).sum() + 0.3 * pq.sum()
+            slope = X.T @ problem.loss.slopes(h, y)
+            value = problem.loss.values(h, y).sum() + 0.3 * pq.sum()
             return value, np.concatenate([slope, -slope]) + 0.3
 
         bounds = [(0, None)] * 400
@@ -247,7 +246,7 @@ def test_l1_penalty_of_finite_problems():
             energy, np.zeros(400), jac=True, method="L-BFGS-B", bounds=bounds, options=options
         ).x
         w = pq[:200] - pq[200:]
-        found.append((*order(data, w), loss_values(problem.loss, X @ w, y).mean()))
+        found.append((*order(data, w), problem.loss.values(X @ w, y).mean()))
     expected = limit(problem)
     assert expected.regime == "lasso"
     assert_within(found, (expected.overlap, expected.squared_norm, expected.train_loss), 0.03)

@@ -22,8 +22,8 @@ from dmft.store import save
 from dmft.trajectory import groups, of_checkpoints
 from dmft.trajectory.figures import _same
 from dmft.trajectory.files import load_report, save_report
-from dmft.trajectory.measures import SCALARS
 from dmft.trajectory.report import report_of
+from dmft.trajectory.scalars import SCALARS
 from tests.trajectory.conftest import flat
 
 
@@ -98,7 +98,8 @@ def test_short_and_still_trajectories(folder, capsys, values):
     for i, value in enumerate(values):
         np.savez(folder / "still" / f"{i}.npz", a=np.full(3, value))
     found = mapped(capsys, "still", "-o", "out.h5")
-    assert found["mean_directional_similarity"] == (1.0 if values[0] else None)
+    expected = pytest.approx(1.0, abs=1e-14) if values[0] else None
+    assert found["mean_directional_similarity"] == expected
     assert found["mean_update_angle"] in (None, 0.0)
     assert main(["trajectory", "plot", "out.h5", "-o", "out.png"]) == 0
     assert main(["trajectory", "compare", "out.h5", "out.h5"]) == (0 if values[0] else 2)
@@ -201,6 +202,9 @@ def test_of_a_solution(folder, capsys):
         (["map", "run", "-o", "x.h5", "--csv", "no/x.csv"], "folder that does not exist"),
         (["map", "text.h5", "-o", "x.h5"], "text.h5: is not an HDF5 file"),
         (["map", "sim.h5", "-o", "x.h5", "--of", "u"], "invalid choice"),
+        (["map", "sim.h5", "-o", "x.h5", "--steps", "{step}"], "--steps: given for sim.h5"),
+        (["map", "sim.h5", "-o", "x.h5", "--kv-heads", "2"], "--kv-heads: given for sim.h5"),
+        (["map", "sim.h5", "-o", "x.h5", "--by", "layer"], "--by: given for sim.h5"),
         (["plot", "sim.h5", "-o", "x.png"], "must be a trajectory"),
         (["plot", "run.h5", "-o", "x.png"], "run.h5: no such file"),
         (["plot", "sim.h5", "-o", "x.gif"], "given the ending '.gif'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dmft import trajectory
 from dmft.errors import InputError
 from dmft.trajectory import algebra
 from dmft.trajectory.measures import Trajectory
@@ -265,3 +266,33 @@ def test_bad_trajectories(changes, message):
     fields = {"step": np.arange(3), "blocks": np.ones((1, 3, 3)), "sizes": np.ones(1)}
     with pytest.raises(InputError, match=message):
         Trajectory(**{**fields, **changes}, parameters=1)
+
+
+@pytest.mark.parametrize("origin", [None, 0, 2, 5, -1])
+def test_similarity_needs_no_map(origin):
+    """The mean of all cosines is one product with the Gram matrix, whatever the origin."""
+    theta = np.random.default_rng(3).standard_normal((6, 40)).cumsum(axis=0)
+    path = of_vectors(theta)
+    seen = theta if origin is None else theta - theta[origin]
+    unit = np.array([row / np.linalg.norm(row) for row in seen if row.any()])
+    assert path.similarity(origin=origin) == pytest.approx((unit @ unit.T).mean(), abs=1e-14)
+    assert path.map(origin).values == pytest.approx(unit @ unit.T, abs=1e-14)
+
+
+@pytest.mark.parametrize(("times", "label"), [([0.0, 1.0, 2.0], "step"), ([0.0, 0.5, 1.0], "time")])
+def test_map_into_given_axes(times, label):
+    from matplotlib.figure import Figure
+
+    path = of_vectors(np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]]), times)
+    one, two = Figure().subplots(1, 2)
+    assert trajectory.plot_map(path, ax=one) is one
+    cosines = [[1.0, 0.5**0.5, 0.0], [0.5**0.5, 1.0, 0.5**0.5], [0.0, 0.5**0.5, 1.0]]
+    drawn = np.asarray(one.collections[0].get_array())
+    assert np.allclose(drawn.reshape(3, 3), cosines)
+    assert one.get_xlabel() == one.get_ylabel() and one.get_xlabel().startswith(label)
+    trajectory.plot_map(path, 0, two)  # seen from the start: (0, 1) and (-1, 2)
+    drawn = np.asarray(two.collections[0].get_array())
+    assert np.allclose(drawn.reshape(2, 2), [[1.0, 2 / 5**0.5], [2 / 5**0.5, 1.0]])
+    assert two.get_title() == "map relative to checkpoint 0"
+    with pytest.raises(InputError):
+        trajectory.plot_map(path, 7)

@@ -13,6 +13,19 @@ from dmft.store import load_checkpoint, save_checkpoint
 
 PROBLEM = dmft.Problem()
 OPTIONS: dict[str, Any] = {"t_max": 0.5, "n_paths": 128, "replicates": 2, "seed": 6, "threads": 1}
+SIGNS: dict[str, Any] = {"loss": "logistic", "labels": "sign"}
+# Both sides sampled: a flow, and steps whose batches and normals have random numbers of their own.
+SAMPLED = {
+    "flow": (dmft.Problem(**SIGNS), {**OPTIONS, "t_max": 1.5}),
+    "steps": (
+        dmft.Problem(**SIGNS, dynamics={"kind": "sgd", "step_size": 0.2, "batch_fraction": 0.5}),
+        {**OPTIONS, "t_max": 12},
+    ),
+    "steps of Adam": (
+        dmft.Problem(loss="huber", labels="outliers", dynamics="adam"),
+        {**OPTIONS, "t_max": 9},
+    ),
+}
 
 
 def arrays(solution):
@@ -114,3 +127,34 @@ def test_growing_replicates_resume():
     solution = dmft.solve(PROBLEM, **options, checkpoint=states.append, checkpoint_seconds=0.0)
     assert len(solution.replicate_train_mse) > 2
     assert_identical(solution, dmft.solve(PROBLEM, **options, resume=states[-3]))
+
+
+@pytest.fixture(scope="module", params=SAMPLED)
+def sampled(request):
+    """Problem, options, result and the states at all panels or steps."""
+    problem, options = SAMPLED[request.param]
+    states: list[Any] = []
+    solution = dmft.solve(problem, **options, checkpoint=states.append, checkpoint_seconds=0.0)
+    return problem, options, solution, states
+
+
+def test_threads_with_rows(sampled):
+    problem, options, _, _ = sampled
+    more = {**options, "n_paths": 1300}
+    one, three = (dmft.solve(problem, **{**more, "threads": n}) for n in (1, 3))
+    assert_identical(one, three)
+
+
+@pytest.mark.parametrize("stage", [-1, 0, 1], ids=["pilot", "first", "second"])
+@pytest.mark.parametrize("place", [0, 0.5, 1])
+def test_resume_from_any_panel_with_rows(sampled, stage, place, tmp_path):
+    """From memory, and through a file."""
+    problem, options, solution, states = sampled
+    there = [state for state in states if where(state) == stage]
+    assert len(there) >= 3
+    state = there[round(place * (len(there) - 1))]
+    if place == 0.5:
+        path = tmp_path / "state.h5"
+        save_checkpoint(path, dmft.config.Config(problem=problem), state)
+        state = load_checkpoint(path)[1]
+    assert_identical(solution, dmft.solve(problem, **options, resume=state))

@@ -82,6 +82,8 @@ def discover(
 ) -> Discovery:
     """Find all laws among combinations of entries and Gram entries of the parameters.
 
+    Units: parameters as they are in the model; coefficients are dimensionless.
+
     Parameters
     ----------
     model : in float64, small; its parameters are as before afterwards.

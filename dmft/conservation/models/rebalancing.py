@@ -32,6 +32,8 @@ def rebalance(model: torch.nn.Module, laws: ModelLaws, values: Mapping[str, Any]
     Laws that are not named may change. Output sums are moved by a shift common to all logits,
     which changes the outputs, but not their softmax.
 
+    Units: values are in squared parameters (of sums: in parameters).
+
     Parameters
     ----------
     model : in float64; changed in place.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,11 +117,12 @@ def load_record(path: str | Path) -> Record:
     """
     from dmft.store.hdf5 import reading
     from dmft.store.kinds import check_kind
+    from dmft.texts import parse_json
 
     with reading(Path(path)) as file:
         schema = file.attrs.get("schema")
         check_kind(schema, (SCHEMA,), path)
-        config = json.loads(file.attrs["config"])
+        config = parse_json(file.attrs["config"])
         return Record(
             steps=file["step"][()],
             names=tuple(file["law"].asstr()[()]),

@@ -35,6 +35,9 @@ def track(
     gradients alone forecast (see `updates`), and the drift of equally shaped quantities that are
     not conserved. Close the tracker, or use it in a `with` block, to stop.
 
+    Units: drifts are in squared parameters (of sums: in parameters), time in steps of the
+    optimiser.
+
     Parameters
     ----------
     model : in float32 or float64.

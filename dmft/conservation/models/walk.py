@@ -38,6 +38,8 @@ def laws(
     pass cannot be followed, in which case no law is listed. A quantity that an eps or another loss
     breaks is in `broken`. Dropout and batch normalisation count as in the mode the module is in.
 
+    Units: parameters as they are in the model; no step size or time enters.
+
     Parameters
     ----------
     model : its parameters may be on the meta device; they are left as they are.

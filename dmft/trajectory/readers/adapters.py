@@ -5,7 +5,6 @@ The factors themselves are not comparable between checkpoints, since B A is all 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.texts import parse_json, read_text
 from dmft.trajectory.readers.formats import file_tensors
 from dmft.trajectory.readers.tensor import Shelf, Tensor, Whole, as_float
 
@@ -61,7 +61,7 @@ def read(folder: Path) -> tuple[list[Tensor], dict[str, str]]:
 def _config(folder: Path) -> dict[str, object]:
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(read_text(path))
         kind = config["peft_type"]
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError("is no configuration of an adapter", str(path)) from None

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.trajectory.readers.formats import check_sizes, within
 from dmft.trajectory.readers.plainpickle import Record, parsed
 from dmft.trajectory.readers.state import role
 from dmft.trajectory.readers.tensor import BFLOAT16, Shelf, Tensor, Whole
 
 METADATA = ".metadata"
+_LONGEST_TABLE = 1 << 28
 
 
 def read(folder: Path, key: str | None = None) -> tuple[list[Tensor], dict[str, str]]:
@@ -34,12 +36,12 @@ def read(folder: Path, key: str | None = None) -> tuple[list[Tensor], dict[str, 
     InputError : damaged metadata, or a file that is missing.
     """
     where = str(folder)
-    table = parsed((folder / METADATA).read_bytes(), str(folder / METADATA))
+    table = parsed(_table_bytes(folder / METADATA), str(folder / METADATA))
     try:
         entries = _fields(table)["state_dict_metadata"]
         places = _places(_fields(table)["storage_data"])
         shapes = {name: _shape(entry) for name, entry in entries.items()}
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise InputError(f"has metadata of another version ({error})", where) from None
     found = {name: shape for name, shape in shapes.items() if shape is not None}
     found, left_out = _of_model(found, key, where)
@@ -48,7 +50,14 @@ def read(folder: Path, key: str | None = None) -> tuple[list[Tensor], dict[str, 
         _tensor(folder, name, shape, _dtype(entries[name]), places.get(name, []), shelf)
         for name, shape in found.items()
     ]
+    check_sizes(tensors, sum(file.stat().st_size for file in files_of(folder)), folder)
     return tensors, left_out
+
+
+def _table_bytes(path: Path) -> bytes:
+    if path.stat().st_size > _LONGEST_TABLE:
+        raise InputError(f"is longer than {_LONGEST_TABLE} bytes", str(path))
+    return path.read_bytes()
 
 
 def files_of(folder: Path) -> tuple[Path, ...]:
@@ -118,8 +127,7 @@ def _tensor(
     if any(info.get("transform_descriptors") for _, info in chunks):
         dtype = f"compressed {dtype}"
     for _, info in chunks:
-        if not (folder / info["relative_path"]).is_file():
-            raise InputError(f"names {info['relative_path']}, which is missing", str(folder))
+        within(folder, str(info["relative_path"]), folder)
     return Tensor(folder, name, shape, dtype, whole=Whole(_loader(folder, shape, chunks), shelf))
 
 
@@ -133,7 +141,10 @@ def _loader(
             if whole is None:
                 whole = np.zeros(shape, part.dtype)
             begin = start or (0,) * part.ndim
-            whole[tuple(slice(b, b + n) for b, n in zip(begin, part.shape, strict=True))] = part
+            try:
+                whole[tuple(slice(b, b + n) for b, n in zip(begin, part.shape, strict=True))] = part
+            except (ValueError, IndexError) as error:
+                raise InputError(f"has a chunk that does not fit ({error})", str(folder)) from None
         return np.zeros(shape) if whole is None else whole
 
     return load
@@ -142,12 +153,13 @@ def _loader(
 def _chunk(path: Path, offset: int, length: int) -> np.ndarray:
     import torch
 
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(length)
     try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(min(length, path.stat().st_size))
         tensor = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OSError,
+            OverflowError, pickle.UnpicklingError) as error:  # fmt: skip
         text = str(error).partition("\n")[0]
         raise InputError(f"cannot be read, damaged? ({text})", str(path)) from None
     if str(tensor.dtype) == f"torch.{BFLOAT16}":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from dmft.errors import InputError
-from dmft.trajectory.readers.tensor import Tensor
+from dmft.texts import parse_json, read_text
+from dmft.trajectory.readers.tensor import FLOATS, Tensor
+from dmft.validation import echo
 
 # ending: module of this package and its function
 _READERS = {
@@ -20,6 +22,9 @@ _READERS = {
 }
 ENDINGS = tuple(_READERS)
 INDEX = ".index.json"
+_BEST_COMPRESSION = 1032  # of deflate
+_EXPANDED = 1 << 20  # bytes of a tensor that repeats a few
+_LONGEST_INDEX = 100_000_000  # bytes; a model of many experts names a million tensors
 
 
 def file_tensors(path: Path) -> list[Tensor]:
@@ -53,8 +58,10 @@ def read_file(path: Path, key: str | None = None) -> tuple[list[Tensor], dict[st
     try:
         if module == "pytorch":
             found: tuple[list[Tensor], dict[str, str]] = getattr(reader, function)(path, key)
+            check_sizes(found[0], path.stat().st_size, path)
             return found
         tensors: list[Tensor] = getattr(reader, function)(path)
+        check_sizes(tensors, path.stat().st_size, path)
     except FileNotFoundError:
         raise InputError("no such file", str(path)) from None
     except OSError as error:
@@ -66,6 +73,34 @@ def read_file(path: Path, key: str | None = None) -> tuple[list[Tensor], dict[st
     return tensors, {}
 
 
+def check_sizes(tensors: Sequence[Tensor], there: int, where: Path) -> None:
+    """Refuse what no compression can have made of so many bytes.
+
+    Raises
+    ------
+    InputError : it names the tensor.
+    """
+    most = _BEST_COMPRESSION * there + _EXPANDED
+    for tensor in tensors:
+        if tensor.dtype in FLOATS and tensor.size * tensor.itemsize > most:
+            what = f"'{tensor.name}' of shape {echo(tensor.shape)}"
+            raise InputError(f"declares {what} in {there} bytes, damaged?", str(where))
+
+
+def within(folder: Path, name: str, where: Path) -> Path:
+    """A file that a table names, in the folder of the table or below.
+
+    Raises
+    ------
+    InputError : it is elsewhere, or missing.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"names {name}, must be a file beside it", str(where))
+    if not (folder / name).is_file():
+        raise InputError(f"names {Path(name).name}, which is missing", str(where))
+    return folder / name
+
+
 def shards(index: Path) -> list[Path]:
     """The files that an index of a sharded checkpoint names.
 
@@ -74,13 +109,9 @@ def shards(index: Path) -> list[Path]:
     InputError : no valid index, or a file that is missing.
     """
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(parse_json(read_text(index, _LONGEST_INDEX))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise InputError(
             "is no index of a sharded checkpoint (no 'weight_map')", str(index)
         ) from None
-    files = [index.parent / str(name) for name in names]
-    for file in files:
-        if not file.is_file():
-            raise InputError(f"names {file.name}, which is missing", str(index))
-    return files
+    return [within(index.parent, str(name), index) for name in names]

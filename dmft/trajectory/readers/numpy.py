@@ -1,20 +1,29 @@
 """NumPy's .npy and .npz, never with pickled objects.
 
-Arrays in C order and not compressed are read in place, others are loaded one at a time.
+Arrays in C order and not compressed are read in place, others are loaded one at a time. What a
+header declares is held against the bytes that are there, before anything is allocated.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import shorten
 from typing import IO
 
 import numpy as np
 
 from dmft.errors import InputError
 from dmft.trajectory.readers.tensor import Shelf, Tensor, Whole
+
+_LONGEST_HEADER = 1 << 16  # bytes, of the text that holds shape and type
+_BEST_COMPRESSION = 1032  # of deflate
+_BLOCK = 1 << 20
+_ENCRYPTED = 1  # bit of the flags of a member
 
 
 def npy_tensors(path: Path) -> list[Tensor]:
@@ -27,7 +36,7 @@ def npy_tensors(path: Path) -> list[Tensor]:
     with path.open("rb") as file:
         shape, fortran, dtype = _header(path, "array", file)
         offset = file.tell()
-    if offset + dtype.itemsize * np.prod(shape, dtype=np.int64) > path.stat().st_size:
+    if offset + _bytes(shape, dtype) > path.stat().st_size:
         raise InputError("is truncated", str(path))
     if fortran or not _plain(dtype):
         whole = Whole(lambda: _native(np.load(path, allow_pickle=False)), Shelf())
@@ -40,24 +49,43 @@ def npz_tensors(path: Path) -> list[Tensor]:
 
     Raises
     ------
-    InputError : truncated, no .npz file, or pickled objects.
+    InputError : truncated, encrypted, no .npz file, or pickled objects.
     """
     shelf = Shelf()
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
             return [_member(path, archive, member, shelf) for member in members]
-    except (zipfile.BadZipFile, struct.error) as error:
+    except (zipfile.BadZipFile, struct.error, zlib.error, EOFError, NotImplementedError,
+            ValueError, RuntimeError) as error:  # fmt: skip
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"is no .npz file, or truncated ({error})", str(path)) from None
 
 
 def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, shelf: Shelf) -> Tensor:
     name = member.filename.removesuffix(".npy")
+    if member.flag_bits & _ENCRYPTED:
+        raise InputError("is encrypted, write it again without a password", str(path))
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(f"holds '{name}' in a compression that NumPy never writes", str(path))
     with archive.open(member) as file:
         shape, fortran, dtype = _header(path, name, file)
         header = file.tell()
-    if member.compress_type == zipfile.ZIP_STORED and not fortran and _plain(dtype):
-        return Tensor(path, name, shape, dtype.name, data_start(path, member) + header)
+    stored = member.compress_type == zipfile.ZIP_STORED
+    there = min(member.compress_size, path.stat().st_size)
+    declared = header + _bytes(shape, dtype)
+    if declared != member.file_size or declared > there * (1 if stored else _BEST_COMPRESSION):
+        raise InputError(
+            f"declares {declared} bytes of '{name}' and has {member.file_size}, damaged?", str(path)
+        )
+    if stored and not fortran and _plain(dtype):
+        start = data_start(path, member)
+
+        def check() -> None:
+            _check_sum(path, name, start, member)
+
+        return Tensor(path, name, shape, dtype.name, start + header, check=check)
     return Tensor(path, name, shape, dtype.name, whole=Whole(_loader(path, name), shelf))
 
 
@@ -69,10 +97,24 @@ def data_start(path: Path, member: zipfile.ZipInfo) -> int:
     return int(member.header_offset + 30 + name + extra)
 
 
+def _check_sum(path: Path, name: str, start: int, member: zipfile.ZipInfo) -> None:
+    """Hold the bytes of a stored member against its checksum, which reading in place passes by."""
+    left, found = member.file_size, 0
+    with path.open("rb") as file:
+        file.seek(start)
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            found, left = zlib.crc32(block, found), left - len(block)
+    if not left and found != member.CRC:  # of a file that is shorter now, reading says so
+        raise InputError(f"is damaged, '{name}' does not fit its checksum", str(path))
+
+
 def _loader(path: Path, name: str) -> Callable[[], np.ndarray]:
     def load() -> np.ndarray:
-        with np.load(path, allow_pickle=False) as archive:
-            return _native(archive[name])
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return _native(archive[name])
+        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
+            raise InputError(f"is damaged in '{name}' ({error})", str(path)) from None
 
     return load
 
@@ -85,17 +127,29 @@ def _plain(dtype: np.dtype) -> bool:
     return dtype.newbyteorder("<") == dtype
 
 
+def _bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    return dtype.itemsize * math.prod(shape)
+
+
 def _header(path: Path, name: str, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     try:
-        version = np.lib.format.read_magic(file)
+        start = file.read(12)
+        version = start[6:7]
+        length = int.from_bytes(start[8:10] if version == b"\x01" else start[8:12], "little")
+        if length > _LONGEST_HEADER:
+            raise ValueError(f"a header of {length} bytes")
+        file.seek(0)
         read = (
             np.lib.format.read_array_header_1_0
-            if version == (1, 0)
+            if np.lib.format.read_magic(file) == (1, 0)
             else np.lib.format.read_array_header_2_0
         )
         shape, fortran, dtype = read(file)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"holds no array '{name}', damaged? ({error})", str(path)) from None
+        if min(shape, default=0) < 0:
+            raise ValueError(f"a shape of {shape}")
+    except Exception as error:  # NumPy evaluates the text of a header, which fails in many ways
+        reason = shorten(str(error), 100)
+        raise InputError(f"holds no array '{name}', damaged? ({reason})", str(path)) from None
     if dtype.hasobject:
         raise InputError(f"holds pickled objects in '{name}', refused", str(path))
     return shape, fortran and len(shape) > 1, dtype

@@ -78,6 +78,7 @@ def _table(path: Path, *, fake: bool) -> Mapping[str, Any]:
             "can write again)",
             str(path),
         )
+    _check_archive(path)
     try:
         with (
             warnings.catch_warnings(),
@@ -103,6 +104,17 @@ def _table(path: Path, *, fake: bool) -> Mapping[str, Any]:
         kind = type(table).__name__.replace("FakeTensor", "Tensor")
         raise InputError(f"holds a {kind}, must be a state dict", str(path))
     return table
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that PyTorch has not written: it compresses nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, OSError) as error:
+        raise InputError(f"is no PyTorch file, or truncated ({error})", str(path)) from None
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise InputError("is compressed or encrypted, which PyTorch never does", str(path))
 
 
 def _refusal(path: Path, text: str) -> InputError:
@@ -167,9 +179,10 @@ def _loader(path: Path, start: int, tensor: Any) -> Callable[[], np.ndarray]:
     extent = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, strides, strict=True))
 
     def load() -> np.ndarray:
-        storage = np.fromfile(path, dtype, extent, offset=start + first * dtype.itemsize)
-        if len(storage) < extent:
+        begin = start + first * dtype.itemsize
+        if begin + extent * dtype.itemsize > path.stat().st_size:
             raise InputError("ends inside a tensor", str(path))
+        storage = np.fromfile(path, dtype, extent, offset=begin)
         steps = [s * dtype.itemsize for s in strides]
         return np.lib.stride_tricks.as_strided(storage, tuple(tensor.shape), steps)
 

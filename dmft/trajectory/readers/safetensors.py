@@ -6,11 +6,11 @@ the package of that name, which maps whole files and has no numpy type for bfloa
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from dmft.errors import InputError
+from dmft.texts import parse_json
 from dmft.trajectory.readers.tensor import BFLOAT16, Tensor
 
 _TYPES = {
@@ -25,7 +25,8 @@ _TYPES = {
     **{f"U{8 * n}": (f"uint{8 * n}", n) for n in (1, 2, 4, 8)},
     "C64": ("complex64", 8),
 }
-_LONGEST_HEADER = 100_000_000  # as in the reference implementation
+_LONGEST_HEADER = 1 << 25  # bytes, of 300 000 tensors
+_LEAST = 30  # bytes of a tensor in a long header: each takes many times that in memory
 
 
 def tensors(path: Path) -> list[Tensor]:
@@ -46,8 +47,12 @@ def tensors(path: Path) -> list[Tensor]:
                 f"is truncated: {length} bytes, its header ends at {8 + size}", str(path)
             )
         text = file.read(size)
+    if not text.startswith(b"{"):
+        raise InputError("has a header that is not valid JSON", str(path))
+    if text.count(b"{") + text.count(b"[") / 3 > max(size / _LEAST, 1000):
+        raise InputError("has a header that is not one of tensors", str(path))
     try:
-        header = json.loads(text)
+        header = parse_json(text)
         entries = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, AttributeError):
         raise InputError("has a header that is not valid JSON", str(path)) from None
@@ -59,7 +64,7 @@ def _tensor(path: Path, name: str, entry: Any, data: int, length: int) -> Tensor
         start, stop = (int(offset) for offset in entry["data_offsets"])
         shape = tuple(int(extent) for extent in entry["shape"])
         dtype, width = _TYPES.get(entry["dtype"], (str(entry["dtype"]), 0))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise InputError(f"has a damaged header at tensor '{name}'", str(path)) from None
     if data + stop > length:
         raise InputError(

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dmft.errors import InputError
+from dmft.texts import DEEPEST
 
+_MOST_ENTRIES = 10_000_000
 OPTIMISER, AVERAGED, PROGRESS = "optimiser state", "averaged copy", "state of the training loop"
 _OPTIMISER = re.compile(
     r"^(optim.*|opt|opt_?state.*|opt_?[dg]|[dg]_?opt|.*_optim(izer|iser)?s?(_states?|_state_dict)?|"
@@ -57,6 +59,7 @@ def model_of(
     ------
     InputError : no such entry, no tensors, or two models of the same tensors.
     """
+    _check_nesting(table, where)
     if key is not None:
         return dict(_flat(_entry(table, key, where))), {}
     left_out: dict[str, str] = {}
@@ -65,6 +68,24 @@ def model_of(
         said = ", ".join(f"{name}: {what}" for name, what in left_out.items())
         raise InputError(f"holds no model ({said}), choose an entry with --key", where)
     return tensors, left_out
+
+
+def _check_nesting(table: Mapping[Any, Any], where: str) -> None:
+    """Refuse what takes for ever to walk through: cycles, and lists that hold others many times."""
+    counts: dict[int, int] = {}
+
+    def count(value: Any, depth: int) -> int:
+        if _is_tensor(value) or not isinstance(value, Mapping | list | tuple):
+            return 1
+        if id(value) not in counts:
+            if depth > DEEPEST:
+                raise InputError(f"is nested deeper than {DEEPEST} levels", where)
+            inside = value.values() if isinstance(value, Mapping) else value
+            counts[id(value)] = 1 + sum(count(inner, depth + 1) for inner in inside)
+        return counts[id(value)]
+
+    if count(table, 0) > _MOST_ENTRIES:
+        raise InputError(f"holds more than {_MOST_ENTRIES} entries", where)
 
 
 def _models(

@@ -7,6 +7,7 @@ and no library of the format in the inner loop.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable
@@ -35,6 +36,8 @@ class Tensor:
     offset : of its first byte, little-endian data; None if only `whole` can read it.
     whole : loads all of it, for what is compressed, chunked or not in C order.
     identity : equal for two names of the same memory (tied weights).
+    check : holds the bytes against the checksum of the file, if that has one for each tensor;
+        called when the first of them are read.
     """
 
     path: Path
@@ -44,11 +47,12 @@ class Tensor:
     offset: int | None = None
     whole: Whole | None = None
     identity: object = None
+    check: Callable[[], None] | None = None
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def itemsize(self) -> int:
@@ -76,6 +80,8 @@ class Tensor:
         raw = buffer[: (stop - start) * self.itemsize]
         view = memoryview(raw.data)
         try:
+            if self.check is not None and start == 0:
+                self.check()
             with self.path.open("rb", buffering=0) as file:
                 file.seek(self.offset + start * self.itemsize)
                 while len(view):

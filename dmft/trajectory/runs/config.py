@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from dmft.texts import parse_json, read_text
 
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads")
 _KEYS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num")
@@ -16,7 +17,7 @@ def heads_beside(files: Sequence[Path]) -> tuple[int | None, int | None]:
     for folder in dict.fromkeys(place for file in files for place in list(file.parents)[:2]):
         path = folder / "config.json"
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
+            config = parse_json(read_text(path))
         except (OSError, ValueError):
             continue
         if isinstance(config, dict):

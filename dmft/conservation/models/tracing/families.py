@@ -143,7 +143,7 @@ def changing(family: Family, fixed: dict[str, np.ndarray]) -> Family | None:
         others = tuple(a for a in range(mask.ndim) if a not in piece.axes)
         still = still & mask.all(axis=others).reshape(-1)[piece.places].all(axis=-1)
     if family.mixed:
-        still = still.all(axis=-1)
+        still = np.asarray(still.all(axis=-1))
     if not still.any():
         return family
     if still.all():

@@ -1,0 +1,156 @@
+"""What is small in a panel of a flow of the squared loss: settled sweeps, and its time error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmft.numerics.collocation import STAGES, radau
+from dmft.problem import Problem
+from dmft.problem.networks import LINEAR
+from dmft.solver.linear_samples import LinearSamples
+from dmft.solver.panel_rows import PanelRows
+from dmft.solver.sides import CoordinatePaths
+from dmft.solver.support import concentration, supported_rtol
+
+_SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
+# Relative to their start, below which precision of residual and error is absolute: both may vanish.
+# A vanishing residual has a sampling error of many percent, but on the linear network.
+_RESIDUAL_FLOOR, _LINEAR_RESIDUAL_FLOOR = 1e-4, 1e-6
+_ERROR_FLOOR = 1e-4
+# How much of the time error of the residual counts, and below which force, relative to the first,
+# it is absolute.
+_RESIDUAL_SHARE, _FORCE_FLOOR = 0.05, 1e-3
+_LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
+# What a node must add to the noise to get a direction, times residual and tolerance. News left out
+# are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
+_LEAST_NEWS = 20.0
+# Of the change of e that counts: a smaller response to noise is not calibrated.
+_LEAST_RESPONSE = 1e-2
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Paths of a sweep on the stages, all (paths, stages), and the rows they follow."""
+
+    rows: PanelRows
+    slope: np.ndarray
+    error: np.ndarray
+    force: np.ndarray
+
+
+class Accuracy:
+    """How far a panel is from its solution, and the solution from that of continuous time.
+
+    rtol : the tolerance, where enough paths support it (support.py), else that which they do.
+    tolerance : relative, to which sweeps settle.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        paths: CoordinatePaths,
+        samples: LinearSamples,
+        first_error: np.ndarray,
+        rtol: float,
+        supporting: int | None,
+    ) -> None:
+        """first_error : e at t = 0, (paths,). supporting : paths that support rtol; None if any."""
+        self._paths, self._samples = paths, samples
+        self._first_risk = float(paths.probability @ first_error**2)
+        self._linear = problem.network.code == LINEAR
+        self._asked = self.rtol = rtol
+        self.tolerance = _SWEEP_TOLERANCE * rtol
+        self._supporting, self._concentration = supporting, 0.0
+
+    def commit(self, slope: np.ndarray) -> None:
+        """Set the tolerance of the next panels, given dw/dG in the last one, (paths, stages)."""
+        if self._supporting is None:
+            return
+        response = self._paths.root_variance[:, None] ** 2 * slope
+        here = concentration(self._paths.probability, response)
+        self._concentration = max(self._concentration, here)
+        self.rtol = max(self._asked, supported_rtol(self._concentration, self._supporting))
+        self.tolerance = _SWEEP_TOLERANCE * self.rtol
+
+    def least_news(self) -> float:
+        """What a node must add to the noise to get a direction, see `NoiseBasis.rows`.
+
+        Directions that the first few moving paths define differ between samples, and with them
+        all that follow, which would undo the rotation of the noise (pilot.py).
+        """
+        if self._linear:
+            return 0.0
+        factor = self._samples.factor
+        residual = float(np.linalg.norm(factor[-1]) / np.linalg.norm(factor[0]))
+        return _LEAST_NEWS * self.tolerance * residual
+
+    def unseen(self, response: float, error: np.ndarray) -> bool:
+        """Whether a response of e to unit noise is too small to be calibrated.
+
+        E[e z] then is rounding errors, or so few paths that nobody sees it.
+        """
+        return response < _LEAST_RESPONSE * self.tolerance * self.size(error)
+
+    def metric(self, rows: PanelRows, probability: np.ndarray, past: np.ndarray) -> np.ndarray:
+        """Maps a change of the rows, one stage after the other, to its effect on the force.
+
+        R_d acts on the new force, whose scale is that of the last one, R_p on the past force
+        (through a root of its second moment) and L on unit noise.
+        probability, past : of some paths, and F of theirs on the past nodes.
+        """
+        force = np.sqrt(probability)[:, None] * past
+        root: np.ndarray = np.zeros((0, 0))
+        if force.shape[1]:
+            root = np.asarray(np.linalg.qr(force, mode="r"))
+        scale = math.sqrt(self._paths.probability @ self._samples.force_now**2)
+        width = rows.known.shape[1] + rows.fresh.shape[1]
+        noise = math.sqrt(self._samples.ratio) * np.eye(width)
+        parts = (scale * np.eye(STAGES), root, noise)
+        ends = np.cumsum([0, *(len(part) for part in parts)])
+        stage = np.zeros((ends[-1], sum(part.shape[1] for part in parts)))
+        column = 0
+        for row, part in zip(ends, parts, strict=False):
+            height, width = part.shape
+            stage[row : row + height, column : column + width] = part
+            column += width
+        return np.kron(np.eye(STAGES), stage)
+
+    def change(
+        self, moved: np.ndarray, error: np.ndarray, factor_moved: np.ndarray, factor: np.ndarray
+    ) -> float:
+        """How far weights and residual moved in the last sweep; below 1 a panel has settled."""
+        distance = math.sqrt(float(np.max(self._paths.probability @ moved**2)))
+        floor = _LINEAR_RESIDUAL_FLOOR if self._linear else _RESIDUAL_FLOOR
+        residual = np.linalg.norm(factor, axis=1) + floor * self._samples.factor[0, 0]
+        residual_moved = np.max(np.linalg.norm(factor_moved, axis=1) / residual)
+        return max(distance / self.size(error), 0.1 * float(residual_moved)) / self.tolerance
+
+    def size(self, error: np.ndarray) -> float:
+        """Root of the excess risk at the last stage, no smaller than what can matter."""
+        start = math.sqrt(self._first_risk)
+        return math.sqrt(float(self._paths.probability @ error[:, -1] ** 2)) + _ERROR_FLOOR * start
+
+    def time_error(self, swept: Swept) -> float:
+        """Embedded estimate of the time error, relative to the error e and to the force.
+
+        The difference of the two quadrature rules, filtered by (1 - h gamma df/dG)^(-1) for stiff
+        components, displaces each path; the root mean square over paths is compared with that of
+        the error e, and with that of the force.
+        """
+        tableau, step, ratio = radau(), swept.rows.step, self._samples.ratio
+        root, probability = self._paths.root_variance, self._paths.probability
+        slope = root * swept.slope[:, -1]
+        difference = tableau.start_weight * self._samples.force_now
+        difference = difference + swept.force @ tableau.error_weights
+        stiffness = 1.0 - step * tableau.start_weight * ratio * root * slope
+        moved = slope * root * step * difference / stiffness
+        displacement = math.sqrt(probability @ moved**2)
+        share = _LINEAR_RESIDUAL_SHARE if self._linear else _RESIDUAL_SHARE
+        floor = _LINEAR_FORCE_FLOOR if self._linear else _FORCE_FLOOR
+        forces = math.sqrt(probability @ swept.force[:, -1] ** 2)
+        first = ratio * math.sqrt(self._first_risk)
+        residual_error = ratio * displacement / (forces + floor * first)
+        return max(displacement / self.size(swept.error), share * residual_error)

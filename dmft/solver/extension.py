@@ -1,0 +1,70 @@
+"""What a file of a solve may grow in, without computing again what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dmft.errors import InputError
+from dmft.problem import Problem
+from dmft.settings import SolverSettings
+
+# In these a solve may grow: all others make another computation of it.
+GROWING = (
+    "solver.t_max", "solver.replicates", "solver.max_replicates", "solver.target_error",
+)  # fmt: skip
+_SHRINKING = ("solver.target_error",)
+
+
+def check_growth(
+    before: Mapping[str, Any], wanted: Mapping[str, Any], allowed: Iterable[str], status: str
+) -> None:
+    """Refuse settings, by dotted name, that those of a file cannot be extended to.
+
+    Parameters
+    ----------
+    status : of the file.
+
+    Raises
+    ------
+    InputError : a setting that makes another computation of it, or less than there is.
+    """
+    allowed = tuple(allowed)
+    for key in sorted(before.keys() | wanted.keys()):
+        old, new = before.get(key), wanted.get(key)
+        if old == new:
+            continue
+        if key not in allowed:
+            raise InputError(
+                f"given {new}, the file was computed with {old} and can grow in "
+                f"{', '.join(allowed) or 'nothing'} only; solve again into another file",
+                key,
+            )
+        shrinks = old is not None and new is not None and new < old
+        if shrinks and key not in _SHRINKING:
+            raise InputError(f"given {new}, {old} are there already", key)
+        if key == "solver.t_max" and status == "running":
+            raise InputError(f"given {new}, finish first what is under way to {old}", key)
+        if key == "solver.t_max" and status == "not-converged":
+            raise InputError(f"given {new}, the file did not converge up to {old}", key)
+
+
+def state_in(path: Path, problem: Problem, settings: SolverSettings) -> dict[str, Any]:
+    """The state that a file of `dmft solve` holds, for the same problem and wider settings.
+
+    Raises
+    ------
+    InputError : no such file, another problem, settings that the file cannot be extended to.
+    """
+    from dmft.config import Config, flat
+    from dmft.store import load_checkpoint, read_header
+
+    header = read_header(path)
+    wanted = header.config.model_copy(update={"problem": problem, "solver": settings})
+    tables: list[dict[str, Any]] = [
+        {key: value for key, value in flat(config.to_table()) if not key.startswith("simulation.")}
+        for config in (header.config, Config(**wanted.given()))
+    ]
+    check_growth(tables[0], tables[1], GROWING, header.status)
+    return load_checkpoint(path, finished=True)[1]

@@ -1,0 +1,58 @@
+"""What an HDF5 file claims, held against what it has, before anything is allocated for it.
+
+A few bytes can declare a dataset of any size, whose values then come from nowhere (those never
+written are zero), from another file, or from a pipe that never answers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from dmft.errors import InputError
+from dmft.texts import DEEPEST
+
+if TYPE_CHECKING:
+    import h5py
+
+_BEST_COMPRESSION = 1032  # of deflate, the strongest filter that is common
+_UNWRITTEN = 1 << 20  # bytes of a dataset that may be all fill value
+
+
+def check_contents(file: h5py.File, *, views: bool) -> None:
+    """Refuse a file that leads to others, or that declares more than its bytes can hold.
+
+    Parameters
+    ----------
+    views : whether datasets may be views of other files; who reads them checks those.
+
+    Raises
+    ------
+    InputError : it names the link or the dataset.
+    """
+    import h5py
+
+    length = file.id.get_filesize()
+
+    # Both return what is wrong, which ends the visit; HDF5 cannot pass exceptions on.
+    def wrong_link(name: str, link: object) -> str | None:
+        if isinstance(link, h5py.ExternalLink):
+            return f"holds a link /{name} to another file ({link.filename}), refused"
+        if name.count("/") > DEEPEST:
+            return f"is nested deeper than {DEEPEST} levels"
+        return None
+
+    def wrong_size(name: str, dataset: object) -> str | None:
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+            return None
+        if dataset.external or (dataset.is_virtual and not views):
+            return f"dataset /{name} has its values in other files, refused"
+        wanted = dataset.dtype.itemsize * math.prod(dataset.shape)
+        there = min(dataset.id.get_storage_size(), length)
+        if not dataset.is_virtual and wanted > _BEST_COMPRESSION * there + _UNWRITTEN:
+            return f"dataset /{name} declares {wanted} bytes and has {there} in the file, damaged?"
+        return None
+
+    wrong = file.visititems_links(wrong_link) or file.visititems(wrong_size)
+    if wrong:
+        raise InputError(wrong)

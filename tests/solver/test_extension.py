@@ -1,0 +1,175 @@
+"""A finished solve grows: what is there is not computed again, and the rest is as if it were."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import dmft
+from dmft.cli.main import main
+from dmft.errors import InputError, Interrupted
+
+OPTIONS = {"n_paths": 256, "replicates": 4, "rtol": 1e-2, "seed": 3, "threads": 1}
+PROBLEM = dmft.Problem()
+FLOWS = {
+    "plain": PROBLEM,
+    "noisy": PROBLEM.replace(
+        dynamics={"kind": "stochastic-gradient-flow", "step_size": 0.1}
+    ),
+    "huber": PROBLEM.replace(loss="huber"),
+    "decay": PROBLEM.replace(**{"dynamics.weight_decay": 0.01}),
+}  # fmt: skip
+
+
+def kept(problem, t_max, **more):
+    """A solve and what it keeps."""
+    state: dict = {}
+    options = {**OPTIONS, **more}
+    return dmft.solve(problem, t_max=t_max, keep=state.update, **options), state
+
+
+@pytest.fixture(scope="module")
+def short():
+    return kept(PROBLEM, 10.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in FLOWS if name != "plain")],
+)
+def test_a_later_time(name, short):
+    problem = FLOWS[name]
+    before, state = short if name == "plain" else kept(problem, 10.0)
+    extended = dmft.solve(problem, t_max=200.0, resume=state, **OPTIONS)
+    direct = dmft.solve(problem, t_max=200.0, **OPTIONS)
+    common = np.isin(extended.time, direct.time)  # one may have cut a panel in two
+    assert common.sum() == len(direct.time) or state["splits"]
+    assert name == "noisy" or common.all()
+    same = before.time[:-3]  # all but the panel that t_max had cut short
+    np.testing.assert_array_equal(extended.time[: len(same)], same)
+    for curve in ("excess_risk", "train_mse"):
+        one, other = extended.curves[curve], direct.curves[curve]
+        first = before.curves[curve].runs[:, : len(same)]
+        np.testing.assert_allclose(one.runs[:, : len(same)], first, rtol=1e-9, err_msg=curve)
+        there = np.isin(direct.time, extended.time)
+        error = np.hypot(one.stderr[common], other.stderr[there])[1:]
+        z = np.abs(one.mean[common] - other.mean[there])[1:] / error
+        assert np.median(z) < 2.5 and z.max() < 12.0, curve  # of four replicates each
+    # At most one panel more of each march than the longer solve has beyond the shorter one.
+    more = extended.work["panels"] - direct.work["panels"]
+    most = (1 + state["splits"]) * (1 + OPTIONS["replicates"])
+    assert abs(more) <= most
+
+
+def test_more_replicates_are_those_of_a_solve_with_more(short):
+    _, state = short
+    extended = dmft.solve(PROBLEM, t_max=10.0, resume=state, **{**OPTIONS, "replicates": 6})
+    assert extended == dmft.solve(PROBLEM, t_max=10.0, **{**OPTIONS, "replicates": 6})
+
+
+def test_both_at_once_and_again(short):
+    _, state = short
+    first: dict = {}
+    dmft.solve(PROBLEM, t_max=50.0, resume=state, keep=first.update, **OPTIONS)
+    twice = dmft.solve(PROBLEM, t_max=200.0, resume=first, **{**OPTIONS, "replicates": 5})
+    once = dmft.solve(PROBLEM, t_max=200.0, resume=state, **{**OPTIONS, "replicates": 5})
+    np.testing.assert_array_equal(twice.time, once.time)
+    assert len(twice.curves["excess_risk"].runs) == 5
+
+
+@pytest.mark.parametrize("stop_after", [3, 9])
+def test_interrupted_on_the_way_it_continues_to_the_same_bits(short, stop_after):
+    _, state = short
+    whole = dmft.solve(PROBLEM, t_max=100.0, resume=state, **OPTIONS)
+    saved: dict = {}
+    count = 0
+
+    def stop() -> bool:
+        nonlocal count
+        count += 1
+        return count >= stop_after
+
+    def checkpoint(tree) -> None:
+        saved.clear()
+        saved.update(tree)
+
+    with pytest.raises(Interrupted):
+        dmft.solve(
+            PROBLEM, t_max=100.0, resume=state, stop=stop, checkpoint=checkpoint,
+            keep=lambda _: None, **OPTIONS,
+        )  # fmt: skip
+    assert dmft.solve(PROBLEM, t_max=100.0, resume=saved, **OPTIONS) == whole
+
+
+def test_a_panel_that_fails_on_the_way_is_cut_for_all(short, monkeypatch):
+    from dmft.solver.panels import PanelReplicate
+    from dmft.solver.scheme import PanelFailed
+
+    _, state = short
+    panels, failed = PanelReplicate.panels, []
+
+    def failing(self):
+        for advance in panels(self):
+            if not failed and advance.time > 20.0 and len(self._march.rows) == advance.panels:
+                failed.append(advance.panels)
+                raise PanelFailed(advance.panels, None)
+            yield advance
+
+    monkeypatch.setattr(PanelReplicate, "panels", failing)
+    extended = dmft.solve(PROBLEM, t_max=100.0, resume=state, **OPTIONS)
+    assert failed and extended.status == "done"
+    assert len(extended.time) == len(dmft.solve(PROBLEM, t_max=100.0, **OPTIONS).time) + 3
+
+
+def test_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = [f"--set=solver.{key}={value}" for key, value in OPTIONS.items() if key != "threads"]
+    assert main(["solve", "-o", "out.h5", "--set=solver.t_max=5", *small, "--quiet"]) == 0
+    extended = dmft.solve(PROBLEM, t_max=50.0, resume="out.h5", **OPTIONS)
+    assert main(["resume", "out.h5", "--set=solver.t_max=50", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["time"][-1] == 50.0
+    assert dmft.load("out.h5") == extended
+    assert main(["resume", "out.h5", "--set=solver.replicates=5", "--quiet"]) == 0
+    assert len(dmft.load("out.h5").curves["excess_risk"].runs) == 5
+    for words, said in [
+        (["solver.t_max=20"], "solver.t_max: given 20"),
+        (["solver.n_paths=512"], "solver.n_paths: given 512"),
+        (["problem.noise_std=0.3"], "problem.noise_std: given 0.3"),
+    ]:
+        assert main(["resume", "out.h5", *(f"--set={word}" for word in words)]) == 2
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1
+    with pytest.raises(InputError, match="noise_std"):
+        dmft.solve(PROBLEM.replace(noise_std=0.3), t_max=50.0, resume="out.h5", **OPTIONS)
+    dmft.save("plain.h5", dmft.load("out.h5"))
+    assert main(["resume", "plain.h5", "--set=solver.t_max=60"]) == 2
+    assert "it cannot be extended" in capsys.readouterr().err
+
+
+def test_steps_take_more_replicates_and_no_later_time():
+    problem = PROBLEM.replace(dynamics={"kind": "gradient-descent", "step_size": 0.1})
+    _, state = kept(problem, 20.0, replicates=2)
+    more = {**OPTIONS, "replicates": 3}
+    assert dmft.solve(problem, t_max=20.0, resume=state, **more) == dmft.solve(
+        problem, t_max=20.0, **more
+    )
+    with pytest.raises(InputError, match=r"solver.t_max: given 40, .*steps cannot be continued"):
+        dmft.solve(problem, t_max=40.0, resume=state, **more)
+
+
+def test_a_failed_attempt_leaves_the_result(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = [f"--set=solver.{key}={value}" for key, value in OPTIONS.items() if key != "threads"]
+    assert main(["solve", "-o", "out.h5", "--set=solver.t_max=2", *small, "--quiet"]) == 0
+    before = dmft.load("out.h5")
+
+    def fail(*_):
+        raise InputError("no memory")
+
+    monkeypatch.setattr("dmft.solver.panels.PanelScheme.check_memory", fail)
+    line = ["resume", "out.h5", "--set=solver.t_max=20", "--checkpoint-seconds=0.001"]
+    assert main(line) == 2
+    assert "no memory" in capsys.readouterr().err
+    assert dmft.load("out.h5") == before
