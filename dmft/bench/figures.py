@@ -27,6 +27,7 @@ _COUNTERS = {
     "tangent_bytes": ("bytes of tangents read", VERMILION, "s", 4),
 }
 
+_CENTURY = 3.16e9  # seconds
 _VARIED = (
     ("by_time", "t_max", "final time (units of the flow)"),
     ("by_paths", "n_paths", "paths"),
@@ -53,6 +54,7 @@ def draw_race(results: Record, path: Path) -> None:
                 ha="right", va="bottom", fontsize=7, color=GREY,
             )  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel="CPU seconds")
+        _end_at_a_century(axes, result["contestants"])
         axes.set_ylabel(f"relative error of {result['curve']} (rms)")
         axes.set_title(f"{name}: {result['title']}", fontsize=9)
         axes.grid(alpha=0.3)
@@ -62,6 +64,23 @@ def draw_race(results: Record, path: Path) -> None:
         fontsize=7, loc="upper right", title="dashed, hollow: by its law", title_fontsize=7
     )
     figure.savefig(path, dpi=110)
+
+
+def _end_at_a_century(axes: Axes, contestants: dict[str, Any]) -> None:
+    """Leave out times that nobody waits for; what a law says of them stands at the edge."""
+    if axes.get_xlim()[1] <= _CENTURY:
+        return
+    axes.set_xlim(right=_CENTURY)
+    for contestant, outcome in contestants.items():
+        _, colour, _ = STYLES[contestant]
+        for target, rung in outcome["reached"].items():
+            if rung["seconds"] > _CENTURY:
+                years = rung["seconds"] / (_CENTURY / 100.0)
+                axes.annotate(
+                    f"{years:.0e} years \u2192", (0.995, float(target)),
+                    xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=7,
+                    color=colour,
+                )  # fmt: skip
 
 
 def _draw_outcome(

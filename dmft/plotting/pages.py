@@ -45,15 +45,17 @@ def plot_solution(solution: Solution, path: str | Path) -> None:
     """
     panels = _curve_panels(solution)
     panels.insert(1, lambda axes: draw_paths(axes, solution))
-    figure = style.figure(4.0 + 4.0 * len(panels), 11.5, _solved(solution), solution.problem)
-    # Two parts with layouts of their own: colour bars below take no room above.
-    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.0, 2.0])[:, 0]
-    for axes, draw in zip(_row(upper, len(panels)), panels, strict=True):
-        draw(axes)
     kernels = list(_CORRELATIONS)
     if solution.kernels.response_weights is not None:
         kernels.append("response_weights")
     shape = (2, 2) if len(kernels) == 4 else (1, 3)
+    height, ratios = (11.5, [1.0, 2.0]) if shape == (2, 2) else (9.0, [1.0, 1.1])
+    width = 4.0 + 4.0 * len(panels)
+    figure = style.figure(width, height, _solved(solution), solution.problem)
+    # Two parts with layouts of their own: colour bars below take no room above.
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
+    for axes, draw in zip(_row(upper, len(panels)), panels, strict=True):
+        draw(axes)
     for axes, name in zip(lower.subplots(*shape).flat, kernels, strict=True):
         plot_kernel(solution, name, axes)
     style.write(figure, path)

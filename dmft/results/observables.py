@@ -229,14 +229,14 @@ _TABLE = (
     Observable("large_weight", "99 % quantile of |w|", of_weights=lambda x: _quantile(x, _HIGH)),
     Observable(
         "mean_charge",
-        "mean of u squared - v squared",
+        "mean charge",
         positive=False,
         exists=_moving_charges,
         of_weights=_mean_charge,
     ),
     Observable(
         "effective_alpha",
-        "start of a flow that has the typical charge",
+        "effective alpha",
         positive=False,
         exists=_noisy_charges,
         of_weights=_effective_alpha,

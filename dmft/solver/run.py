@@ -71,9 +71,14 @@ class Run:
             pending = self._run_replicate(self._plan, pending)
         if self._keep is not None:
             self._keep(self._saved())
-        plan, time_error = self._plan, self._scheme.time_error
+        plan = self._plan
+
+        def time_error(name: str, mean: np.ndarray) -> np.ndarray:
+            return self._scheme.time_error(name, mean, plan)
+
         verdict = self._verdict(plan.reason)
-        return self._done.solution(self._settings, self._scheme.grid(plan), time_error, *verdict)
+        grid, rtol = self._scheme.grid(plan), plan.rtol or None
+        return self._done.solution(self._settings, grid, time_error, *verdict, rtol)
 
     def _wanted(self) -> int:
         """Replicates to compute, as far as is known now."""

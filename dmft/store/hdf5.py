@@ -82,6 +82,21 @@ def check_readable(path: Path) -> None:
         raise InputError("is a device or a pipe, must be an HDF5 file", str(path))
 
 
+def numbers_of(dataset: h5py.Dataset) -> np.ndarray:
+    """All values of a dataset of numbers.
+
+    Raises
+    ------
+    InputError : NaN or infinity among them.
+    """
+    values = np.asarray(dataset[()])
+    if values.dtype.kind not in "iufb":
+        raise InputError(f"dataset {dataset.name} has type {values.dtype}, must be numbers")
+    if not np.isfinite(values).all():
+        raise InputError(f"dataset {dataset.name} holds NaN or infinity, refused")
+    return values
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[h5py.File]:
     """Write a new file that takes the place of `path` only when it is complete.

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft.config import changed_settings, parse_config
 from dmft.errors import InputError
 from dmft.plotting import GREY, VERMILION
+from dmft.plotting.style import time_label
 from dmft.sweep.collection import Collection
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_TITLE = 80  # characters of a line
 _MOST_LABELS = 6  # above which ticks are at round numbers
 _WIDE = 30.0  # ratio of largest to smallest above which an axis or a colour is logarithmic
 _WORDS = {
@@ -33,6 +37,23 @@ def label_of(name: str) -> str:
         end = " at the end"
     words = _WORDS.get(curve, curve.replace("_", " ")) + end
     return f"{words}, {task.rstrip('_')}" if task else words
+
+
+def problem_of(collection: Collection) -> str:
+    """What all points have in common, in lines that fit: the problem, and where it ends."""
+    changed = changed_settings(collection.config)
+    words = [
+        f"{name.partition('.')[2] if name.startswith('problem.') else name} = {short(value)}"
+        for name, value in changed.items()
+        if name.startswith(("problem.", "dynamics.", "solver.t_max"))
+    ]
+    text = ", ".join(words) or "the defaults"
+    return textwrap.fill(f"At all points: {text}", _TITLE, break_on_hyphens=False)
+
+
+def time_label_of(collection: Collection) -> str:
+    """Steps where all points count them, else time."""
+    return time_label(parse_config(collection.config).problem)
 
 
 def labels_of(collection: Collection, name: str) -> np.ndarray:
@@ -171,7 +192,7 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -1,7 +1,4 @@
-"""Figures of collections: phase diagrams, lines with error bars, learning curves.
-
-Points without a result are hatched or left out of lines, never filled in.
-"""
+"""Figures of collections. Points without a result are hatched or left out, never filled in."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TIME_LABEL, VERMILION
+from dmft.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from dmft.plotting.style import axes_for
 from dmft.store.hdf5 import reading
 from dmft.sweep.collection import Collection
@@ -27,8 +24,10 @@ from dmft.sweep.drawing import (
     labels_of,
     new_figure,
     positions,
+    problem_of,
     scale_axis,
     short,
+    time_label_of,
     words_of,
     write_figure,
 )
@@ -78,7 +77,8 @@ def plot_map(
     title = label_of(value)
     if len(panels) > len(shown):
         title += f" (the first {len(shown)} of {len(panels)} panels)"
-    figure = new_figure(1.0 + 4.6 * columns, 0.8 + 3.9 * rows, title)
+    title += f"\n{problem_of(collection)}"
+    figure = new_figure(1.2 + 4.6 * columns, 1.1 + 3.9 * rows, title)
     grid = figure.subplots(rows, columns, squeeze=False)
     colours = colours_of(values)
     for axes in grid.flat[len(shown) :]:
@@ -163,7 +163,7 @@ def plot_lines(
     for name in collection.dimensions:
         if name not in (x, by, *fixed):
             fixed[name] = labels_of(collection, name)[0]
-    figure = new_figure(7.5, 5.0, "")
+    figure = new_figure(7.5, 5.2, problem_of(collection))
     axes = figure.subplots()
     labels = [None] if by is None else list(_some(labels_of(collection, by)))
     for number, label in enumerate(labels):
@@ -208,7 +208,7 @@ def plot_curves(
     for name in collection.dimensions:
         if name not in (by, *fixed):
             fixed[name] = labels_of(collection, name)[0]
-    figure = new_figure(7.5, 5.0, "")
+    figure = new_figure(7.5, 5.2, problem_of(collection))
     axes = figure.subplots()
     labels = _some(labels_of(collection, by))
     for number, label in enumerate(labels):
@@ -223,7 +223,7 @@ def plot_curves(
                 time[shown], low[shown], (values + 2.0 * errors)[shown], color=colour,
                 alpha=0.25, linewidth=0,
             )  # fmt: skip
-    axes.set(xscale="log", yscale="log", xlabel=TIME_LABEL, ylabel=label_of(curve))
+    axes.set(xscale="log", yscale="log", xlabel=time_label_of(collection), ylabel=label_of(curve))
     where = [f"{words_of(name)} = {short(label)}" for name, label in fixed.items()]
     axes.set_title(", ".join([*where, "bands: ±2 standard errors"]), fontsize=9)
     axes.grid(alpha=0.25)

@@ -5,8 +5,9 @@ Colours are those of `dmft.plotting`.
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ _STYLE = {
 }
 _LINES = 12  # charges of a method that are drawn
 _ROUNDING = 1e-17
+_TOLD = ("step_size", "batch_size", "momentum", "weight_decay")  # of [training], in the title
 
 
 def plot_report(report: Report, path: str | Path) -> None:
@@ -43,11 +45,14 @@ def plot_report(report: Report, path: str | Path) -> None:
     methods = list(dict.fromkeys(report.methods))
     lower = ["residual"] if report.loss is None else ["sharpness", "loss", "residual"]
     figure = _figure(4.6 * max(len(methods), len(lower)), 7.6)
+    figure.suptitle(_title(report), fontsize=10)
     upper, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
     charges = upper.subplots(1, len(methods), squeeze=False)[0]
     for axes, method in zip(charges, methods, strict=True):
         _draw_charges(axes, report, method)
     charges[0].set_ylabel("charge $\\theta^\\top A\\,\\theta$")
+    # One key for all: the charges are the same.
+    upper.legend(*charges[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     for axes, what in zip(below.subplots(1, len(lower), squeeze=False)[0], lower, strict=True):
         _draw_curves(axes, report, methods, what)
     figure.savefig(path, dpi=120)
@@ -129,20 +134,44 @@ def plot_balance(
 def _draw_charges(axes: Axes, report: Report, method: str) -> None:
     label, _ = _STYLE[method]
     runs = report.of_method(method)
-    pairs = [(run, k) for run in runs for k in range(len(report.names))]
-    shown = pairs[:: max(1, -(-len(pairs) // _LINES))]
-    for number, (run, k) in enumerate(shown):
-        colour = _COLOURS[number % len(_COLOURS)]
-        axes.plot(report.step, report.charge[:, run, k], color=colour, linewidth=1.2)
+    count = len(report.names)
+    # Whole runs where that can be, else some charges of the first one.
+    chosen = np.unique(np.linspace(0, count - 1, min(count, _LINES)).round().astype(int))
+    shown = [(run, int(k)) for run in runs[: max(1, _LINES // count)] for k in chosen]
+    colours = _colours(len(report.names))
+    for run, k in shown:
+        axes.plot(report.step, report.charge[:, run, k], color=colours[k], linewidth=1.2)
         axes.plot(report.step, report.predicted[:, run, k], "--", color="black", linewidth=0.8)
-    axes.plot([], [], color=GREY, label="charge")
+    # Of many charges the colours go from the first to the last of those drawn.
+    drawn = sorted({k for _, k in shown})
+    for k in drawn if len(drawn) <= len(_COLOURS) else (drawn[0], drawn[-1]):
+        axes.plot([], [], color=colours[k], label=report.names[k])
     axes.plot([], [], "--", color="black", label="predicted")
     axes.axhline(0.0, color=GREY, linewidth=0.7)
-    axes.set_title(f"{label}: {len(shown)} of {len(pairs)} charges", fontsize=10)
+    axes.set_title(f"{label}: {len(shown)} of {len(runs) * count} charges", fontsize=10)
     axes.set_xlabel("step")
     axes.locator_params(axis="x", nbins=5)
-    axes.legend(fontsize=8)
     axes.grid(alpha=0.25)
+
+
+def _colours(count: int) -> list[Any]:
+    """A colour for each charge, none twice."""
+    if count <= len(_COLOURS):
+        return list(_COLOURS[:count])
+    from matplotlib import colormaps
+
+    return list(colormaps["viridis"](np.linspace(0.0, 0.92, count)))
+
+
+def _title(report: Report) -> str:
+    """What was trained and how, as far as the settings say."""
+    model, training = (report.settings.get(name, {}) for name in ("model", "training"))
+    told = {**model, **{key: training[key] for key in _TOLD if key in training}}
+    words = (
+        f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}"
+        for key, value in told.items()
+    )
+    return textwrap.fill(", ".join(words), 110, break_on_hyphens=False)
 
 
 def _draw_curves(axes: Axes, report: Report, methods: list[str], what: str) -> None:

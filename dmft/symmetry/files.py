@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.store.hdf5 import reading, write_variable
+from dmft.store.hdf5 import numbers_of, reading, write_variable
 from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
 from dmft.store.schema import Variable
@@ -71,12 +71,12 @@ def load_report(path: str | Path) -> Report:
         schema = file.attrs.get("schema")
         check_kind(schema, (SCHEMA,))
         found = {
-            v.attribute: file[v.path][()] for v in _VARIABLES
+            v.attribute: numbers_of(file[v.path]) for v in _VARIABLES
             if v.attribute != "ends" and v.path in file
         }  # fmt: skip
         ends = None
         if "parameters_start" in file:
-            ends = np.array([file[f"parameters_{name}"][()] for name in ("start", "end")])
+            ends = np.array([numbers_of(file[f"parameters_{name}"]) for name in ("start", "end")])
         return Report(
             methods=tuple(file["method"].asstr()[()]), names=tuple(file["name"].asstr()[()]),
             ends=ends, status=file.attrs["status"], reason=file.attrs.get("reason", ""),

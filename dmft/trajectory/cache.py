@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.store.hdf5 import reading, writing
+from dmft.store.hdf5 import numbers_of, reading, writing
 from dmft.store.header import write_header
 from dmft.texts import parse_json
 
@@ -141,12 +141,12 @@ def _read(path: Path) -> tuple[dict[Any, Any], dict[str, dict[str, np.ndarray]],
             raise InputError("is no cache of trajectories")
         for group in file.get("sets", {}).values():
             identities = tuple(parse_json(group.attrs["checkpoints"]))
-            grams, names = group["gram"][()], group["piece"].asstr()[()]
+            grams, names = numbers_of(group["gram"]), group["piece"].asstr()[()]
             if grams.shape != (len(names), len(identities), len(identities)):
                 raise InputError(f"dataset {group.name}/gram has shape {grams.shape}, damaged?")
             sets[identities] = dict(zip(names, grams, strict=True))
         for group in file.get("projections", {}).values():
-            keys, rows = group["key"].asstr()[()], group["row"][()]
+            keys, rows = group["key"].asstr()[()], numbers_of(group["row"])
             if len(keys) != len(rows):
                 raise InputError(f"dataset {group.name}/row has {len(rows)} rows, damaged?")
             projections[str(group.attrs["title"])] = dict(zip(keys, rows, strict=True))

@@ -296,6 +296,8 @@ def _title(report: Report) -> str:
     what = f"{len(report.path.step)} checkpoints"
     if report.path.parameters:
         what += f" of {report.path.parameters:,} parameters"
+    if report.source:
+        what += f" in {Path(report.source).name}"
     if value is not None:
         what += f", mean directional similarity {value:.4g}"
         what += "" if error is None else f" ± {error:.1g}"

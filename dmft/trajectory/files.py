@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.store.hdf5 import reading
+from dmft.store.hdf5 import numbers_of, reading
 from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
 from dmft.texts import parse_json
@@ -71,7 +71,7 @@ def load_report(path: str | Path) -> Report:
         check_kind(schema, (SCHEMA,))
         settings = parse_json(file.attrs["config"])
         trajectory = Trajectory(
-            file["step"][()],
+            numbers_of(file["step"]),
             _read_blocks(file),
             file["blocks/size"][()],
             int(file.attrs["parameters"]),
@@ -96,8 +96,8 @@ def _named(skipped: Any) -> dict[str, str]:
 
 def _read_blocks(file: h5py.File) -> np.ndarray | Factors:
     if "blocks/factor" in file:
-        return Factors(file["blocks/factor"][()])
-    return np.asarray(file["blocks/gram"][()])
+        return Factors(numbers_of(file["blocks/factor"]))
+    return numbers_of(file["blocks/gram"])
 
 
 def _write_path(file: h5py.File, report: Report) -> None:

@@ -12,6 +12,7 @@ from dmft.solver.echo import DriveRows
 from dmft.solver.losses import loss_terms
 from dmft.solver.two_sided import PanelDrives
 from dmft.solver.two_sided_flow import TwoSidedFlow
+from dmft.theory import max_margin
 from dmft.theory.linear import learning_curves
 
 SIGNS = {"loss": {"kind": "logistic"}, "labels": {"kind": "sign"}}
@@ -142,6 +143,24 @@ def test_separable_flow_reaches_the_largest_margin():
     assert abs(1.0 / size / 0.74936 - 1.0) < 0.005
     assert abs(np.arccos(overlap / size) / np.pi - 0.28321) < 0.002
     assert abs(curves["train_loss"][-1] * 1e7 / 1.777 - 1.0) < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("start", "end", "norm", "allowed"), [(100.0, 3e4, "l2", 0.005), (1.0, 1e6, "l1", 0.03)]
+)
+def test_diagonal_network_grows_by_the_largest_margin(start, end, norm, allowed):
+    """-dlog(loss)/d|w| late in a separable problem against the margins of theory."""
+    problem = Problem(
+        sampling_ratio=1.5, noise_std=0.0, network={"init_scale": start}, **SIGNS,
+        teacher={"kind": "bernoulli-gauss", "density": 0.2},
+    )  # fmt: skip
+    solution = dmft.solve(problem, t_max=end, n_paths=2048, replicates=1, threads=1)
+    times = np.array([0.1 * end, end])
+    growth = -np.diff(np.log(solution.curve_at("train_loss", times)))
+    curve = solution.curve_at("l1_norm" if norm == "l1" else "squared_norm", times)
+    size = np.diff(curve if norm == "l1" else np.sqrt(curve))
+    assert abs(growth / size / max_margin(problem, norm).margin - 1.0) < allowed
 
 
 def test_panel_ends_are_of_order_five():

@@ -178,7 +178,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("rule", REFUSED, ids=str)
+@pytest.mark.parametrize("rule", REFUSED, ids=lambda rule: getattr(rule, "__name__", str(rule)))
 def test_rules_that_cannot_be_used(rule):
     with pytest.raises(InputError, match=REFUSED[rule]) as error:
         UserOptimiser(name="mine", rule=rule)

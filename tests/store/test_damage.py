@@ -162,3 +162,39 @@ def test_text_of_fixed_length_as_netcdf4_writes_it(files, tmp_path):
             file.attrs[key] = np.bytes_(value.encode()) if value else h5py.Empty("S1")
     with pytest.warns(UserWarning, match="unverified"):
         assert load(path) == load(folder / "out.h5")
+
+
+def test_a_gram_matrix_that_is_no_number_is_refused(files, tmp_path):
+    folder, _ = files
+    path = tmp_path / "map.h5"
+    path.write_bytes((folder / "map.h5").read_bytes())
+    with h5py.File(path, "a") as file:
+        file["blocks/gram"][0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="/blocks/gram holds NaN or infinity"):
+        load_report(path)
+
+
+def test_text_with_a_fill_value_as_netcdf4_writes_it(files, tmp_path):
+    folder, _ = files
+    path = tmp_path / "packed.h5"
+    path.write_bytes((folder / "packed.h5").read_bytes())
+    with h5py.File(path, "a") as file:
+        for key, value in list(file.attrs.items()):
+            file.attrs[key] = np.bytes_(value.encode()) if value else h5py.Empty("S1")
+        for name in ("status", "reason"):
+            text = file[name].asstr()[()]
+            del file[name]
+            file.create_dataset(name, data=text, dtype=h5py.string_dtype(), fillvalue="missing")
+    with pytest.warns(UserWarning, match="unverified"):
+        assert load_collection(path).status.tolist() == ["done"] * 2
+
+
+def test_netcdf_may_add_to_every_group(files):
+    """It does so only where the order of creation is tracked."""
+    folder, readers = files
+    for name in readers:
+        with h5py.File(folder / name) as file:
+            groups = [file["/"]]
+            file.visititems(lambda _, item, groups=groups: groups.append(item)
+                            if isinstance(item, h5py.Group) else None)  # fmt: skip
+            assert all(each.id.get_create_plist().get_link_creation_order() for each in groups)

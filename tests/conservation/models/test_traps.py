@@ -117,7 +117,7 @@ TRAPS = {
         nn.utils.parametrizations.weight_norm(nn.Linear(4, 6)), nn.ReLU(), nn.Linear(6, 3)), 12),
     "spectral norm": (lambda: nn.Sequential(
         nn.utils.parametrizations.spectral_norm(nn.Linear(4, 6)), nn.ReLU(), nn.Linear(6, 3)), 1),
-    "softmax between": (lambda: Net(lambda m, x: m.b(m.a(x).softmax(-1))), 5),
+    "softmax between": (lambda: Net(lambda m, x: m.b(m.a(x).softmax(-1))), 5 + 3),
     "used twice": (lambda: Net(
         lambda m, x: m.b(torch.relu(m.d(torch.relu(m.d(torch.relu(m.a(x))))))),
         d=nn.Linear(6, 6)), 6),

@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dmft.conservation.models.tracing.aliases import covers, overlap
+
 if TYPE_CHECKING:
     import torch
 
@@ -211,11 +213,11 @@ class _Recorder:
             aliases.append(target)
             op = "arbitrary"
         if not moves and not any(self.values[id(one)].moves for one in aliases):
-            zero = op == "zero_" and all(_covers(one, target) for one in aliases)
+            zero = op == "zero_" and all(covers(one, target) for one in aliases)
             for one in (target, *aliases):
                 self.enter(one, kind).zero = zero
             return True
-        if op == "arbitrary" or not all(_covers(one, target) for one in aliases):
+        if op == "arbitrary":
             every = [target, *[one for one in aliases if one is not target]]
             inputs = [*arguments, [self.values[id(one)] for one in every]]
             known = {id(one) for one in every}
@@ -223,11 +225,17 @@ class _Recorder:
             outputs = [self.enter(one, "dependent") for one in every]
             self.trace.nodes.append(Node("arbitrary", inputs, outputs))
             return True
+        before = {id(one): self.values[id(one)] for one in aliases}
         result = self.enter(target, kind)
         self.trace.nodes.append(Node(op.removesuffix("_"), arguments, [result]))
         for one in aliases:
-            again = self.enter(one, kind)
-            self.trace.nodes.append(Node("view", [result, list(again.shape)], [again]))
+            if covers(one, target):
+                again = self.enter(one, kind)
+                self.trace.nodes.append(Node("view", [result, list(again.shape)], [again]))
+            elif overlap(one, target):
+                again = self.enter(one, "dependent")
+                mixed: list[Any] = [before[id(one)], result]
+                self.trace.nodes.append(Node("arbitrary", mixed, [again]))
         return True
 
 
@@ -239,12 +247,6 @@ def _tensors(something: Any) -> Iterator[Any]:
     elif isinstance(something, (list, tuple)):
         for one in something:
             yield from _tensors(one)
-
-
-def _covers(one: Any, other: Any) -> bool:
-    """Whether two aliases have the same entries in the same order."""
-    same = one.numel() == other.numel() and one.storage_offset() == other.storage_offset()
-    return bool(same and one.is_contiguous() and other.is_contiguous())
 
 
 def record(
