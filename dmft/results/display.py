@@ -43,7 +43,8 @@ def _extent(result: Curves) -> str:
     if result.runs_prefix == "seed_":
         return f"{runs} networks of dimension {settings.dimension} to {end}"
     words = f"{runs} x {settings.n_paths} paths to {end}, {len(result.time)} nodes, {result.status}"
-    return f"{words}: {result.reason}" if result.reason else words
+    words = f"{words}: {result.reason}" if result.reason else words
+    return f"{words}; {result.note}" if result.note else words
 
 
 def _with_error(result: Curves, name: str) -> str:

@@ -107,6 +107,8 @@ class Solution(Curves):
     blocks : overlaps of groups of replicates, for errors of what is no mean; None if not kept.
     status : "done" or "not-converged".
     reason : one line that explains any other status than "done".
+    rtol : the tolerance of the time discretisation, looser than settings.rtol where the paths do
+        not support that (docs/accuracy.md); None where there is none, or where it is not known.
     work : counters of the work done (panels, nodes, sweeps, flops, ...).
     """
 
@@ -120,7 +122,19 @@ class Solution(Curves):
     blocks: OverlapBlocks | None = None
     status: str = "done"
     reason: str = ""
+    rtol: float | None = None
     work: dict[str, float] = field(default_factory=dict, compare=False)
+
+    @property
+    def note(self) -> str:
+        """What to know about a solve that did what it could, one line; empty if nothing."""
+        asked = self.settings.rtol
+        if self.rtol is None or self.rtol <= asked:
+            return ""
+        return (
+            f"rtol {self.rtol:.2g} instead of {asked:g}: {self.settings.n_paths} paths do not "
+            "support a finer one (take more)"
+        )
 
     def curve_at(self, name: str, times: ArrayLike) -> Any:
         """A curve between its nodes, by the collocation polynomial of each panel.

@@ -13,6 +13,7 @@ from dmft.problem.networks import LINEAR
 from dmft.solver.linear_samples import LinearSamples
 from dmft.solver.panel_rows import PanelRows
 from dmft.solver.sides import CoordinatePaths
+from dmft.solver.support import concentration, supported_rtol
 
 _SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
 # Relative to their start, below which precision of residual and error is absolute: both may vanish.
@@ -26,6 +27,11 @@ _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
+# Of the change of e that counts: a smaller response to noise is not calibrated.
+_LEAST_RESPONSE = 1e-2
+# How far a first guess may move e, relative to its size, once the residual is below so much of its
+# start.
+_FARTHEST_GUESS, _LATE = 0.3, 0.1
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Swept:
 class Accuracy:
     """How far a panel is from its solution, and the solution from that of continuous time.
 
+    rtol : the tolerance, where enough paths support it (support.py), else that which they do.
     tolerance : relative, to which sweeps settle.
     """
 
@@ -51,13 +58,25 @@ class Accuracy:
         samples: LinearSamples,
         first_error: np.ndarray,
         rtol: float,
+        supporting: int | None,
     ) -> None:
-        """first_error : e at t = 0, (paths,)."""
+        """first_error : e at t = 0, (paths,). supporting : paths that support rtol; None if any."""
         self._paths, self._samples = paths, samples
         self._first_risk = float(paths.probability @ first_error**2)
         self._linear = problem.network.code == LINEAR
-        self.rtol = rtol
+        self._asked = self.rtol = rtol
         self.tolerance = _SWEEP_TOLERANCE * rtol
+        self._supporting, self._concentration = supporting, 0.0
+
+    def commit(self, slope: np.ndarray) -> None:
+        """Set the tolerance of the next panels, given dw/dG in the last one, (paths, stages)."""
+        if self._supporting is None:
+            return
+        response = self._paths.root_variance[:, None] ** 2 * slope
+        here = concentration(self._paths.probability, response)
+        self._concentration = max(self._concentration, here)
+        self.rtol = max(self._asked, supported_rtol(self._concentration, self._supporting))
+        self.tolerance = _SWEEP_TOLERANCE * self.rtol
 
     def least_news(self) -> float:
         """What a node must add to the noise to get a direction, see `NoiseBasis.rows`.
@@ -67,9 +86,30 @@ class Accuracy:
         """
         if self._linear:
             return 0.0
+        return _LEAST_NEWS * self.tolerance * self._residual()
+
+    def _residual(self) -> float:
+        """Root mean square of the residual at the last node, relative to its start."""
         factor = self._samples.factor
-        residual = float(np.linalg.norm(factor[-1]) / np.linalg.norm(factor[0]))
-        return _LEAST_NEWS * self.tolerance * residual
+        return float(np.linalg.norm(factor[-1]) / np.linalg.norm(factor[0]))
+
+    def trusted(self, moved: np.ndarray, error: np.ndarray) -> float:
+        """How much of a first guess to take that moves e by `moved`, (paths, stages).
+
+        Late after a small start the residual is noise that a long panel adds up: sweeps that begin
+        far away end nowhere.
+        """
+        if self._linear or self._residual() > _LATE:
+            return 1.0
+        distance = math.sqrt(float(np.max(self._paths.probability @ moved**2)))
+        return min(1.0, _FARTHEST_GUESS * self.size(error) / max(distance, 1e-300))
+
+    def unseen(self, response: float, error: np.ndarray) -> bool:
+        """Whether a response of e to unit noise is too small to be calibrated.
+
+        E[e z] then is rounding errors, or so few paths that nobody sees it.
+        """
+        return response < _LEAST_RESPONSE * self.tolerance * self.size(error)
 
     def metric(self, rows: PanelRows, probability: np.ndarray, past: np.ndarray) -> np.ndarray:
         """Maps a change of the rows, one stage after the other, to its effect on the force.

@@ -33,7 +33,8 @@ class PlainFlow:
 
     rows_type = PanelRows
 
-    def __init__(self, problem: Problem, pool: ThreadPoolExecutor | None) -> None:
+    def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
+        self._supporting = None if problem.network.code == LINEAR else n_paths
         self._problem = problem
         self._pool = pool
         self.descends = problem.dynamics.weight_decay == 0.0
@@ -49,7 +50,7 @@ class PlainFlow:
     ) -> March:
         """A march at t = 0."""
         path_set = PathSet(self._problem, count, seed, rotation)
-        return March(self._problem, path_set, self._pool, panels, rtol)
+        return March(self._problem, path_set, self._pool, panels, rtol, supporting=self._supporting)
 
     def control(self, march: March, rtol: float) -> StepControl:
         """What chooses the panels of a pilot."""

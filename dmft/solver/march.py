@@ -38,7 +38,6 @@ from dmft.solver.tracers import Tracers, calibrates, traced_paths
 _MOST_SWEEPS = 40
 _NEWTON_TOLERANCE = 1e-7  # of the paths
 _NOTHING = 1e-300
-_SEEN = 1e-2
 
 
 class March:
@@ -62,8 +61,9 @@ class March:
         panels: int,
         rtol: float,
         noise: Callable[[CoordinatePaths, LinearSamples, Accuracy], ResidualNoise] = Quiet,
+        supporting: int | None = None,
     ) -> None:
-        """A march at t = 0 with room for so many panels; noise : makes that of its residuals."""
+        """A march at t = 0; noise : makes that of its residuals, supporting : see accuracy.py."""
         self._path_set = path_set
         self._decay = problem.dynamics.weight_decay
         self.paths = CoordinatePaths(problem, path_set, pool)
@@ -73,7 +73,7 @@ class March:
         for known in (self.teacher, self.root_variance, first):
             path_set.learn(known)
         self.samples = LinearSamples(problem, path_set, self.initial_error)
-        self.accuracy = Accuracy(problem, self.paths, self.samples, first, rtol)
+        self.accuracy = Accuracy(problem, self.paths, self.samples, first, rtol, supporting)
         self.noise = noise(self.paths, self.samples, self.accuracy)
         self._calibrated = self.noise.calibrates and calibrates(problem)
         count = path_set.count
@@ -169,6 +169,7 @@ class March:
         self._solve(stages, elapsed, integration @ rows.inverse, drive, damping)
         error = self._error_of(stages)
         found = self.samples.drive.basis.rows(error, np.inf, rows.active)
+        self.accuracy.commit(stages.slope)
         self.tracers.advance(stages.slope, rows, integration)
         self.samples.commit(rows, found, self.samples.force_of(error, drive, rows.inverse))
         self.noise.commit(rows)
@@ -236,7 +237,8 @@ class March:
             mixed = acceleration.mix(rows.flat(), better.flat())
             rows = better if converged else better.like(mixed)
         self._count(sweep)
-        return Attempt(rows, sweep, self.noise.time_error(swept, better, sweep), converged)
+        time_error = self.noise.time_error(swept, better, sweep)
+        return Attempt(rows, sweep, time_error, converged, self.accuracy.rtol)
 
     def _guess(self, integration: np.ndarray, elapsed: np.ndarray) -> Stages:
         """Accumulated force from the last panel's force, continued as a line in log time.
@@ -248,7 +250,12 @@ class March:
         else:
             values = lagrange(np.log(self._last_nodes[-2:]), np.log(self.time + elapsed))
             force = self.samples.force[:, -2:] @ values.T
-        return self.paths.guess((self.root_variance[:, None] * force) @ integration.T, elapsed)
+        stages = self.paths.guess((self.root_variance[:, None] * force) @ integration.T, elapsed)
+        if self._calibrated and self.rows:
+            self.paths.evaluate(stages, elapsed, None)
+            last = self.error[:, -1:]
+            stages.unknown *= self.accuracy.trusted(self._error_of(stages) - last, last)
+        return stages
 
     def _drive(self, rows: PanelRows) -> np.ndarray:
         samples = self.samples
@@ -314,8 +321,8 @@ class March:
         """By how much the logarithms of the scales grow to calibrate responses, (stages,)."""
         rows = swept.rows
         towards, _ = tangents.response(np.zeros(STAGES))
-        seen = _SEEN * self.accuracy.tolerance * self.accuracy.size(swept.error)
-        if math.sqrt(self.samples.ratio) * np.linalg.norm(towards) < seen:
+        size = math.sqrt(self.samples.ratio) * float(np.linalg.norm(towards))
+        if self.accuracy.unseen(size, swept.error):
             return np.zeros(STAGES)
         towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
         along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self.samples.ratio)

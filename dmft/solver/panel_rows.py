@@ -12,12 +12,17 @@ from dmft.numerics.collocation import STAGES
 
 @dataclass(frozen=True)
 class Attempt:
-    """Outcome of solving a panel: sweeps used, estimated relative time error, and its rows."""
+    """Outcome of solving a panel.
+
+    rows : its unknowns. sweeps : used. time_error : estimated, relative. converged : or not.
+    rtol : the tolerance that the sample supports, if that is looser than what was asked for.
+    """
 
     rows: Any
     sweeps: int
     time_error: float
     converged: bool
+    rtol: float = 0.0
 
 
 def no_intensity() -> np.ndarray:

@@ -144,9 +144,9 @@ class PanelScheme:
                 "solver.n_paths",
             )
 
-    def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
+    def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """What the time discretisation may add to a mean curve."""
-        return self._flow.time_error(name, self._settings.rtol, mean)
+        return self._flow.time_error(name, max(self._settings.rtol, plan.rtol), mean)
 
     def kept(self, march: Underway) -> Tree:
         """The rows of its panels."""

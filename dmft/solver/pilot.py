@@ -28,6 +28,7 @@ _LARGEST_WEIGHT = 20.0  # mu h: beyond it the weights e^(mu h) of a panel lose d
 _AFTER_FAILURE = 0.3
 # Panels that take more sweeps per digit of rtol are too long: shorter ones cost less in all.
 _MANY_SWEEPS = 6.5
+_TOO_MANY = 1.2  # times that: replicates may not settle on such a panel at all
 _ACCEPTED = 2.0
 _SHORTEST = 1e-9  # relative to the time reached
 _MOST_PANELS = 1000
@@ -80,12 +81,12 @@ class RotatedMarch(PanelMarch, Protocol):
 class StepControl:
     """Chooses panel lengths from the embedded error estimates.
 
-    Attributes: `step`, the length to try next, and `reason`, why the march had to end early.
+    Attributes: `step`, the length to try next, `reason`, why the march had to end early, and
+    `rtol`, the loosest tolerance of a panel so far.
     """
 
     def __init__(self, problem: Problem, march: PanelMarch, rtol: float) -> None:
-        self._rtol = rtol
-        self._many_sweeps = _MANY_SWEEPS * np.log10(1.0 / rtol)
+        self._rtol = self.rtol = rtol
         self.reason = ""
         self._last: tuple[float, float] | None = None  # step and error of the last kept panel
         self._growth = _LARGEST_GROWTH
@@ -100,12 +101,13 @@ class StepControl:
         """What decides the next steps; a last step of 0 means that there was none."""
         step, error = self._last or (0.0, 0.0)
         found = {"step": self.step, "last_step": step, "last_error": error}
-        return {**found, "growth": self._growth}
+        return {**found, "growth": self._growth, "rtol": self.rtol}
 
     def restore(self, state: Mapping[str, float]) -> None:
         """The inverse of `state`."""
         self.step = state["step"]
-        self._growth = state.get("growth", _LARGEST_GROWTH)  # absent in older files
+        self._growth = state.get("growth", _LARGEST_GROWTH)  # both absent in older files
+        self.rtol = state.get("rtol", self._rtol)
         self._last = (state["last_step"], state["last_error"]) if state["last_step"] else None
 
     def judge(self, attempt: Attempt | None) -> bool:
@@ -113,11 +115,13 @@ class StepControl:
         if attempt is None or not attempt.converged:
             self.step *= _AFTER_FAILURE
             return False
-        error = max(attempt.time_error, 1e-300)
-        ratio = (self._rtol / error) ** (1.0 / _ORDER)
-        accepted = error <= _ACCEPTED * self._rtol
-        still = error < _STILL * self._rtol and self._last is not None and error < self._last[1]
+        error, rtol = max(attempt.time_error, 1e-300), max(self._rtol, attempt.rtol)
+        ratio = (rtol / error) ** (1.0 / _ORDER)
+        many = _MANY_SWEEPS * np.log10(1.0 / rtol)
+        accepted = error <= _ACCEPTED * rtol and attempt.sweeps <= _TOO_MANY * many
+        still = error < _STILL * rtol and self._last is not None and error < self._last[1]
         if accepted:
+            self.rtol = max(self.rtol, rtol)
             # Panels that grow with time keep an error below the target unless the trend is
             # continued (predictive control, Gustafsson 1994).
             if self._last is not None:
@@ -129,7 +133,7 @@ class StepControl:
             self._growth = min(_STILL_GROWTH, self._growth * _LARGEST_GROWTH)
         else:
             self._growth = _LARGEST_GROWTH
-            ratio = min(ratio, self._many_sweeps / attempt.sweeps)
+            ratio = min(ratio, many / attempt.sweeps)
         self.step *= min(self._growth, max(_SMALLEST_GROWTH, ratio))
         self.step = min(self.step, self._longest)
         return accepted
@@ -157,7 +161,7 @@ def make_plan(march: PanelMarch, control: StepControl, t_max: float, rotation: n
     if not control.reason:
         edges[-1] = t_max
     directions = np.array([rows.active for rows in march.rows])
-    return Plan(edges, directions, rotation, control.reason)
+    return Plan(edges, directions, rotation, control.reason, control.rtol)
 
 
 def noise_rotation(march: RotatedMarch) -> np.ndarray:

@@ -17,12 +17,14 @@ class Plan:
     directions : the stages that get a noise direction of their own, shape (panels, stages).
     rotation : orthogonal, acts on the noise of the first directions of a sample.
     reason : why the last edge is before t_max, or "".
+    rtol : the loosest tolerance of a panel; 0 where it is not known to be other than asked for.
     """
 
     edges: np.ndarray
     directions: np.ndarray
     rotation: np.ndarray
     reason: str = ""
+    rtol: float = 0.0
 
     @property
     def panels(self) -> int:

@@ -136,6 +136,7 @@ class Replicates:
         time_error: TimeError,
         status: str,
         reason: str,
+        rtol: float | None = None,
     ) -> Solution:
         """Means and standard errors over the replicates; `time_error` is that of the scheme."""
         return Solution(
@@ -149,6 +150,7 @@ class Replicates:
             blocks=self._blocks.blocks(),
             status=status,
             reason=reason,
+            rtol=rtol,
             work=dict(self.work),
         )
 

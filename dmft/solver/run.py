@@ -19,6 +19,7 @@ from dmft.progress import Progress
 from dmft.results.observables import UserObservable
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
+from dmft.solver.extension import check_label, label_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.progress import FLOW_COSTS, STEP_COSTS, WorkMeter
@@ -70,9 +71,14 @@ class Run:
             pending = self._run_replicate(self._plan, pending)
         if self._keep is not None:
             self._keep(self._saved())
-        plan, time_error = self._plan, self._scheme.time_error
+        plan = self._plan
+
+        def time_error(name: str, mean: np.ndarray) -> np.ndarray:
+            return self._scheme.time_error(name, mean, plan)
+
         verdict = self._verdict(plan.reason)
-        return self._done.solution(self._settings, self._scheme.grid(plan), time_error, *verdict)
+        grid, rtol = self._scheme.grid(plan), plan.rtol or None
+        return self._done.solution(self._settings, grid, time_error, *verdict, rtol)
 
     def _wanted(self) -> int:
         """Replicates to compute, as far as is known now."""
@@ -178,7 +184,11 @@ class Run:
 
     def _saved(self) -> Tree:
         """Everything needed to continue to the identical result."""
-        state: Tree = {"splits": self._failures, "replicates": self._done.state()}
+        state: Tree = {
+            "of": label_of(self._problem, self._settings),
+            "splits": self._failures,
+            "replicates": self._done.state(),
+        }
         if self._plan is not None:
             state["plan"] = self._plan.saved()
         if self._former is not None:
@@ -191,7 +201,14 @@ class Run:
         return state
 
     def _restore(self, state: Saved) -> Saved | None:
-        """Take up a saved state; what remains is the march that was under way."""
+        """Take up a saved state; what remains is the march that was under way.
+
+        Raises
+        ------
+        InputError : it is no state, or that of another solve.
+        """
+        if "of" in state:  # older ones do not say
+            check_label(state["of"], self._problem, self._settings)
         try:
             self._failures = state["splits"]
             self._done = Replicates.from_state(self._problem, state["replicates"])

@@ -206,7 +206,7 @@ class Scheme(Protocol):
         """
         ...
 
-    def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
+    def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """What the time discretisation may add to a mean curve, an absolute error on its nodes."""
         ...
 

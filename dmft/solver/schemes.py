@@ -49,7 +49,7 @@ def scheme_of(
     from dmft.solver.flow import PlainFlow
     from dmft.solver.panels import PanelScheme
 
-    return PanelScheme(settings, PlainFlow(problem, pool))
+    return PanelScheme(settings, PlainFlow(problem, settings.n_paths, pool))
 
 
 def _tangents_pay(

@@ -92,7 +92,7 @@ class Steps:
         """Nothing: which steps are stored depends on how many there are."""
         return {}
 
-    def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
+    def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """Steps are exact."""
         return np.zeros_like(mean)
 

@@ -88,7 +88,7 @@ class TangentFree:
         """Nothing: which steps are stored depends on how many there are."""
         return {}
 
-    def time_error(self, name: str, mean: np.ndarray) -> np.ndarray:
+    def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """Steps are exact, but the echoes of sampled rows are biased (bias.py)."""
         if self._problem.regression:
             return np.zeros_like(mean)

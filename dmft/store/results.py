@@ -24,6 +24,7 @@ from dmft.store.schema import (
     BLOCK_VARIABLES,
     CHECKPOINT,
     PATH_VARIABLES,
+    RTOL,
     RUNNING,
     SIMULATION,
     SIMULATION_VARIABLES,
@@ -93,6 +94,8 @@ def save(
     ) as file:  # fmt: skip
         _write_variables(file, result, variables)
         _write_work(file, work)
+        if isinstance(result, Solution) and result.rtol is not None:
+            file.attrs[RTOL] = result.rtol
         if state:
             write_tree(file.create_group(CHECKPOINT), state)
 
@@ -162,9 +165,24 @@ def _read_solution(file: h5py.File, header: Header) -> Solution:
         settings=header.config.solver,
         status=header.status,
         reason=header.reason,
+        rtol=_rtol(file),
         work={name: value.item() for name, value in work.items() if hasattr(value, "item")},
         **fields,
     )
+
+
+def _rtol(file: h5py.File) -> float | None:
+    """The tolerance that was used, None in older files and where there is none."""
+    value = file.attrs.get(RTOL)
+    if value is None:
+        return None
+    try:
+        rtol = float(value)
+    except (TypeError, ValueError):
+        rtol = float("nan")
+    if not rtol > 0.0:
+        raise InputError(f"attribute '{RTOL}' is {value!r}, must be a positive number")
+    return rtol
 
 
 def _read_simulation(file: h5py.File, header: Header) -> Simulation:

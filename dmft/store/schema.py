@@ -23,6 +23,7 @@ VERSION = f"{MAJOR}.{MINOR}"
 RUNNING = "running"
 CHECKPOINT = "checkpoint"
 WORK = "work"
+RTOL = "rtol"  # root attribute of a solution: the tolerance that was used
 
 # Where the scale of each dimension lives: in the topmost group that uses it.
 SCALES = {

@@ -69,6 +69,33 @@ def test_more_replicates_are_those_of_a_solve_with_more(short):
     assert extended == dmft.solve(PROBLEM, t_max=10.0, **{**OPTIONS, "replicates": 6})
 
 
+@pytest.mark.parametrize(
+    ("changes", "options", "said"),
+    [
+        ({"noise_std": 0.3}, {}, "problem.noise_std: given 0.3, .* was computed with 0.1"),
+        ({"teacher.density": 0.2}, {}, "problem.teacher.density: given 0.2"),
+        ({"dynamics.weight_decay": 0.1}, {}, "dynamics.weight_decay: given 0.1"),
+        ({}, {"n_paths": 512}, "solver.n_paths: given 512"),
+        ({}, {"seed": 4}, "solver.seed: given 4"),
+        ({}, {"replicates": 3}, "solver.replicates: given 3, 4 are there already"),
+    ],
+)
+def test_a_state_of_another_solve_is_refused(short, changes, options, said):
+    _, state = short
+    with pytest.raises(InputError, match=said):
+        dmft.solve(PROBLEM.replace(**changes), t_max=20.0, resume=state, **{**OPTIONS, **options})
+
+
+def test_a_state_of_a_long_teacher_tells_it_from_another():
+    values = np.linspace(-1.0, 1.0, 500)
+    _, state = kept(PROBLEM.replace(teacher=values), 0.5, replicates=2)
+    assert len(state["of"]) < 2000
+    more = {**OPTIONS, "replicates": 3}
+    dmft.solve(PROBLEM.replace(teacher=values), t_max=0.5, resume=state, **more)
+    with pytest.raises(InputError, match=r"problem.teacher.values"):
+        dmft.solve(PROBLEM.replace(teacher=-0.5 * values), t_max=0.5, resume=state, **more)
+
+
 def test_both_at_once_and_again(short):
     _, state = short
     first: dict = {}
@@ -157,3 +184,19 @@ def test_steps_take_more_replicates_and_no_later_time():
     )
     with pytest.raises(InputError, match=r"solver.t_max: given 40, .*steps cannot be continued"):
         dmft.solve(problem, t_max=40.0, resume=state, **more)
+
+
+def test_a_failed_attempt_leaves_the_result(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = [f"--set=solver.{key}={value}" for key, value in OPTIONS.items() if key != "threads"]
+    assert main(["solve", "-o", "out.h5", "--set=solver.t_max=2", *small, "--quiet"]) == 0
+    before = dmft.load("out.h5")
+
+    def fail(*_):
+        raise InputError("no memory")
+
+    monkeypatch.setattr("dmft.solver.panels.PanelScheme.check_memory", fail)
+    line = ["resume", "out.h5", "--set=solver.t_max=20", "--checkpoint-seconds=0.001"]
+    assert main(line) == 2
+    assert "no memory" in capsys.readouterr().err
+    assert dmft.load("out.h5") == before

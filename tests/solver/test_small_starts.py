@@ -1,0 +1,122 @@
+"""Small starts, starts and ends at rest, and the tolerance that a sample of paths supports."""
+
+import numpy as np
+import pytest
+
+import dmft
+from dmft.problem import Problem
+from dmft.solver.support import concentration, supported_rtol
+from dmft.theory import predict
+
+
+def small_start(scale, **settings):
+    problem = Problem(network={"init_scale": scale})
+    return dmft.solve(problem, **{"t_max": 4.0, "n_paths": 256, "replicates": 2, **settings})
+
+
+def test_concentration_is_the_relative_variance_of_the_response():
+    even = np.full((64, 2), -0.3)
+    share = np.full(64, 1 / 64)
+    assert concentration(share, even) == pytest.approx(0.0, abs=1e-12)
+    generator = np.random.default_rng(1)
+    normal = generator.normal(size=(400_000, 1))
+    share = np.full(len(normal), 1 / len(normal))
+    # Of e^(sx) with x normal it is e^(s^2) - 1.
+    assert concentration(share, np.exp(0.8 * normal)) == pytest.approx(np.exp(0.64) - 1, rel=0.02)
+    one = np.zeros((1000, 1))
+    one[3] = 1.0
+    assert concentration(np.full(1000, 1e-3), one) == pytest.approx(999.0)
+
+
+def test_concentration_of_responses_whose_squares_vanish_and_of_none():
+    share, tiny = np.array([0.5, 0.5]), np.array([[-1e-200], [-3e-200]])
+    assert concentration(share, tiny) == pytest.approx(0.25)
+    assert concentration(share, np.zeros((2, 3))) == 0.0
+
+
+def test_supported_tolerance_falls_with_the_paths_and_never_exceeds_what_all_support():
+    assert supported_rtol(0.9, 64) == 0.0
+    assert supported_rtol(40.0, 4096) == pytest.approx(supported_rtol(40.0, 8192) * 2)
+    assert supported_rtol(1e5, 1024) == 1e-2
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-10])
+def test_tiny_starts_search_before_they_learn(scale):
+    problem = Problem(network={"init_scale": scale})
+    search = dmft.theory.learning_time(problem)
+    solution = small_start(scale, t_max=0.3 * search, n_paths=512, replicates=1, rtol=1e-2)
+    assert solution.status == "done"
+    assert np.allclose(solution.excess_risk[solution.time < 0.1 * search], 1.0, atol=1e-6)
+    assert solution.excess_risk[-1] < 0.8
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_a_start_at_rest_stays(decay):
+    problem = Problem(network={"init_u": 0.0, "init_v": 0.0}, dynamics={"weight_decay": decay})
+    solution = dmft.solve(problem, t_max=100.0, n_paths=128, replicates=2)
+    assert solution.status == "done"
+    assert np.allclose(solution.excess_risk, 1.0, rtol=1e-12)
+    assert np.allclose(solution.train_mse, 1.01, rtol=1e-12)
+
+
+def test_panels_at_rest_grow_faster_and_faster():
+    solution = dmft.solve(Problem(), t_max=1e20, n_paths=128, replicates=1, rtol=1e-2)
+    assert solution.status == "done"
+    assert np.sum(solution.time > 1e10) < 60
+    late = solution.excess_risk[solution.time > 1e5]
+    assert np.ptp(late) < 1e-3 * late[0]
+
+
+def test_strong_weight_decay_rests_at_zero():
+    problem = Problem(dynamics={"weight_decay": 10.0})
+    solution = dmft.solve(problem, t_max=1e8, n_paths=128, replicates=1)
+    assert solution.status == "done"
+    assert len(solution.time) < 60
+    assert solution.excess_risk[-1] == pytest.approx(predict(problem).excess_risk, rel=1e-7)
+
+
+def test_a_tolerance_that_paths_do_not_support_is_not_followed_and_told(tmp_path):
+    loose = small_start(1e-3, rtol=1e-2)
+    tight = small_start(1e-3, rtol=1e-4)
+    assert loose.rtol == 1e-2
+    assert loose.note == ""
+    assert tight.rtol == 1e-2
+    assert "256 paths do not support" in tight.note
+    assert len(tight.time) < 1.3 * len(loose.time)
+    assert tight.note in repr(tight)
+    dmft.save(tmp_path / "tight.h5", tight)
+    assert dmft.load(tmp_path / "tight.h5").note == tight.note
+
+
+def test_a_tolerance_that_paths_support_is_followed():
+    solution = dmft.solve(Problem(), t_max=2.0, n_paths=512, replicates=1, rtol=1e-3)
+    assert solution.rtol == 1e-3
+    assert solution.note == ""
+    linear = Problem(network={"kind": "linear"})
+    assert dmft.solve(linear, t_max=1.0, n_paths=64, replicates=1, rtol=1e-6).rtol == 1e-6
+
+
+def test_a_resumed_pilot_knows_the_tolerance_it_had():
+    states = []
+    settings = {"t_max": 4.0, "n_paths": 128, "replicates": 1, "rtol": 1e-3}
+    problem = Problem(network={"init_scale": 1e-3})
+    whole = dmft.solve(problem, checkpoint=states.append, checkpoint_seconds=0.0, **settings)
+    during = [state for state in states if "plan" not in state]
+    again = dmft.solve(problem, resume=during[-2], **settings)
+    assert again.rtol == whole.rtol == 1e-2
+    assert np.array_equal(again.excess_risk, whole.excess_risk)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rtol", [1e-2, 1e-3, 1e-4])
+@pytest.mark.parametrize("scale", [1e-2, 1e-3])
+def test_small_starts_end_at_the_fixed_point_whatever_the_tolerance(scale, rtol):
+    """Twelve relaxation times of the slowest rate; measured in docs/accuracy.md."""
+    problem = Problem(network={"init_scale": scale})
+    limit = predict(problem)
+    solution = dmft.solve(problem, t_max=12.0 / limit.relaxation_rate, rtol=rtol)
+    assert solution.status == "done"
+    ends = solution.replicate_excess_risk[:, -1] / limit.excess_risk - 1.0
+    print(scale, rtol, ends.mean(), ends.std(ddof=1))
+    assert abs(ends.mean()) < 0.008
+    assert ends.std(ddof=1) < 0.012
