@@ -29,7 +29,8 @@ def families(monkeypatch):
 def test_families_are_counted(families, name):
     (family,) = (one for one in families.FAMILIES if one[2] == name)
     line = families.row(family)
-    assert line.endswith("| counted |") and int(line.split("|")[4]) > 50
+    page = (ROOT / "docs" / "model-table.md").read_text(encoding="utf-8")
+    assert line.endswith("| counted |") and line in page.splitlines()
 
 
 def test_what_cannot_be_followed_is_explained(families):
@@ -40,9 +41,10 @@ def test_what_cannot_be_followed_is_explained(families):
 @pytest.mark.slow
 def test_the_page_is_that_of_the_program(families):
     page = families.page()
+    assert page == (ROOT / "docs" / "model-table.md").read_text(encoding="utf-8")
     lines = [line for line in page.splitlines() if line.startswith("| ")][2:]
-    assert len(lines) == len(families.FAMILIES) >= 60
+    assert len(lines) == len(families.FAMILIES) >= 100
     assert not any("refuted" in line for line in lines)
     counted = [line for line in lines if line.endswith("| counted |")]
-    assert len(counted) >= 0.9 * len(lines)
+    assert len(counted) >= 0.85 * len(lines)
     assert all("not determined: " in line for line in lines if line not in counted)

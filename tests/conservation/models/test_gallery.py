@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 
 from dmft.conservation import discover, laws
@@ -9,7 +12,10 @@ from dmft.conservation.models.tracing.recording import _outputs
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
-gallery = pytest.importorskip("gallery")
+
+_SPEC = importlib.util.spec_from_file_location("gallery", Path(__file__).with_name("gallery.py"))
+gallery = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(gallery)
 
 QUICK = ["glu", "winner takes all", "tensor train", "pruned", "group norm", "grouped linear", "GRU",
          "softmax between", "unused half", "sorted", "padding", "stopped gate"]  # fmt: skip

@@ -31,6 +31,12 @@ def _add(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
     return [(x, narrowed(x, out[0], shape)) for x in node.arguments[:2]]
 
 
+def _overwritten(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
+    before, x = node.arguments[:2]
+    return [(x, narrowed(x, out[0], node.outputs[0].shape)),
+            (before, [Shift(frozenset(), "unused")])]  # fmt: skip
+
+
 def _scaled(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]:
     """Times something that does not vary along the axes of the shift."""
     shape, found = node.outputs[0].shape, []
@@ -311,7 +317,7 @@ def _masked(node: Node, out: list[list[Shift]]) -> list[tuple[Any, list[Shift]]]
 RULES: dict[str, Callable[[Node, list[list[Shift]]], list[tuple[Any, list[Shift]]]]] = {
     **dict.fromkeys(_PASS, _same),
     **dict.fromkeys(("add", "sub"), _add),
-    **dict.fromkeys(("mul", "div"), _scaled),
+    **dict.fromkeys(("mul", "div"), _scaled), "copy": _overwritten,
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "_reshape_alias"),
                     _view),
     **dict.fromkeys(("t", "transpose", "permute"), _permute),

@@ -28,8 +28,9 @@ def exchanges(trace: Trace, seen: Seen, shapes: Shapes) -> list[ModelLaw]:
     fresh = solution.count - Additions(trace, seen, apart=True).run().count
     surplus = sum(family.members for family in found) - fresh
     laws = []
-    for family in found:
-        known = min(max(surplus, 0), family.members)
+    for n, family in enumerate(found):  # which of them are known is not told: an equal share
+        share = -(-max(surplus, 0) // (len(found) - n))
+        known = min(share, family.members)
         surplus -= known
         laws.append(_law(family, shapes, family.members - known))
     return laws

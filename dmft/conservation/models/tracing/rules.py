@@ -96,6 +96,12 @@ def _sum(walk: Walk, node: Node) -> Scale:
     return second if walk.loose(node.arguments[0]) else first
 
 
+@rule("copy")
+def _overwritten(walk: Walk, node: Node) -> Scale:
+    """What was there before is gone."""
+    return walk.of(node.arguments[1]).broadcast(shape_of(node))
+
+
 @rule("where")
 def _where(walk: Walk, node: Node) -> Scale:
     for x in node.inputs:
@@ -247,7 +253,8 @@ def _masked(walk: Walk, node: Node) -> Scale:
 
 
 @rule("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "new_zeros",
-      "new_ones", "new_empty", "new_full", "bernoulli", "new_empty_strided", "zeros")  # fmt: skip
+      "new_ones", "new_empty", "new_full", "bernoulli", "new_empty_strided", "zeros",
+      "fill", "zero")  # fmt: skip
 def _constants(walk: Walk, node: Node) -> list[Scale]:
     return zeros(node)
 
