@@ -20,7 +20,9 @@ _COMPARISONS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
-
+_TYPES = dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "an integer") | dict.fromkeys(
+    ("float_type", "float_parsing"), "a number"
+)
 
 _FROZEN = "which cannot be changed in place; make new ones, as by replace() or model_copy()"
 
@@ -230,6 +232,10 @@ def _describe(details: ErrorDetails, model: type[BaseModel]) -> str:
         return f"given {given}, allowed: {context['expected']}"
     if kind == "model_attributes_type":
         return f"given {given}, must be a table of keys"
+    if kind == "too_short":
+        return f"given {given}, must have {context['min_length']} or more values"
+    if kind in _TYPES:
+        return f"given {given}, must be {_TYPES[kind]}"
     if kind == "value_error":
         return str(context["error"])
     message = details["msg"]

@@ -30,14 +30,18 @@ def march(
     *,
     state: Mapping[str, Any] | None,
     command_line: str,
+    finished: bool = False,
 ) -> int:
-    """Solve, with checkpoints in the output file, save and print; the caller holds the lock."""
+    """Solve, with checkpoints in the output file, save and print; the caller holds the lock.
+
+    finished : the output holds a result, to which an attempt that fails goes back.
+    """
     from dmft.solver import solve
     from dmft.store import save, save_checkpoint
 
     checkpoints = Checkpoints(path, config, command_line)
     kept: dict[str, Any] = {}
-    with previous_file_kept(path, lambda: state is None and not checkpoints.saved):
+    with previous_file_kept(path, lambda: finished or (state is None and not checkpoints.saved)):
         if state is None:
             save_checkpoint(path, config, {}, command_line)
         with stop_requests() as stop:

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             return run_ensemble(arguments, path, wanted, state=state, command_line=line)
         from dmft.cli.marching import march
 
-        return march(arguments, path, wanted, state=state, command_line=line)
+        return march(arguments, path, wanted, state=state, command_line=line, finished=finished)
 
 
 def _show(arguments: argparse.Namespace, path: Path, schema: str) -> int:

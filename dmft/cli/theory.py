@@ -5,6 +5,7 @@ Uses [problem] and [dynamics] of the configuration; takes about a second."""
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING
 
 from dmft.cli import parser as options
@@ -73,7 +74,7 @@ def _limit_rows(found: Limit) -> list[tuple[str, str]]:
 
 
 def _number(value: float) -> str:
-    return f"{value:.8g}"
+    return "unknown" if math.isnan(value) else f"{value:.8g}"
 
 
 def _decay(power: float | None, rate: float) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Those of dmft.trajectory.groups, which takes long to import.
 GROUPINGS = ("tensor", "module", "layer", "projection", "head")
+# Options that say how files of checkpoints are read.
+_OF_FILES = ("include", "exclude", "heads", "kv_heads", "steps", "key", "sketch")
 PLACE = 130
 SUMMARY = "maps and angles of checkpoints"
 EXAMPLES = """\
@@ -237,6 +239,10 @@ def _of_result(arguments: argparse.Namespace) -> Report:
     from dmft.trajectory.report import Report
 
     (path,) = arguments.paths
+    for name in (*_OF_FILES, "by", "cache", "no_cache"):
+        if getattr(arguments, name):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"given for {path}, which is not a run of checkpoints", option)
     result = load(path)
     try:
         trajectory = result.trajectory_map(arguments.of)
@@ -252,10 +258,7 @@ def _of_files(arguments: argparse.Namespace) -> Report:
 
     paths = arguments.paths[0] if len(arguments.paths) == 1 else arguments.paths
     cache = arguments.cache or arguments.output.with_suffix(".cache.h5")
-    settings = {
-        name: getattr(arguments, name)
-        for name in ("include", "exclude", "heads", "kv_heads", "steps", "key", "sketch")
-    }
+    settings = {name: getattr(arguments, name) for name in _OF_FILES}
     with _stoppable(arguments) as hooks:
         grams = of_checkpoints(
             paths,

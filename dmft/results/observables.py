@@ -147,10 +147,10 @@ def _mean_charge(x: Weights) -> np.ndarray:
 
 def label_variance(problem: Problem) -> float:
     """Variance of the noise on labels y = h* + noise."""
-    variance = problem.noise_std**2
+    variance = problem.noise_std * problem.noise_std  # which may overflow to infinity
     if problem.labels.kind == "outliers":
         share, std = problem.labels.fraction, problem.labels.outlier_std
-        variance = (1.0 - share) * variance + share * std**2
+        variance = (1.0 - share) * variance + share * std * std
     return variance
 
 

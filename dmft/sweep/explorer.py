@@ -24,6 +24,7 @@ STYLE = """\
 #explorer circle:focus { outline: 2px solid #222; }
 #grid-hover { position: absolute; margin: 0; padding: .3rem .5rem; font-size: .85rem;
               white-space: pre; background: #fff; border: 1px solid #888; pointer-events: none; }
+@media (max-width: 36rem) { #explorer svg { font-size: 19px; } }
 #grid-key span { display: inline-block; margin-right: 1rem; } #grid-note { color: #555; }
 """
 _BODY = """\

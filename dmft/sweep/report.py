@@ -8,12 +8,14 @@ from __future__ import annotations
 import base64
 import html
 import json
+import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -60,7 +62,7 @@ def write_report(collection: Collection, path: str | Path) -> None:
             explorer(collection),
             *_pictures(collection),
             "<h2>Points</h2>",
-            _table(collection),
+            _table(collection, Path(path).absolute().parent),
             "<h2>Settings other than the defaults, at all points</h2>",
             _settings(collection),
         ]
@@ -125,10 +127,12 @@ def _picture(
     )
 
 
-def _table(collection: Collection) -> str:
+def _table(collection: Collection, folder: Path) -> str:
     values = [name for name in collection.values if not name.endswith(("_stderr", "time"))]
     texts = [name for name in collection.texts if not name.endswith("file")]
-    names = [*collection.coordinates, "status", *map(label_of, values + texts), "reason"]
+    files = [name for name in collection.texts if name.endswith("file")]
+    found = [*map(label_of, values + texts), *["results"] * bool(files)]
+    names = [*collection.coordinates, "status", *found, "reason"]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows = []
     for index in np.ndindex(collection.shape):
@@ -139,12 +143,28 @@ def _table(collection: Collection) -> str:
             error = collection.values.get(f"{name}_stderr")
             cells.append(_number(float(collection.values[name][index]), error, index))
         cells += [_cell(collection.texts[name][index]) for name in texts]
+        if files:
+            cells.append(_links(collection, files, index, folder))
         cells.append(_cell(str(collection.reason[index]), "reason"))
         rows.append(f'<tr class="{html.escape(status)}">{"".join(cells)}</tr>')
     return (
         f'<div class="table"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>"
     )
+
+
+def _links(
+    collection: Collection, files: Sequence[str], index: tuple[int, ...], folder: Path
+) -> str:
+    """Links to the results of a point, relative to the folder of the page."""
+    links = []
+    for name in files:
+        file = str(collection.texts[name][index])
+        if file:
+            path = os.path.relpath(collection.path.absolute().parent / file, folder)
+            words = name.removesuffix("file").rstrip("_") or "file"
+            links.append(f'<a href="{html.escape(quote(path))}">{html.escape(words)}</a>')
+    return f'<td class="text">{" ".join(links)}</td>'
 
 
 def _label(collection: Collection, name: str, index: tuple[int, ...]) -> Any:

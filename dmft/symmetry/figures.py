@@ -51,6 +51,8 @@ def plot_report(report: Report, path: str | Path) -> None:
     for axes, method in zip(charges, methods, strict=True):
         _draw_charges(axes, report, method)
     charges[0].set_ylabel("charge $\\theta^\\top A\\,\\theta$")
+    # One key for all: the charges are the same.
+    upper.legend(*charges[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     for axes, what in zip(below.subplots(1, len(lower), squeeze=False)[0], lower, strict=True):
         _draw_curves(axes, report, methods, what)
     figure.savefig(path, dpi=120)
@@ -149,7 +151,6 @@ def _draw_charges(axes: Axes, report: Report, method: str) -> None:
     axes.set_title(f"{label}: {len(shown)} of {len(runs) * count} charges", fontsize=10)
     axes.set_xlabel("step")
     axes.locator_params(axis="x", nbins=5)
-    axes.legend(fontsize=8)
     axes.grid(alpha=0.25)
 
 

@@ -79,7 +79,7 @@ def run(full: bool, figure_path: Path) -> Outcome:
 def _measure(
     kind: Callable[..., Any], settings: dict[str, Any], largest: float, config: dict[str, Any]
 ) -> tuple[np.ndarray, float]:
-    """Drifts without decay, (step size, seed, linear or quadratic), and the largest that is lacking."""
+    """Drifts without decay, (step size, seed, linear or quadratic), and what is lacking at most."""
     table, residual = [], 0.0
     for halving in range(config["halvings"] + 1):
         tau = largest / 2**halving

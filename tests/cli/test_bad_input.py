@@ -97,7 +97,7 @@ CASES = [
     setting("problem.teacher.kind", "cauchy", "'cauchy'", "gaussian"),
     setting("problem.teacher.std", "1", "unknown key", "density"),
     setting("problem.network.depth", "1", "given 1", "at least 2"),
-    setting("problem.network.depth", "2.5", "given 2.5", "integer"),
+    setting("problem.network.depth", "2.5", "given 2.5", "must be an integer"),
     setting("problem.network.init_scale", "0", "given 0", "greater than 0"),
     setting("problem.network.kind", "convolutional", "'convolutional'", "diagonal"),
     setting("dynamics.weight_decay", "-0.1", "given -0.1", "at least 0"),
@@ -132,6 +132,11 @@ CASES = [
         ["solve", "-o", "new.h5", "--set", "problem.features={kind='discrete',values=[1,-2]}"],
         ["problem.features.values", "given -2", "greater than 0"],
         id="negative variance",
+    ),
+    pytest.param(
+        ["solve", "-o", "new.h5", "--set", "problem.teacher={kind='discrete',values=[]}"],
+        ["problem.teacher.values", "given [], must have 1 or more values"],
+        id="no values",
     ),
     pytest.param(
         ["solve", "-o", "new.h5", "--set", "problem.network={init_u=0.1,init_v=0.2,depth=3}"],

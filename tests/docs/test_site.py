@@ -61,6 +61,22 @@ def test_what_the_pages_import_is_in_the_reference(site):
                 assert known or same, f"{path.name}: {full}"
 
 
+def test_every_page_is_in_a_table_of_contents():
+    pages = ROOT / "scripts" / "site" / "pages"
+    listed = {line.strip() for path in pages.glob("*.md") for line in path.read_text().splitlines()}
+    for path in (ROOT / "docs").glob("*.md"):
+        assert path.stem in listed, f"{path.name}: add it to a page in scripts/site/pages"
+
+
+def test_no_level_of_headings_is_left_out():
+    for path in (ROOT / "docs").glob("*.md"):
+        text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+        level = 0
+        for marks, title in re.findall(r"^(#+) (.*)$", text, re.MULTILINE):
+            assert len(marks) <= level + 1, f"{path.name}: {title}"
+            level = len(marks)
+
+
 def test_every_command_and_option_is_on_a_page(site):
     pages = site["commands"].command_pages()
     assert set(pages) == {"commands/index.rst", *(f"commands/{name}.rst" for name in COMMANDS)}

@@ -27,7 +27,7 @@ RUN, SYMMETRY, PROBLEM = Reference(Config), Reference(SymmetryConfig), Reference
 # Where commands hand over what they were given.
 _WORK = (
     "dmft.cli.marching.march", "dmft.simulation.simulate", "dmft.theory.predict",
-    "dmft.theory.limit", "dmft.cli.symmetry._check_model",
+    "dmft.theory.limit", "dmft.symmetry.checking.check_model",
 )  # fmt: skip
 
 

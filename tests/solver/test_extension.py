@@ -157,3 +157,19 @@ def test_steps_take_more_replicates_and_no_later_time():
     )
     with pytest.raises(InputError, match=r"solver.t_max: given 40, .*steps cannot be continued"):
         dmft.solve(problem, t_max=40.0, resume=state, **more)
+
+
+def test_a_failed_attempt_leaves_the_result(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = [f"--set=solver.{key}={value}" for key, value in OPTIONS.items() if key != "threads"]
+    assert main(["solve", "-o", "out.h5", "--set=solver.t_max=2", *small, "--quiet"]) == 0
+    before = dmft.load("out.h5")
+
+    def fail(*_):
+        raise InputError("no memory")
+
+    monkeypatch.setattr("dmft.solver.panels.PanelScheme.check_memory", fail)
+    line = ["resume", "out.h5", "--set=solver.t_max=20", "--checkpoint-seconds=0.001"]
+    assert main(line) == 2
+    assert "no memory" in capsys.readouterr().err
+    assert dmft.load("out.h5") == before

@@ -194,7 +194,7 @@ def test_netcdf_may_add_to_every_group(files):
     folder, readers = files
     for name in readers:
         with h5py.File(folder / name) as file:
-            groups = [file]
+            groups = [file["/"]]
             file.visititems(lambda _, item, groups=groups: groups.append(item)
                             if isinstance(item, h5py.Group) else None)  # fmt: skip
             assert all(each.id.get_create_plist().get_link_creation_order() for each in groups)

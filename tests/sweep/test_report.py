@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import matplotlib.image
 import numpy as np
@@ -55,6 +56,16 @@ def test_map_leaves_missing_points_out(collection, tmp_path):
     assert highest > 3000  # the row of noise 0.7, in one of two panels
     plot_map(collection, tmp_path / "one.png", at={"kind": "gaussian"})
     assert pixels(tmp_path / "one.png", VIRIDIS_END) < highest / 3  # the colour bar's end
+
+
+def test_points_link_to_their_results(collection, tmp_path):
+    (tmp_path / "a b").mkdir()
+    write_report(collection, tmp_path / "a b" / "report.html")
+    text = (tmp_path / "a b" / "report.html").read_text()
+    links = re.findall(r'<a href="([^"]*)">file</a>', text)
+    assert len(links) == int((collection.texts["file"] != "").sum()) > 0
+    for link in links:
+        assert (tmp_path / "a b" / unquote(link)).resolve().is_file()
 
 
 def test_phase_diagram_into_given_axes(collection):
@@ -107,13 +118,16 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.images, self.links, self.rows = [], [], 0
+        self.images, self.links, self.anchors, self.rows = [], [], [], 0
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
         self.images += [values["src"]] if tag == "img" else []
-        self.links += [values[name] for name in ("href", "src") if name in values and tag != "img"]
+        # An anchor is followed when it is clicked; anything else is loaded with the page.
+        loaded = [values[name] for name in ("href", "src") if name in values]
+        self.links += loaded if tag not in ("img", "a") else []
+        self.anchors += loaded if tag == "a" else []
         self.rows += tag == "tr"
 
 
@@ -122,6 +136,7 @@ def test_page_holds_everything_itself(collection, tmp_path):
     page = Page((tmp_path / "report.html").read_text())
     assert len(page.images) == 6 and not page.links
     assert all(image.startswith("data:image/png;base64,") for image in page.images)
+    assert page.anchors and all(link.startswith("sweep/results/") for link in page.anchors)
     assert page.rows == 1 + 24
     text = (tmp_path / "report.html").read_text()
     assert "x &lt; y &amp; &#x27;z&#x27;" in text and "x < y" not in text

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_CANDIDATES = 4000
 _INDEPENDENT = 1e-9  # relative size below which a candidate is a combination of others
+_ROUNDING = 1e-12  # relative size below which derivatives are rounding
 _SAME = 1e-6  # sine of the angle below which a law lies in a span
 _CLEAR_GAP = 1e3
 _EXTRA_EQUATIONS = 30
@@ -176,7 +177,7 @@ def _null_space(rows: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Coefficients (candidates, laws), and the singular values around the widest gap."""
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
     scale = np.linalg.norm(rows, axis=0)
-    used = scale > 1e-14 * scale.max()
+    used = scale > _ROUNDING * scale.max()
     scale = np.where(used, scale, 1.0)
     _, singular, right = np.linalg.svd(rows / scale)
     singular = singular / singular[0]

@@ -12,6 +12,7 @@ from dmft.conservation.models.refutation import first_line, refute
 from dmft.conservation.models.survey import ANY_LOSS, CROSS_ENTROPY, Broken, ModelLaws
 from dmft.conservation.models.tracing.findings import findings
 from dmft.conservation.models.tracing.inputs import Inputs, guesses
+from dmft.conservation.models.tracing.picking import never_chosen
 from dmft.conservation.models.tracing.recording import NotTraced, Trace, record
 from dmft.errors import InputError
 
@@ -85,6 +86,7 @@ def laws(
     found, broken, unknown = _agreed([findings(trace, chosen) for trace in traces])
     for frozen in _frozen(model):
         broken.append(Broken(f"laws of {frozen}", frozen, f"{frozen} is frozen"))
+    unknown += dict.fromkeys(text for trace in traces for text in never_chosen(trace))
     unchecked = _reason_not_to_check(check, size, meta)
     if not unchecked:
         with _batched_experts(model):
@@ -111,6 +113,7 @@ def _traces(model: Any, inputs: Any, *, fake: bool) -> tuple[list[Inputs], list[
 
     given = [_arguments(inputs)] if inputs is not None else None
     failure = ""
+    best: tuple[int, list[Inputs], list[Trace]] | None = None  # with the number of parts not seen
     with torch.random.fork_rng(devices=[]), _batched_experts(model):
         torch.manual_seed(0)
         for attempts in [given] if given else guesses(model):
@@ -128,7 +131,13 @@ def _traces(model: Any, inputs: Any, *, fake: bool) -> tuple[list[Inputs], list[
                             "the forward pass depends on values of tensors (control flow)"
                         ) from None
             if traces and any(one.outputs for one in traces):
-                return used, traces
+                lacking = sum(len(never_chosen(one)) for one in traces)
+                if best is None or lacking < best[0]:
+                    best = (lacking, used, traces)
+                if not lacking:
+                    break
+    if best is not None:
+        return best[1:]
     failure = failure or "no inputs are known that it would take"
     raise NotTraced(
         f"the forward pass did not run on guessed inputs ({failure}); give inputs=.."

@@ -260,3 +260,40 @@ def test_the_applied_step_explains_the_drift_of_every_optimiser(zoo, name, closu
     assert record.residual.max() < 1e-13 and record.unexplained.max() < 1e-12
     if name in ("SGD", "momentum") and not clipped:
         assert record.forecast_residual.max() < 1e-13
+
+
+def test_masters_in_float32_of_weights_in_bfloat16(zoo):
+    """The masters are what is trained and tracked; their gradients are only as exact as theirs."""
+    import copy
+
+    model, loss, batches = zoo["mlp"]()
+    masters = model.float()
+    low = copy.deepcopy(masters).bfloat16()
+    opt = torch.optim.SGD(masters.parameters(), lr=0.1)
+    with track(masters, opt) as tracker:
+        for batch in batches[:20]:
+            low.zero_grad()
+            loss(low, tuple(x.bfloat16() for x in batch)).backward()
+            with torch.no_grad():
+                for master, weight in zip(masters.parameters(), low.parameters(), strict=True):
+                    master.grad = weight.grad.float()
+            opt.step()
+            low.load_state_dict(masters.state_dict())
+    record = tracker.record()
+    assert record.precision == "float32" and record.residual.max() < 1e-6
+    assert 1e-6 < record.forecast_residual.max() < 1e-2
+    with pytest.raises(InputError, match="bfloat16, tracking needs float32 or float64"):
+        track(low, torch.optim.SGD(low.parameters(), lr=0.1))
+
+
+def test_autocast_leaves_the_residual_at_rounding(zoo):
+    model, loss, batches = zoo["mlp"]()
+    opt = torch.optim.SGD(model.float().parameters(), lr=0.1)
+    with track(model, opt) as tracker:
+        for batch in batches[:20]:
+            opt.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                loss(model, tuple(x.float() for x in batch)).backward()
+            opt.step()
+    record = tracker.record()
+    assert record.residual.max() < 1e-6 < record.forecast_residual.max()

@@ -111,6 +111,8 @@ class Follow:
                 self.unknown_operations[node.op] = self.unknown_operations.get(node.op, 0) + 1
         for value, scale in zip(node.outputs, [found] if isinstance(found, Scale) else found,
                                 strict=True):  # fmt: skip
+            if value.zero:  # takes any scale, whatever it was made like
+                continue
             if scale.shape != value.shape:
                 scales.require_none(self.unknowns, scale)
                 scale = Scale(value.shape)

@@ -106,7 +106,7 @@ def _transformers(model: Any) -> Iterator[Inputs]:
     if "input_ids" in names:
         places = getattr(text, "max_position_embeddings", None) or 64
         places = places if isinstance(places, int) and places > 0 else 64
-        for tokens in dict.fromkeys((min(12, places), min(6, places), min(64, places), 3)):
+        for tokens in dict.fromkeys(min(n, places) for n in (12, 64, 256, 6, 3)):
             options.append({"input_ids": ids(tokens)})  # noqa: PERF401
     if "input_values" in names:
         options += [{"input_values": torch.randn(2, n).to(dtype)} for n in (800, 4000, 16000)]

@@ -6,11 +6,11 @@ import numpy as np
 
 from dmft.conservation.models.tracing import scales
 from dmft.conservation.models.tracing.moving import take
-from dmft.conservation.models.tracing.recording import Node, Value
+from dmft.conservation.models.tracing.recording import Node, Trace, Value
 from dmft.conservation.models.tracing.rules import RULES, Walk, rule
 from dmft.conservation.models.tracing.scales import Scale
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "never_chosen"]
 
 
 @rule("index", "_unsafe_index")
@@ -42,6 +42,28 @@ def _index(walk: Walk, node: Node) -> Scale | None:
     taken = take(walk, scale, axis, numbers.reshape(-1), mark=index.kind == "constant")
     sizes = (*x.shape[:axis], *numbers.shape, *x.shape[axis + 1 :])
     return scales.reshape(walk.unknowns, taken, sizes)
+
+
+def never_chosen(trace: Trace) -> list[str]:
+    """Parts of parameters that data choose, such as experts, but not all in this trace."""
+    found: dict[tuple[int, int], set[int]] = {}
+    sizes: dict[tuple[int, int], int] = {}
+    for node in trace.nodes:
+        if node.op not in ("index", "_unsafe_index") or not node.arguments[0].moves:
+            continue
+        given = [(a, i) for a, i in enumerate(node.arguments[1]) if i is not None]
+        axis, index = given[0]
+        whole = index.numbers is not None and index.numbers.dtype != bool
+        if len(given) == 1 and index.kind == "dependent" and whole:
+            place = (node.arguments[0].index, axis)
+            sizes[place] = node.arguments[0].shape[axis]
+            found.setdefault(place, set()).update(index.numbers.reshape(-1).tolist())
+    names = {value.index: name for name, value in trace.parameters.items()}
+    return [
+        f"{sizes[place] - len(chosen)} of {sizes[place]} parts of {names[place[0]]} that these"
+        " inputs never choose (give inputs=.. with more tokens)"
+        for place, chosen in found.items() if place[0] in names and len(chosen) < sizes[place]
+    ]  # fmt: skip
 
 
 def _certain(index: Value, size: int) -> bool:

@@ -42,10 +42,10 @@ def both(first: list[Shift], second: list[Shift]) -> list[Shift]:
                 places = _common(a, b)
                 if places is None:
                     continue
-            elif a.places is None and b.places is not None and not _cuts(b.places, a.axes):
-                continue
-            elif b.places is None and a.places is not None and not _cuts(a.places, b.axes):
-                continue
+            elif places is not None:
+                whole = a if a.places is None else b
+                if not _cuts(places, whole.axes) and (a.places is None or b.places is None):
+                    continue
             found.append(Shift(a.axes | b.axes, why, places))
     return fewest(found)
 
