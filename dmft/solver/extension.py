@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,17 @@ GROWING = (
     "solver.t_max", "solver.replicates", "solver.max_replicates", "solver.target_error",
 )  # fmt: skip
 _SHRINKING = ("solver.target_error",)
+_LONGEST = 200  # characters of a setting in a state; of longer ones it keeps a digest
 
 
 def check_growth(
     before: Mapping[str, Any], wanted: Mapping[str, Any], allowed: Iterable[str], status: str
 ) -> None:
-    """Refuse settings, by dotted name, that those of a file cannot be extended to.
+    """Refuse settings, by dotted name, that those of what there is cannot be extended to.
 
     Parameters
     ----------
-    status : of the file.
+    status : of what there is, as in files.
 
     Raises
     ------
@@ -37,7 +40,7 @@ def check_growth(
             continue
         if key not in allowed:
             raise InputError(
-                f"given {new}, the file was computed with {old} and can grow in "
+                f"given {new}, what there is was computed with {old} and can grow in "
                 f"{', '.join(allowed) or 'nothing'} only; solve again into another file",
                 key,
             )
@@ -48,6 +51,30 @@ def check_growth(
             raise InputError(f"given {new}, finish first what is under way to {old}", key)
         if key == "solver.t_max" and status == "not-converged":
             raise InputError(f"given {new}, the file did not converge up to {old}", key)
+
+
+def label_of(problem: Problem, settings: SolverSettings) -> str:
+    """What a state says it is of: the settings of its solve by dotted name, as JSON."""
+    from dmft.config import Config, flat
+
+    table = Config(problem=problem, solver=settings).to_table()
+    del table["simulation"]
+    return json.dumps({key: _short(value) for key, value in flat(table)}, sort_keys=True)
+
+
+def check_label(label: str, problem: Problem, settings: SolverSettings) -> None:
+    """Refuse to go on from a state of another solve, see `check_growth`.
+
+    Raises
+    ------
+    InputError : the label, that of the state, says that it is none of this one.
+    """
+    check_growth(json.loads(label), json.loads(label_of(problem, settings)), GROWING, "done")
+
+
+def _short(value: Any) -> Any:
+    text = json.dumps(value)
+    return value if len(text) <= _LONGEST else hashlib.sha256(text.encode()).hexdigest()
 
 
 def state_in(path: Path, problem: Problem, settings: SolverSettings) -> dict[str, Any]:

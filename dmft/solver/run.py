@@ -19,6 +19,7 @@ from dmft.progress import Progress
 from dmft.results.observables import UserObservable
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
+from dmft.solver.extension import check_label, label_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.progress import FLOW_COSTS, STEP_COSTS, WorkMeter
@@ -183,7 +184,11 @@ class Run:
 
     def _saved(self) -> Tree:
         """Everything needed to continue to the identical result."""
-        state: Tree = {"splits": self._failures, "replicates": self._done.state()}
+        state: Tree = {
+            "of": label_of(self._problem, self._settings),
+            "splits": self._failures,
+            "replicates": self._done.state(),
+        }
         if self._plan is not None:
             state["plan"] = self._plan.saved()
         if self._former is not None:
@@ -196,7 +201,14 @@ class Run:
         return state
 
     def _restore(self, state: Saved) -> Saved | None:
-        """Take up a saved state; what remains is the march that was under way."""
+        """Take up a saved state; what remains is the march that was under way.
+
+        Raises
+        ------
+        InputError : it is no state, or that of another solve.
+        """
+        if "of" in state:  # older ones do not say
+            check_label(state["of"], self._problem, self._settings)
         try:
             self._failures = state["splits"]
             self._done = Replicates.from_state(self._problem, state["replicates"])

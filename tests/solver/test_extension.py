@@ -69,6 +69,33 @@ def test_more_replicates_are_those_of_a_solve_with_more(short):
     assert extended == dmft.solve(PROBLEM, t_max=10.0, **{**OPTIONS, "replicates": 6})
 
 
+@pytest.mark.parametrize(
+    ("changes", "options", "said"),
+    [
+        ({"noise_std": 0.3}, {}, "problem.noise_std: given 0.3, .* was computed with 0.1"),
+        ({"teacher.density": 0.2}, {}, "problem.teacher.density: given 0.2"),
+        ({"dynamics.weight_decay": 0.1}, {}, "dynamics.weight_decay: given 0.1"),
+        ({}, {"n_paths": 512}, "solver.n_paths: given 512"),
+        ({}, {"seed": 4}, "solver.seed: given 4"),
+        ({}, {"replicates": 3}, "solver.replicates: given 3, 4 are there already"),
+    ],
+)
+def test_a_state_of_another_solve_is_refused(short, changes, options, said):
+    _, state = short
+    with pytest.raises(InputError, match=said):
+        dmft.solve(PROBLEM.replace(**changes), t_max=20.0, resume=state, **{**OPTIONS, **options})
+
+
+def test_a_state_of_a_long_teacher_tells_it_from_another():
+    values = np.linspace(-1.0, 1.0, 500)
+    _, state = kept(PROBLEM.replace(teacher=values), 0.5, replicates=2)
+    assert len(state["of"]) < 2000
+    more = {**OPTIONS, "replicates": 3}
+    dmft.solve(PROBLEM.replace(teacher=values), t_max=0.5, resume=state, **more)
+    with pytest.raises(InputError, match=r"problem.teacher.values"):
+        dmft.solve(PROBLEM.replace(teacher=-0.5 * values), t_max=0.5, resume=state, **more)
+
+
 def test_both_at_once_and_again(short):
     _, state = short
     first: dict = {}
