@@ -29,6 +29,9 @@ _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 _LEAST_NEWS = 20.0
 # Of the change of e that counts: a smaller response to noise is not calibrated.
 _LEAST_RESPONSE = 1e-2
+# How far a first guess may move e, relative to its size, once the residual is below so much of its
+# start.
+_FARTHEST_GUESS, _LATE = 0.3, 0.1
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,23 @@ class Accuracy:
         """
         if self._linear:
             return 0.0
+        return _LEAST_NEWS * self.tolerance * self._residual()
+
+    def _residual(self) -> float:
+        """Root mean square of the residual at the last node, relative to its start."""
         factor = self._samples.factor
-        residual = float(np.linalg.norm(factor[-1]) / np.linalg.norm(factor[0]))
-        return _LEAST_NEWS * self.tolerance * residual
+        return float(np.linalg.norm(factor[-1]) / np.linalg.norm(factor[0]))
+
+    def trusted(self, moved: np.ndarray, error: np.ndarray) -> float:
+        """How much of a first guess to take that moves e by `moved`, (paths, stages).
+
+        Late after a small start the residual is noise that a long panel adds up: sweeps that begin
+        far away end nowhere.
+        """
+        if self._linear or self._residual() > _LATE:
+            return 1.0
+        distance = math.sqrt(float(np.max(self._paths.probability @ moved**2)))
+        return min(1.0, _FARTHEST_GUESS * self.size(error) / max(distance, 1e-300))
 
     def unseen(self, response: float, error: np.ndarray) -> bool:
         """Whether a response of e to unit noise is too small to be calibrated.

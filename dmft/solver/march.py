@@ -63,10 +63,7 @@ class March:
         noise: Callable[[CoordinatePaths, LinearSamples, Accuracy], ResidualNoise] = Quiet,
         supporting: int | None = None,
     ) -> None:
-        """A march at t = 0 with room for so many panels.
-
-        noise : makes that of its residuals. supporting : paths that support rtol (accuracy.py).
-        """
+        """A march at t = 0; noise : makes that of its residuals, supporting : see accuracy.py."""
         self._path_set = path_set
         self._decay = problem.dynamics.weight_decay
         self.paths = CoordinatePaths(problem, path_set, pool)
@@ -253,7 +250,12 @@ class March:
         else:
             values = lagrange(np.log(self._last_nodes[-2:]), np.log(self.time + elapsed))
             force = self.samples.force[:, -2:] @ values.T
-        return self.paths.guess((self.root_variance[:, None] * force) @ integration.T, elapsed)
+        stages = self.paths.guess((self.root_variance[:, None] * force) @ integration.T, elapsed)
+        if self._calibrated and self.rows:
+            self.paths.evaluate(stages, elapsed, None)
+            last = self.error[:, -1:]
+            stages.unknown *= self.accuracy.trusted(self._error_of(stages) - last, last)
+        return stages
 
     def _drive(self, rows: PanelRows) -> np.ndarray:
         samples = self.samples

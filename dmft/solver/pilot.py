@@ -28,6 +28,7 @@ _LARGEST_WEIGHT = 20.0  # mu h: beyond it the weights e^(mu h) of a panel lose d
 _AFTER_FAILURE = 0.3
 # Panels that take more sweeps per digit of rtol are too long: shorter ones cost less in all.
 _MANY_SWEEPS = 6.5
+_TOO_MANY = 1.2  # times that: replicates may not settle on such a panel at all
 _ACCEPTED = 2.0
 _SHORTEST = 1e-9  # relative to the time reached
 _MOST_PANELS = 1000
@@ -116,7 +117,8 @@ class StepControl:
             return False
         error, rtol = max(attempt.time_error, 1e-300), max(self._rtol, attempt.rtol)
         ratio = (rtol / error) ** (1.0 / _ORDER)
-        accepted = error <= _ACCEPTED * rtol
+        many = _MANY_SWEEPS * np.log10(1.0 / rtol)
+        accepted = error <= _ACCEPTED * rtol and attempt.sweeps <= _TOO_MANY * many
         still = error < _STILL * rtol and self._last is not None and error < self._last[1]
         if accepted:
             self.rtol = max(self.rtol, rtol)
@@ -131,7 +133,7 @@ class StepControl:
             self._growth = min(_STILL_GROWTH, self._growth * _LARGEST_GROWTH)
         else:
             self._growth = _LARGEST_GROWTH
-            ratio = min(ratio, _MANY_SWEEPS * np.log10(1.0 / rtol) / attempt.sweeps)
+            ratio = min(ratio, many / attempt.sweeps)
         self.step *= min(self._growth, max(_SMALLEST_GROWTH, ratio))
         self.step = min(self.step, self._longest)
         return accepted

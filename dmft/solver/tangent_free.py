@@ -92,7 +92,7 @@ class TangentFree:
         """Steps are exact, but the echoes of sampled rows are biased (bias.py)."""
         if self._problem.regression:
             return np.zeros_like(mean)
-        systematic = bias_share(self._problem.loss, self._settings.n_paths) * np.abs(mean)
+        systematic = bias_share(self._problem, name, self._settings.n_paths) * np.abs(mean)
         systematic[0] = 0.0
         return np.asarray(systematic)
 

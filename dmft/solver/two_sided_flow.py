@@ -102,7 +102,7 @@ class TwoSidedFlow:
 
         Echoes are sampled (echo.py), which biases all replicates alike by a share of 1/n_paths.
         """
-        bias = bias_share(self._problem.loss, self._n_paths)
+        bias = bias_share(self._problem, name, self._n_paths)
         systematic = np.hypot(rtol, bias) * np.abs(mean)
         systematic[0] = 0.0
         return np.asarray(systematic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from dmft.errors import InputError
 from dmft.plotting import GREY, VERMILION
 from dmft.plotting.style import time_label
 from dmft.sweep.collection import Collection
+from dmft.validation import nearest_key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -199,3 +201,26 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 def write_figure(figure: Figure, path: str | Path) -> None:
     """Save; the ending of the name chooses the format."""
     figure.savefig(path, format=Path(path).suffix.lstrip(".").lower() or "png")
+
+
+def abscissa(collection: Collection, x: str | None, fixed: Mapping[str, Any]) -> tuple[str, str]:
+    """What runs across, any axis, and the dimension along which it does."""
+    if x in collection.coordinates:
+        return str(x), collection.coordinates[str(x)][0]
+    along = dimension_of(collection, x) if x else longest(collection, fixed)
+    return along, along
+
+
+def dimension_of(collection: Collection, name: str) -> str:
+    """The name of a dimension, refused if it is none."""
+    if name not in collection.dimensions:
+        raise InputError(nearest_key(name, list(collection.dimensions)), name)
+    return name
+
+
+def longest(collection: Collection, fixed: Mapping[str, Any]) -> str:
+    """The dimension with most labels that is not fixed."""
+    free = [name for name in collection.dimensions if name not in fixed]
+    if not free:
+        raise InputError("given for every dimension, nothing is left to draw", "--at")
+    return max(free, key=lambda name: len(labels_of(collection, name)))

@@ -15,13 +15,16 @@ from dmft.plotting.style import axes_for
 from dmft.store.hdf5 import reading
 from dmft.sweep.collection import Collection
 from dmft.sweep.drawing import (
+    abscissa,
     colours_of,
+    dimension_of,
     draw_map,
     explain_states,
     gradient,
     is_wide,
     label_of,
     labels_of,
+    longest,
     new_figure,
     positions,
     problem_of,
@@ -31,6 +34,7 @@ from dmft.sweep.drawing import (
     words_of,
     write_figure,
 )
+from dmft.sweep.grid import SAMPLE
 from dmft.sweep.sources import check_sources
 from dmft.validation import nearest_key
 
@@ -143,7 +147,8 @@ def plot_lines(
 ) -> None:
     """A value over one dimension with bars of two standard errors, a line for each label of `by`.
 
-    Dimensions that are neither, nor in `at`, are taken at their first label.
+    Dimensions that are neither, nor in `at`, are taken at their first label. `x` may also be an
+    axis that varies together with others; drawn ones make points without a line.
 
     Raises
     ------
@@ -153,25 +158,28 @@ def plot_lines(
     values = collection.values[value]
     errors = collection.values.get(f"{value}_stderr")
     fixed = dict(at or {})
-    x = _dimension(collection, x) if x else _longest(collection, fixed)
-    others = [d for d in collection.dimensions if d not in (x, *fixed)]
+    x, along = abscissa(collection, x, fixed)
+    others = [d for d in collection.dimensions if d not in (along, *fixed)]
     others = [name for name in others if len(labels_of(collection, name)) > 1]
-    by = _dimension(collection, by) if by else next(iter(others), None)
-    if by == x:
+    by = dimension_of(collection, by) if by else next(iter(others), None)
+    if by == along:
         raise InputError(f"given '{by}' twice, must be two dimensions", "by")
-    _check_free(fixed, x, by)
+    _check_free(fixed, along, by)
     for name in collection.dimensions:
-        if name not in (x, by, *fixed):
+        if name not in (along, by, *fixed):
             fixed[name] = labels_of(collection, name)[0]
     figure = new_figure(7.5, 5.2, problem_of(collection))
     axes = figure.subplots()
+    places = positions(collection, x)
+    order = np.argsort(places, kind="stable") if x != along else np.arange(len(places))
     labels = [None] if by is None else list(_some(labels_of(collection, by)))
     for number, label in enumerate(labels):
         chosen = fixed if label is None else {**fixed, str(by): label}
-        [(_, index)] = _panels(collection, {x}, chosen)
-        bars = None if errors is None else 2.0 * errors[index]
+        [(_, index)] = _panels(collection, {along}, chosen)
+        bars = None if errors is None else 2.0 * errors[index][order]
         axes.errorbar(
-            positions(collection, x), values[index], yerr=bars, capsize=2, linewidth=1.2,
+            places[order], values[index][order], yerr=bars, capsize=2,
+            linewidth=0.0 if along == SAMPLE else 1.2, elinewidth=1.0,
             color=_COLOURS[number % len(_COLOURS)], marker=_MARKERS[number % len(_MARKERS)],
             markersize=4.5, markerfacecolor="white",
             label=None if label is None else f"{words_of(by)} = {short(label)}",
@@ -203,7 +211,7 @@ def plot_curves(
     InputError : an unknown curve, dimension or label.
     """
     fixed = dict(at or {})
-    by = _dimension(collection, by) if by else _longest(collection, fixed)
+    by = dimension_of(collection, by) if by else longest(collection, fixed)
     _check_free(fixed, by)
     for name in collection.dimensions:
         if name not in (by, *fixed):
@@ -263,19 +271,6 @@ def _full_name(collection: Collection, name: str) -> str:
     return name
 
 
-def _dimension(collection: Collection, name: str) -> str:
-    if name not in collection.dimensions:
-        raise InputError(nearest_key(name, list(collection.dimensions)), name)
-    return name
-
-
-def _longest(collection: Collection, fixed: Selection) -> str:
-    free = [name for name in collection.dimensions if name not in fixed]
-    if not free:
-        raise InputError("given for every dimension, nothing is left to draw", "--at")
-    return max(free, key=lambda name: len(labels_of(collection, name)))
-
-
 def _check_free(fixed: Selection, *drawn: str | None) -> None:
     for name in drawn:
         if name in fixed:
@@ -285,7 +280,7 @@ def _check_free(fixed: Selection, *drawn: str | None) -> None:
 def _two_dimensions(
     collection: Collection, x: str | None, y: str | None, fixed: Selection
 ) -> tuple[str, str]:
-    given = [_dimension(collection, name) for name in (x, y) if name]
+    given = [dimension_of(collection, name) for name in (x, y) if name]
     free = [name for name in collection.dimensions if name not in (*given, *fixed)]
     free.sort(key=lambda name: len(labels_of(collection, name)) < 2)  # those of one point last
     chosen = [name or (free.pop(0) if free else None) for name in (x, y)]
@@ -300,7 +295,7 @@ def _panels(
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Name and index of every combination of labels of the dimensions that are not drawn."""
     for name in at:
-        _dimension(collection, name)
+        dimension_of(collection, name)
     choices: list[list[tuple[str, Any]]] = []
     for name in collection.dimensions:
         labels = labels_of(collection, name)

@@ -20,7 +20,7 @@ from dmft.sweep.tasks import TASKS, Item, make_items, ordered_tasks
 from dmft.validation import nearest_key
 
 _KEYS = ["tasks", "base", "axes", "zip", "sample"]
-_SAMPLE = "sample"  # the dimension of what is drawn
+SAMPLE = "sample"  # the dimension of what is drawn
 # Names that variables of a collection have; an axis of the same name takes a longer one.
 RESERVED = {
     "time", "node", "status", "file", "sample", "train_mse", "excess_risk", "mean_charge",
@@ -193,7 +193,7 @@ def _dimensions(found: Axes, names: Mapping[str, str], given: Any) -> tuple[Dime
         if key == members[0]:
             dimensions.append(
                 Dimension(
-                    _SAMPLE if key in sampled else names[key],
+                    SAMPLE if key in sampled else names[key],
                     tuple(axes[name] for name in members),
                     tuple(names[name] for name in members),
                 )

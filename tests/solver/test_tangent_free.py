@@ -298,18 +298,3 @@ def test_ten_thousand_steps_are_the_flow_up_to_order_eta():
         off.append(solution.excess_risk[-1] - flow.excess_risk[-1])
     assert off[0] > 0.004
     assert off[1] / off[0] == pytest.approx(0.5, abs=0.2)
-
-
-@pytest.mark.slow
-def test_ten_thousand_steps_of_sgd_are_the_stochastic_flow_up_to_order_eta():
-    """With batch_fraction = step_size the noise of unit time is the same at every step size."""
-    off = []
-    for eta, steps in ((0.02, 5000), (0.01, 10_000)):
-        noise = {"step_size": eta, "batch_fraction": eta}
-        steps_of, flow_of = (
-            solve(Problem(dynamics={"kind": kind, **noise}), t_max=end, n_paths=1024, rtol=1e-2)
-            for kind, end in (("sgd", steps), ("stochastic-gradient-flow", steps * eta))
-        )
-        off.append(1.0 - steps_of.effective_alpha[-1] / flow_of.effective_alpha[-1])
-    assert 0.0 < off[1] < 0.02
-    assert off[1] / off[0] == pytest.approx(0.5, abs=0.2)

@@ -13,6 +13,7 @@ from scipy.stats import kstest
 from dmft.errors import InputError
 from dmft.sweep import run
 from dmft.sweep.collect import collect
+from dmft.sweep.figures import plot_lines
 from dmft.sweep.formulas import Formula
 from dmft.sweep.grid import parse_grid
 
@@ -158,3 +159,17 @@ def test_any_text_is_a_number_or_refused(text):
         formula.check_names(["x", "y"])
         found = formula.value({"x": 2, "y": 0.5})
     assert np.isfinite(found)
+
+
+def test_a_drawn_axis_runs_across_a_figure(make_sweep, fake_solve, tmp_path):
+    folder = make_sweep(
+        'sample = { kind = "sobol", count = 8 }\n[axes]\n'
+        "problem.noise_std = { uniform = [0.1, 0.3] }\nsolver.seed = [0, 1]\n"
+    )
+    run(folder)
+    collection = collect(folder, tmp_path / "all.h5")
+    plot_lines(collection, tmp_path / "a.png", x="noise_std")
+    plot_lines(collection, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+    with pytest.raises(InputError, match="allowed: sample"):
+        plot_lines(collection, tmp_path / "c.png", x="nothing")

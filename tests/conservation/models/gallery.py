@@ -91,13 +91,6 @@ def unet(m, x):
     return m.d(F.relu(m.c(torch.cat([F.interpolate(low, scale_factor=2), down], 1))))
 
 
-def vit(m, x):
-    tokens = m.patch(x).flatten(2).transpose(1, 2)
-    h = torch.cat([m.cls.expand(len(x), -1, -1), tokens], 1) + m.pos
-    h = h + m.scale * m.att(n := m.n1(h), n, n, need_weights=False)[0]
-    return m.head(m.n2(h)[:, 0])
-
-
 def recurrent(kind, **options):
     return Net(lambda m, x: m.b(m.a(x)[0][:, -1]), a=kind(2, 2, batch_first=True, **options),
                b=L(2, 2))  # fmt: skip
@@ -269,10 +262,6 @@ GALLERY: dict[str, tuple[Callable, Callable, int, int]] = {
         4, 2, 4, 0.0, batch_first=True)), tokens(), 51, 0),
     "mixer": (lambda: Net(lambda m, x: m.b(F.relu(m.a(x.transpose(1, 2)))).transpose(1, 2) + x,
                           a=L(3, 2), b=L(2, 3)), tokens(2), 2, 0),
-    "vision transformer": (lambda: Net(vit, patch=Conv2(1, 4, 2, 2), cls=P(1, 1, 4), pos=P(1, 5, 4),
-                                       n1=nn.LayerNorm(4), att=nn.MultiheadAttention(
-                                           4, 2, batch_first=True), scale=P(4),
-                                       n2=nn.LayerNorm(4), head=L(4, 2)), image(1), -1, 0),
     # --- what is not used, and what is shared
     "unused half": (lambda: two(lambda m, x: m.b(F.relu(m.a(x)[:, :2])), outer=2), R, 10, 0),
     "two biases": (lambda: two(lambda m, x: m.b(torch.tanh(m.a(x) + m.c + m.d)), c=P(4), d=P(1)),
