@@ -185,3 +185,15 @@ def test_an_unknown_network_raises_in_steps_simulations_and_theory():
         parametrisation(network, coordinatewise=False)
     with pytest.raises(ValueError, match="unknown network 7"):
         mirror_of(problem, SimpleNamespace(a0=one, b0=one))
+
+
+def test_guesses_are_kept_where_weights_are_finite():
+    p, q = np.array([2.0, 4.0]), np.array([3.0, 1.0])
+    far, elapsed = np.array([[-900.0, 900.0], [0.5, -0.5]]), np.array([10.0, 40.0])
+    # At depth 2 the room grows with the weight decay, as |G| does on the support.
+    kept = networks.bounded(1, 2, 0.5, p, q, far, elapsed)
+    np.testing.assert_array_equal(kept, [[-8.0, 23.0], [0.5, -0.5]])
+    kept = networks.bounded(2, 4, 0.5, p, q, far, elapsed)
+    np.testing.assert_allclose(kept, [[-0.8, 1.2], [0.4, -0.5]])
+    assert (np.minimum(p[:, None] + 2 * kept, q[:, None] - 2 * kept) > 0.0).all()
+    np.testing.assert_array_equal(networks.bounded(0, 1, 0.5, p, q, far, elapsed), far)
