@@ -243,6 +243,18 @@ def test_unfinished_solution_is_noted():
     assert "not-converged: error 0.1" in compare(unfinished, simulation).table()
 
 
+def test_what_is_granted_is_said():
+    """The tolerance is the one that the solve used; where it is large, agreement says little."""
+    solution, simulation = make_pair()
+    looser = replace(solution, rtol=0.05)
+    granted = 0.05 - solution.settings.rtol
+    before, after = compare(solution, simulation), compare(looser, simulation)
+    assert after.tolerance == pytest.approx(before.tolerance + granted)
+    assert compare(replace(solution, rtol=1e-9), simulation).tolerance == before.tolerance
+    wide = compare(solution, simulation, finite_size=0.3 * simulation.settings.dimension)
+    assert any("agreement says little" in note for note in wide.notes)
+
+
 def test_relative_gap():
     solution, simulation = make_pair(shift=0.06, noise=(0.0, 0.0))
     gaps = relative_gap(solution, simulation)

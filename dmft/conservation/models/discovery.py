@@ -94,7 +94,8 @@ def discover(
 
     Raises
     ------
-    InputError : another precision, no batches, or more than 4000 candidates.
+    InputError : another precision, no batches, more than 4000 candidates, or a gradient that is not
+        finite.
     """
     fields = Fields(model, loss, batches)
     known = structural_laws(model) if laws is None else laws
@@ -120,7 +121,14 @@ def discover(
         for batch in rng.integers(len(batches), size=count):
             theta = fields.random(rng)
             fields.set(theta)
-            row = along(candidates, fields.split(theta), fields.split(fields.gradient(int(batch))))
+            gradient = fields.gradient(int(batch))
+            if not bool(gradient.isfinite().all()):
+                raise InputError(
+                    f"batch {batch} has a gradient with NaN or infinity at random parameters, "
+                    "must be finite",
+                    "loss",
+                )
+            row = along(candidates, fields.split(theta), fields.split(gradient))
             rows.append(row[kept])
     basis, above, below = _null_space(np.array(rows))
     spanned = quantities[:, kept] @ basis

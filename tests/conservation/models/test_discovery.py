@@ -92,6 +92,8 @@ def test_mistakes(zoo):
         discover(model, lambda m, b: torch.zeros(()), batches)
     with pytest.raises(InputError, match=r"shape \(4, 2\), must be a scalar"):
         discover(model, lambda m, b: m(b[0]), batches)
+    with pytest.raises(InputError, match="has a gradient with NaN or infinity"):
+        discover(model, lambda m, b: m(b[0]).sum() * float("nan"), batches)
     for dtype in ("float32", "float16", "bfloat16"):
         with pytest.raises(InputError, match=f"type {dtype}, this test needs float64"):
             discover(model.to(getattr(torch, dtype)), loss, batches)
