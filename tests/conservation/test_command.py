@@ -113,7 +113,7 @@ def test_verify(capsys):
 
 MISTAKES = [
     ("count linear --widths 2,0,2", "widths.1", "given '0'", "at least 1"),
-    ("count linear --widths 2", "widths", "2 items"),
+    ("count linear --widths 2", "widths", "2 or more values"),
     ("count linear --widths two,2", "widths.0", "'two'", "integer"),
     ("count linear", "widths", "required"),
     ("count linear --width 2,2", "--width", "unrecognized"),

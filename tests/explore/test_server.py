@@ -149,7 +149,11 @@ def test_a_port_that_is_taken_is_refused(served):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_the_command(number):
     command = [sys.executable, "-m", "dmft", "explore", "--set", "solver.t_max=1.0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # What runs in the background ignores Ctrl-C, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     line = process.stdout.readline()
     assert re.fullmatch(r"the page is at http://127\.0\.0\.1:\d+/[\w-]+/ \(Ctrl-C ends\)\n", line)
     os.kill(process.pid, number)
