@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -89,26 +90,20 @@ class Settings(BaseModel):
     aliases: ClassVar[Mapping[tuple[str, ...], tuple[str, ...]]] = {}
 
     def __init__(self, /, **values: Any) -> None:
-        try:
+        with _in_one_line(type(self)):
             super().__init__(**values)
-        except ValidationError as error:
-            raise _as_input_error(error, type(self)) from None
 
     @classmethod
     def model_validate(cls, obj: Any, **how: Any) -> Self:
         """An object of a table of settings, with the errors of `Settings`."""
-        try:
+        with _in_one_line(cls):
             return super().model_validate(obj, **how)
-        except ValidationError as error:
-            raise _as_input_error(error, cls) from None
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **how: Any) -> Self:
         """An object of settings in JSON, with the errors of `Settings`."""
-        try:
+        with _in_one_line(cls):
             return super().model_validate_json(json_data, **how)
-        except ValidationError as error:
-            raise _as_input_error(error, cls) from None
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -149,6 +144,15 @@ def nearest_key(key: str, allowed: list[str]) -> str:
     match = difflib.get_close_matches(key, allowed, n=1, cutoff=0.5)
     hint = f"did you mean '{match[0]}'? " if match else ""
     return f"unknown key, {hint}allowed: {', '.join(sorted(allowed))}"
+
+
+@contextmanager
+def _in_one_line(model: type[BaseModel]) -> Iterator[None]:
+    """Raise what pydantic finds wrong with a model as an InputError."""
+    try:
+        yield
+    except ValidationError as error:
+        raise _as_input_error(error, model) from None
 
 
 def _as_input_error(error: ValidationError, model: type[BaseModel]) -> InputError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -59,15 +58,29 @@ class Case:
         return times
 
 
-def _signs(**changes: Any) -> Problem:
-    """Separable classes under the logistic loss, the rest as by default."""
-    return Problem(loss=Logistic(), labels=SignLabels(), noise_std=0.0, **changes)
-
-
 def _settings(n_paths: int, replicates: int, rtol: float) -> dict[str, float]:
     return {"n_paths": n_paths, "replicates": replicates, "rtol": rtol}
 
 
+# Separable classes.
+_C0 = Case(
+    name="C0",
+    title="logistic loss, signs of the default teacher, to t = 100",
+    problem=Problem(loss=Logistic(), labels=SignLabels(), noise_std=0.0),
+    first_time=0.1,
+    t_max=1e2,
+    reference=_settings(16384, 4, 1e-3),
+    paths=(256, 512, 1024, 2048, 4096, 8192),
+    tolerances=(3e-2, 1e-2),
+    seeds=6,
+    step=0.2,
+    horizon=12.8,
+    bias_horizon=6.4,
+    dimensions=(250, 500, 1000),
+    targets=(0.01,),
+    curve="train_loss",
+    suite="classification",
+)
 CASES = {
     case.name: case
     for case in (
@@ -131,41 +144,13 @@ CASES = {
             horizon=24.0,
             bias_horizon=3.2,
         ),
-        Case(
-            name="C0",
-            title="logistic loss, signs of the default teacher, to t = 100",
-            problem=_signs(),
-            first_time=0.1,
-            t_max=1e2,
-            reference=_settings(16384, 4, 1e-3),
-            paths=(256, 512, 1024, 2048, 4096, 8192),
-            tolerances=(3e-2, 1e-2),
-            seeds=6,
-            step=0.2,
-            horizon=12.8,
-            bias_horizon=6.4,
-            dimensions=(250, 500, 1000),
-            targets=(0.01,),
-            curve="train_loss",
-            suite="classification",
-        ),
-        Case(
+        _C0,
+        replace(
+            _C0,
             name="C1",
             title="logistic loss, signs of the default teacher, to t = 1e4",
-            problem=_signs(),
-            first_time=0.1,
             t_max=1e4,
-            reference=_settings(16384, 4, 1e-3),
-            paths=(256, 512, 1024, 2048, 4096, 8192),
             tolerances=(1e-2,),
-            seeds=6,
-            step=0.2,
-            horizon=12.8,
-            bias_horizon=6.4,
-            dimensions=(250, 500, 1000),
-            targets=(0.01,),
-            curve="train_loss",
-            suite="classification",
         ),
     )
 }

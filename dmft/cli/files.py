@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dmft.cli.output import command
+from dmft.cli.output import command, print_json
 from dmft.errors import InputError
 from dmft.results.solution import Solution
-from dmft.store import check_output, load, read_header
+from dmft.store import check_output, load, read_header, replacing
 from dmft.store.schema import RUNNING
 
 if TYPE_CHECKING:
@@ -85,3 +86,25 @@ def _is_unfinished(path: Path) -> bool:
     with suppress(InputError):
         return read_header(path).status == RUNNING
     return False
+
+
+def draw_saved(
+    arguments: argparse.Namespace,
+    load_report: Callable[[Path], Any],
+    plot_report: Callable[[Any, Path], None],
+) -> None:
+    """Draw what `arguments.file` holds into `arguments.output`, and say so.
+
+    Raises
+    ------
+    InputError : a figure that cannot be written, or a file that cannot be read.
+    """
+    figure = arguments.output
+    prepare_figure(figure, arguments.overwrite)
+    report = load_report(arguments.file)
+    with replacing(figure) as temporary:
+        plot_report(report, temporary)
+    if arguments.json:
+        print_json({"file": str(arguments.file), "figure": str(figure)})
+    else:
+        print(f"figure in {figure}")

@@ -240,21 +240,11 @@ def _track(arguments: argparse.Namespace) -> int:
 
 def _plot(arguments: argparse.Namespace) -> int:
     """Draw the charges of a file, as `track --plot` does, as .png, .pdf or .svg."""
-    from dmft.cli.files import prepare_figure
-    from dmft.cli.output import print_json
-    from dmft.store import replacing
+    from dmft.cli.files import draw_saved
     from dmft.symmetry.figures import plot_report
     from dmft.symmetry.files import load_report
 
-    figure = arguments.output
-    prepare_figure(figure, arguments.overwrite)
-    report = load_report(arguments.file)
-    with replacing(figure) as temporary:
-        plot_report(report, temporary)
-    if arguments.json:
-        print_json({"file": str(arguments.file), "figure": str(figure)})
-    else:
-        print(f"figure in {figure}")
+    draw_saved(arguments, load_report, plot_report)
     return 0
 
 

@@ -52,10 +52,9 @@ class Family:
         ------
         InputError : a tensor that the layout does not have.
         """
-        size = layout.parameters
         return tuple(
             ExponentialSymmetry.of(matrix, f"{self.name} {label}")
-            for label, matrix in _generators(self.law, layout, size)
+            for label, matrix in _generators(self.law, layout)
         )
 
 
@@ -113,10 +112,11 @@ def _kind(law: ModelLaw) -> Kind:
     return "scale" if len({weight > 0 for weight in law.weights}) == 1 else "rescaling"
 
 
-def _generators(law: ModelLaw, layout: Layout, size: int) -> Iterator[tuple[str, sparse.csr_array]]:
+def _generators(law: ModelLaw, layout: Layout) -> Iterator[tuple[str, sparse.csr_array]]:
     """Labels and matrices A, one for each quantity of the law in its order."""
     import torch
 
+    size = layout.parameters
     parts = [
         (term.weight, term.slot.view(torch.as_tensor(layout.places(term.slot.name))).numpy())
         for term in law.terms

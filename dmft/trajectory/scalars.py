@@ -42,7 +42,7 @@ def values_of(path: Trajectory) -> dict[str, tuple[float | None, float | None]]:
 
     with np.errstate(divide="ignore", invalid="ignore"):
         values, errors = all_of(path.gram), path.error_of(all_of)  # one pass over the blocks
-    found = dict(zip(functions, zip(values, _of(errors, values), strict=True), strict=True))
+    found = dict(zip(functions, zip(values, _or_unknown(errors, values), strict=True), strict=True))
     return {name: _defined(*found.get(name, (np.nan, np.nan))) for name in SCALARS}
 
 
@@ -64,7 +64,8 @@ def similarity(path: Trajectory, weighting: Weighting, origin: int | None = None
     return function
 
 
-def _of(errors: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+def _or_unknown(errors: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+    """The errors, NaN for each value if there are none."""
     return np.full(len(values), np.nan) if errors is None else errors
 
 

@@ -57,6 +57,13 @@ def files(tmp_path_factory, make_solution, make_simulation):
     }
 
 
+def a_copy(files, folder, name):
+    """A copy of one of the files, to be changed."""
+    path = folder / name
+    path.write_bytes((files[0] / name).read_bytes())
+    return path
+
+
 def seen(read, path) -> bool:
     """Whether reading refuses the file in one line, or warns of it."""
     with warnings.catch_warnings(record=True) as caught:
@@ -94,9 +101,7 @@ def test_a_broken_trailer_is_no_lost_one(files, tmp_path):
 
 
 def test_a_file_changed_in_place_is_unverified(files, tmp_path, capsys):
-    folder, _ = files
-    path = tmp_path / "out.h5"
-    path.write_bytes((folder / "out.h5").read_bytes())
+    path = a_copy(files, tmp_path, "out.h5")
     assert main(["info", str(path), "--verify"]) == 0
     assert "checksum  fits (blake2b-256)" in capsys.readouterr().out
     with h5py.File(path, "a") as file:
@@ -110,9 +115,7 @@ def test_a_file_changed_in_place_is_unverified(files, tmp_path, capsys):
 
 
 def test_an_older_file_is_read_without_a_word(files, tmp_path, capsys, recwarn):
-    folder, _ = files
-    path = tmp_path / "out.h5"
-    path.write_bytes((folder / "out.h5").read_bytes())
+    path = a_copy(files, tmp_path, "out.h5")
     with h5py.File(path, "a") as file:
         del file.attrs["digest"]
     load(path)
@@ -132,9 +135,7 @@ def test_other_programs_still_open_it(files):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_curve_that_is_no_number_is_refused(files, tmp_path, bad):
-    folder, _ = files
-    path = tmp_path / "out.h5"
-    path.write_bytes((folder / "out.h5").read_bytes())
+    path = a_copy(files, tmp_path, "out.h5")
     with h5py.File(path, "a") as file:
         file["excess_risk"][3] = bad
     with pytest.raises(InputError, match="/excess_risk holds NaN or infinity"):
@@ -142,9 +143,7 @@ def test_a_curve_that_is_no_number_is_refused(files, tmp_path, bad):
 
 
 def test_a_file_that_is_written_now_is_locked(files, tmp_path):
-    folder, _ = files
-    path = tmp_path / "out.h5"
-    path.write_bytes((folder / "out.h5").read_bytes())
+    path = a_copy(files, tmp_path, "out.h5")
     with (
         h5py.File(path, "a"),
         pytest.raises(InputError, match="is locked, another program is writing it"),
@@ -154,20 +153,16 @@ def test_a_file_that_is_written_now_is_locked(files, tmp_path):
 
 
 def test_text_of_fixed_length_as_netcdf4_writes_it(files, tmp_path):
-    folder, _ = files
-    path = tmp_path / "out.h5"
-    path.write_bytes((folder / "out.h5").read_bytes())
+    path = a_copy(files, tmp_path, "out.h5")
     with h5py.File(path, "a") as file:
         for key, value in list(file.attrs.items()):
             file.attrs[key] = np.bytes_(value.encode()) if value else h5py.Empty("S1")
     with pytest.warns(UserWarning, match="unverified"):
-        assert load(path) == load(folder / "out.h5")
+        assert load(path) == load(files[0] / "out.h5")
 
 
 def test_a_gram_matrix_that_is_no_number_is_refused(files, tmp_path):
-    folder, _ = files
-    path = tmp_path / "map.h5"
-    path.write_bytes((folder / "map.h5").read_bytes())
+    path = a_copy(files, tmp_path, "map.h5")
     with h5py.File(path, "a") as file:
         file["blocks/gram"][0, 0, 0] = np.nan
     with pytest.raises(InputError, match="/blocks/gram holds NaN or infinity"):
@@ -175,9 +170,7 @@ def test_a_gram_matrix_that_is_no_number_is_refused(files, tmp_path):
 
 
 def test_text_with_a_fill_value_as_netcdf4_writes_it(files, tmp_path):
-    folder, _ = files
-    path = tmp_path / "packed.h5"
-    path.write_bytes((folder / "packed.h5").read_bytes())
+    path = a_copy(files, tmp_path, "packed.h5")
     with h5py.File(path, "a") as file:
         for key, value in list(file.attrs.items()):
             file.attrs[key] = np.bytes_(value.encode()) if value else h5py.Empty("S1")
