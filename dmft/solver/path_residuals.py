@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dmft.problem import Problem
+from dmft.results.observables import Samples
 from dmft.solver.data_rows import DataRows
 from dmft.solver.directions import Directions
 from dmft.solver.losses import losses
@@ -202,13 +203,13 @@ class PathResiduals:
             self._normals.forget()
             self._folded = True
 
-    def kept_losses(self) -> tuple[np.ndarray, np.ndarray]:
-        """Fields and losses of the kept rows of weights, shape (rows, kept) each."""
+    def samples(self, problem: Problem) -> Samples:
+        """See `Residuals`."""
         fields = np.array(self.kept_fields).T.copy()
         value, slope, curvature = np.empty((3, *fields.shape))
         loss = self._loss
         losses(loss.code, loss.parameter, fields, self.rows.labels, value, slope, curvature)
-        return fields, value
+        return Samples(problem, fields, self.rows.labels, value, self.rows.probability)
 
     def keep(self) -> None:
         """See `Residuals`."""

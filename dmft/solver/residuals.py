@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dmft.problem import Problem
-from dmft.problem.dynamics import SGD, GradientDescent
+from dmft.results.observables import Samples
 from dmft.solver.directions import Directions
 from dmft.solver.normals import Normals
 from dmft.solver.sampling import PathSet
@@ -65,7 +65,7 @@ def amplifies(dynamics: Any) -> bool:
     descend: the echo of a step in itself is then a Gram matrix. Plain descent does not need
     it, and keeps normals that are as uniform as they were drawn (docs/optimisers.md).
     """
-    return not isinstance(dynamics, GradientDescent | SGD) or dynamics.momentum > 0.0
+    return bool(dynamics.coordinatewise or dynamics.momentum > 0.0)
 
 
 class Residuals(Protocol):
@@ -91,6 +91,10 @@ class Residuals(Protocol):
 
     def keep(self) -> None:
         """Store what is wanted of the present row."""
+        ...
+
+    def samples(self, problem: Problem) -> Samples | None:
+        """Fields and losses of the kept rows of weights; None where no data rows are sampled."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -220,6 +224,9 @@ class LinearResiduals:
         present[0, : len(self._present)] = self._present
         self._kept = np.vstack([self._kept, present])
         self._correlation.append(self._kept @ present[0])
+
+    def samples(self, problem: Problem) -> None:
+        """See `Residuals`: one residual stands for all."""
 
     @property
     def correlation(self) -> np.ndarray:
