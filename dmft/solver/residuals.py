@@ -17,8 +17,8 @@ import numpy as np
 
 from dmft.problem import Problem
 from dmft.results.observables import Samples
-from dmft.solver.directions import Directions
-from dmft.solver.normals import Normals
+from dmft.solver.folded_noise import FoldedNoise
+from dmft.solver.normal_supply import NormalSupply
 from dmft.solver.sampling import PathSet
 
 # Directions that a march holds at most; the newest of them stay as they are when the others are
@@ -141,7 +141,7 @@ class LinearResiduals:
     correlation : C_r of the kept rows, shape (kept, kept).
     """
 
-    def __init__(self, problem: Problem, path_set: PathSet, normals: Normals) -> None:
+    def __init__(self, problem: Problem, path_set: PathSet, normals: NormalSupply) -> None:
         self._ratio = problem.sampling_ratio
         self._noise_std = problem.noise_std
         self._batches = Batches.of(problem.dynamics)
@@ -149,7 +149,7 @@ class LinearResiduals:
         self._teacher = self._root_variance * path_set.coordinates.teacher
         self._root = np.sqrt(path_set.probability)
         self._normals = normals
-        self._directions = Directions(CAPACITY, path_set.count + 1, path_set.count)
+        self._directions = FoldedNoise(CAPACITY, path_set.count + 1, path_set.count)
         self._table = np.zeros((CAPACITY, CAPACITY))  # <q_i, z_d>
         self._recent = Recent()
         self._present = np.zeros(0)
