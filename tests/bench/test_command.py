@@ -11,12 +11,6 @@ from dmft.bench import suites
 from dmft.cli.main import main
 
 
-@pytest.fixture
-def inside(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_ceiling_with_a_page(inside, capsys):
     line = "bench ceiling --quick -o bench.json --report page.md --json"
     assert main(line.split()) == 0
