@@ -44,6 +44,7 @@ from dmft.results.observables import (
 from dmft.results.solution import SamplePaths
 from dmft.settings import SolverSettings
 from dmft.solver.plan import Plan
+from dmft.solver.progress import Costs
 
 Tree = dict[str, Any]  # nested, of arrays, numbers and text: what a checkpoint can hold
 Saved = Mapping[str, Any]
@@ -160,9 +161,11 @@ class Scheme(Protocol):
     """How the dynamics of a problem is marched.
 
     descends : whether train_mse can only fall, so that a rise means too few paths.
+    costs : of panels and endings, from which the time left is told.
     """
 
     descends: bool
+    costs: Costs
 
     def pilot(self, saved: Saved | None) -> Pilot:
         """A pilot at its start, or where `Underway.saved` left it.

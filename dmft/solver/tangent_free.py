@@ -22,6 +22,7 @@ from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
 from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
+from dmft.solver.progress import STEP_COSTS
 from dmft.solver.residuals import CAPACITY
 from dmft.solver.scheme import Finished, Grid, Saved, Tree, Underway, sampling_seed
 from dmft.solver.stepping import (
@@ -42,6 +43,7 @@ class TangentFree:
     """Steps of any discrete dynamics; see `Scheme`."""
 
     descends = False
+    costs = STEP_COSTS
 
     def __init__(self, problem: Problem, settings: SolverSettings) -> None:
         self._problem = problem
