@@ -30,8 +30,8 @@ class Machine:
     def work(self, k, paths):
         slower = 1.0 + 0.5 * k / self.panels
         self.now += slower * self.costs.panels(k, k + 1, paths) / 1e5
-        if self.costs.pause and (k + 1) % self.costs.pause == 0:  # as long as fifty panels
-            self.now += 50 * self.costs.panels(k, k + 1, paths) / 1e5
+        if self.costs.pause and (k + 1) % self.costs.pause == 0:  # as long as 150 panels
+            self.now += 150 * self.costs.panels(k, k + 1, paths) / 1e5
 
 
 @pytest.mark.parametrize(
