@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.problem import Problem
-from dmft.problem.networks import DEPTH_TWO, LINEAR
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.problem.population import Coordinates, strata
 
 _ROWS = 32  # time steps whose memory of the rows before is one matrix product
@@ -101,6 +101,8 @@ class Process:
             plus = (a0 * np.exp(-force - lam * time)) ** 2
             minus = (b0 * np.exp(force - lam * time)) ** 2
             return (plus - minus) / 2, -(plus + minus)
+        if self.network.code != DEEP:
+            raise ValueError(f"unknown network {self.network.code}")
         growth = np.exp(self.network.growth(lam) * time)
         roots = np.array(
             [a0 ** (2 - depth) + (depth - 2) * force, b0 ** (2 - depth) - (depth - 2) * force]

@@ -108,9 +108,7 @@ class Steps:
     def _check_memory(self, count: int, panels: int) -> None:
         excess = memory_excess(8.0 * count * (panels * (panels - 1) / 2 + 12 * panels))
         if excess:
-            flow = {"sgd": "stochastic-gradient-flow"}.get(
-                self._problem.dynamics.kind, "gradient-flow"
-            )
+            flow = "stochastic-gradient-flow" if self._dynamics.batches else "gradient-flow"
             raise InputError(
                 f"given {panels}, which {excess} for {count} paths: take fewer paths and more "
                 f"replicates, or dynamics.kind = '{flow}', whose cost does not grow with the "

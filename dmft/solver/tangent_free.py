@@ -14,12 +14,10 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import step_count
 from dmft.problem.networks import DEPTH_TWO
-from dmft.results.observables import Samples
 from dmft.settings import SolverSettings
 from dmft.solver.bias import bias_share
 from dmft.solver.memory import memory_excess
 from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
-from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.progress import STEP_COSTS
@@ -123,13 +121,9 @@ class TangentFree:
         observed = weights_of(problem, march, weights, charges)
         root = np.sqrt(march.coordinates.variance)[:, None]
         error = root * (weights - march.teacher[:, None])
+        samples = residuals.samples(problem)
         curves: dict[str, np.ndarray] = {}
-        samples = None
-        if isinstance(residuals, PathResiduals):
-            fields, losses = residuals.kept_losses()
-            rows = residuals.rows
-            samples = Samples(problem, fields, rows.labels, losses, rows.probability)
-        else:
+        if samples is None:
             curves = curves_of_squared_loss(march.moment[stored], march.probability @ error**2)
         return Finished(
             observed,
