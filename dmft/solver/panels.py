@@ -209,8 +209,9 @@ class PanelPilot:
         """All but the last panel, which is as short as t_max made it, with the control before."""
         return {**_without_work(self._march.rows[:-1]), "control": self._before}
 
-    def plan(self) -> Plan:
+    def plan(self, early: str = "") -> Plan:
         """What it has found."""
+        self._control.reason = self._control.reason or early
         rotation = self._flow.rotation(self._march)
         return make_plan(self._march, self._control, self._t_max, rotation)
 

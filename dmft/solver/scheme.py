@@ -144,8 +144,8 @@ class Underway(Protocol):
 class Pilot(Underway, Protocol):
     """The march that finds the plan."""
 
-    def plan(self) -> Plan:
-        """What was found; called when `panels` is exhausted.
+    def plan(self, early: str = "") -> Plan:
+        """What was found; called when `panels` is exhausted, or earlier with the reason.
 
         Raises
         ------

@@ -29,6 +29,7 @@ from dmft.solver.residuals import Batches, LinearResiduals, Residuals
 from dmft.solver.sampling import PathSet
 from dmft.solver.stepping import Diverged
 
+_LARGEST_RISK = 1e100  # squares of kernels beyond it overflow
 
 class Stepwise:
     """State of one replicate after `count` steps.
@@ -164,13 +165,16 @@ class Stepwise:
         return w
 
     def _observe(self, w: np.ndarray) -> None:
+        # The slopes of some losses are bounded, whatever the weights do.
+        with np.errstate(over="ignore", invalid="ignore"):
+            risk = self.probability @ (self._root_variance * (w - self.teacher)) ** 2
+        if not risk < _LARGEST_RISK:
+            raise Diverged
         self._force = self._root_variance * self.residuals.force(w)
         moment = self.residuals.moment
         if not moment <= self._largest * (self.moment[0] if self.count else np.inf):
             raise Diverged
-        self.moment[self.count] = moment
-        error = self._root_variance * (w - self.teacher)
-        self.risk[self.count] = self.probability @ error**2
+        self.moment[self.count], self.risk[self.count] = moment, risk
         self.work["direction_flops"] += 12.0 * len(w) * self.residuals.rank
         if self.count in self._stored:
             self.kept_weights.append(w)
