@@ -31,6 +31,7 @@ from dmft.solver.stepping import Diverged
 
 _LARGEST_RISK = 1e100  # squares of kernels beyond it overflow
 
+
 class Stepwise:
     """State of one replicate after `count` steps.
 
