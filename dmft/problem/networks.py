@@ -9,11 +9,14 @@ diagonal, depth 2 : (p, q) = (log|a|, log|b|), mu = 0,
 diagonal, depth L >= 3 : (p, q) = (a^(2-L), b^(2-L)), mu = (L-2) lambda,
     a^(2-L) = e^(mu tau) (p + (L-2) G), b^(2-L) = e^(mu tau) (q - (L-2) G), w = (a^L - b^L)/L.
 linear : p = w, mu = -lambda, w = e^(-lambda tau) (p - G).
+
+A network has a `code`, by which its own formulas are chosen, and says whether it is `linear`: its
+weights are then the parameters themselves, from zero, and no limit depends on a start.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -41,6 +44,8 @@ class Diagonal(Settings):
     init_u : law of u(0), given together with init_v.
     init_v : law of v(0), given together with init_u.
     """
+
+    linear: ClassVar[Literal[False]] = False
 
     kind: Literal["diagonal"] = "diagonal"
     depth: int = Field(2, ge=2, le=20)
@@ -71,6 +76,8 @@ class Diagonal(Settings):
 
 class Linear(Settings):
     """The linear model w' = -g - weight_decay w from w(0) = 0: the lazy limit, solvable."""
+
+    linear: ClassVar[Literal[True]] = True
 
     kind: Literal["linear"] = "linear"
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dmft.problem import Problem
 from dmft.problem.features import EmpiricalFeatures, PowerLaw
-from dmft.problem.networks import Diagonal, Start
+from dmft.problem.networks import Start
 from dmft.problem.teachers import Empirical
 
 _TAIL = 8.5  # standard deviations; beyond lies 2e-17 of a normal law
@@ -126,7 +126,7 @@ def _starts(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """|a0|, |b0| and their weights."""
     network = problem.network
     one = np.ones(1)
-    if not isinstance(network, Diagonal):
+    if network.linear:
         return one, one, one
     if network.init_u is None or network.init_v is None:
         return network.init_scale * one, network.init_scale * one, one
