@@ -9,8 +9,8 @@ from dmft.plotting.scripts import chart_script
 
 _QUICK = (
     f"Quick settings: {QUICK['n_paths']} paths, {QUICK['replicates']} replicates, time error "
-    f"{QUICK['rtol']:g}; what takes more than {FIRST_LOOK:g} seconds is first shown up to an earlier "
-    f"time. Networks: {NETWORKS['seeds']} seeds. Copies keep the accuracy of a full solve."
+    f"{QUICK['rtol']:g}; what takes more than {FIRST_LOOK:g} seconds is first shown up to an "
+    f"earlier time. Networks: {NETWORKS['seeds']} seeds. Copies keep the accuracy of a full solve."
 )
 
 

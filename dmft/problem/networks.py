@@ -9,6 +9,9 @@ diagonal, depth 2 : (p, q) = (log|a|, log|b|), mu = 0,
 diagonal, depth L >= 3 : (p, q) = (a^(2-L), b^(2-L)), mu = (L-2) lambda,
     a^(2-L) = e^(mu tau) (p + (L-2) G), b^(2-L) = e^(mu tau) (q - (L-2) G), w = (a^L - b^L)/L.
 linear : p = w, mu = -lambda, w = e^(-lambda tau) (p - G).
+truncated : (p, q) = (X(a), X(b)), mu = 0, no weight decay, w = h(p - G) - h(q + G) with
+    X(a) = log|a| and h(x) = e^(2x)/2 for |a| <= level, beyond it X(a) = log level + |a|/level - 1
+    and h(x) = level^2 (x - log level + 1/2): w is linear in G there.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from dmft.problem.laws import Component, atom
 from dmft.problem.teachers import Law
 from dmft.validation import Settings, Shorthand, default_kind, register_kinds
 
-LINEAR, DEPTH_TWO, DEEP = 0, 1, 2
+LINEAR, DEPTH_TWO, DEEP, TRUNCATED = 0, 1, 2, 3
 
 
 # A number stands for the law that always takes this value.
@@ -50,13 +53,17 @@ class Diagonal(Settings):
 
     @model_validator(mode="after")
     def _start(self) -> Diagonal:
-        if (self.init_u is None) != (self.init_v is None):
-            raise InputError("given init_u or init_v alone, must be given both or neither")
+        _check_pair(self)
         return self
 
     @property
     def code(self) -> int:
         return DEPTH_TWO if self.depth == 2 else DEEP
+
+    @property
+    def constant(self) -> float:
+        """The constant of its law: L."""
+        return self.depth
 
     def growth(self, weight_decay: float) -> float:
         """The exponent mu of the accumulated force."""
@@ -64,9 +71,69 @@ class Diagonal(Settings):
 
     def initial_components(self) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
         """Laws of u(0) and v(0)."""
-        if self.init_u is None or self.init_v is None:
-            return (atom(2.0**0.5 * self.init_scale),), (atom(0.0),)
-        return self.init_u.components(), self.init_v.components()
+        return _start_of(self)
+
+
+class Truncated(Settings):
+    """Diagonal network of depth 2, w = H(a) - H(b), whose factors are cut off at a level.
+
+    H(a) = a^2/2 up to |a| = level and grows linearly beyond, level |a| - level^2/2, so that the
+    gradient of a is T(a) = a cut off at +-level: weights and updates are Lipschitz functions of the
+    parameters, as proofs of the mean field ask for. Where |a|, |b| stay below the level it is the
+    diagonal network of depth 2, with a = (u+v)/sqrt2 and b = (u-v)/sqrt2.
+
+    Its dynamics are gradient flow without weight decay, gradient descent and SGD.
+
+    level : where factors are cut off, in units of the square root of a weight.
+    init_scale : alpha, the start a = b = alpha.
+    init_u : law of u(0), given together with init_v.
+    init_v : law of v(0), given together with init_u.
+    """
+
+    kind: Literal["truncated"] = "truncated"
+    level: float = Field(2.0, gt=0)
+    init_scale: float = Field(0.3, gt=0)
+    init_u: Start | None = None
+    init_v: Start | None = None
+
+    @model_validator(mode="after")
+    def _start(self) -> Truncated:
+        _check_pair(self)
+        return self
+
+    @property
+    def code(self) -> int:
+        return TRUNCATED
+
+    @property
+    def depth(self) -> int:
+        return 2
+
+    @property
+    def constant(self) -> float:
+        """The constant of its law: its level."""
+        return self.level
+
+    def growth(self, weight_decay: float) -> float:
+        """The exponent mu of the accumulated force."""
+        return 0.0
+
+    def initial_components(self) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
+        """Laws of u(0) and v(0)."""
+        return _start_of(self)
+
+
+def _check_pair(network: Diagonal | Truncated) -> None:
+    if (network.init_u is None) != (network.init_v is None):
+        raise InputError("given init_u or init_v alone, must be given both or neither")
+
+
+def _start_of(
+    network: Diagonal | Truncated,
+) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
+    if network.init_u is None or network.init_v is None:
+        return (atom(2.0**0.5 * network.init_scale),), (atom(0.0),)
+    return network.init_u.components(), network.init_v.components()
 
 
 class Linear(Settings):
@@ -82,6 +149,11 @@ class Linear(Settings):
     def depth(self) -> int:
         return 1
 
+    @property
+    def constant(self) -> float:
+        """The constant of its law, which has none."""
+        return 1
+
     def growth(self, weight_decay: float) -> float:
         """The exponent mu of the accumulated force."""
         return -weight_decay
@@ -91,5 +163,7 @@ class Linear(Settings):
         return (atom(0.0),), (atom(0.0),)
 
 
-Network = Annotated[Diagonal | Linear, Field(discriminator="kind"), default_kind("diagonal")]
-register_kinds("diagonal", "linear")
+Network = Annotated[
+    Diagonal | Linear | Truncated, Field(discriminator="kind"), default_kind("diagonal")
+]
+register_kinds("diagonal", "linear", "truncated")

@@ -11,10 +11,10 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.problem.losses import Loss
 from dmft.problem.optimisers import Adaptive
-from dmft.simulation.coordinates import parametrisation
 from dmft.simulation.data import DataSet
 from dmft.simulation.flow import IntegrationError
 from dmft.simulation.optimisers import Optimised, update_of
+from dmft.simulation.parametrisations import parametrisation
 
 Batched = SGD | Adaptive
 _LARGEST = 1e150  # of a weight; its square must still be a number

@@ -52,7 +52,7 @@ def trade_off(problem: Problem, init_scale: ArrayLike | None = None) -> TradeOff
     require_gradient_flow(problem.dynamics)
     require_squared(problem)
     if not isinstance(problem.network, Diagonal):
-        raise InputError("given a linear network, whose limit does not depend on its start",
+        raise InputError(f"given '{problem.network.kind}', known here for: diagonal",
                          "problem.network")  # fmt: skip
     l2 = minimum_l2(problem).excess_risk  # refuses what has no interpolators
     starts = np.geomspace(1e-5, 1e2, 50) if init_scale is None else np.asarray(init_scale, float)
