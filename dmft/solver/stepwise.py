@@ -19,6 +19,7 @@ from dmft.problem.schedules import step_factors
 from dmft.solver.networks import (
     depth_of,
     initial_parameters,
+    level_of,
     parameter_gradients,
     parameter_weights,
 )
@@ -58,10 +59,12 @@ class Stepwise:
         wide = not Batches.of(dynamics).noisy
         self.path_set = PathSet(problem, count, seed, rotation, wide)
         coordinates = self.path_set.coordinates
-        self.depth = depth_of(problem.network)
+        self.depth, self._level = depth_of(problem.network), level_of(problem.network)
         self._optimiser, slots = optimiser_of(dynamics)
         self._steps = dynamics.step_size * step_factors(dynamics.schedule, steps)
-        self.parameters = initial_parameters(self.depth, coordinates.a0, coordinates.b0)
+        self.parameters = initial_parameters(
+            self.depth, self._level, coordinates.a0, coordinates.b0
+        )
         self._memory = np.zeros((*self.parameters.shape, slots))
         self._root_variance = np.sqrt(coordinates.variance)
         self._stored = {int(node) for node in stored}
@@ -93,7 +96,7 @@ class Stepwise:
         """
         self.work["steps"] += 1.0
         gradients, size = np.empty_like(self.parameters), self._steps[self.count]
-        parameter_gradients(self.depth, self._force, self.parameters, gradients)
+        parameter_gradients(self.depth, self._level, self._force, self.parameters, gradients)
         for each in zip(self.parameters, gradients, self._memory, strict=True):
             self._optimiser.move(*each, self.count, size)
         self.count += 1
@@ -162,7 +165,7 @@ class Stepwise:
 
     def _weights(self) -> np.ndarray:
         w = np.empty(self.parameters.shape[1])
-        parameter_weights(self.depth, self.parameters, w)
+        parameter_weights(self.depth, self._level, self.parameters, w)
         return w
 
     def _observe(self, w: np.ndarray) -> None:
