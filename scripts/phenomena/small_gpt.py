@@ -84,7 +84,7 @@ class Decoder(torch.nn.Module):
             if parameter.dim() == 2:
                 into_stream = name.endswith(("c_proj.weight", "down.weight"))
                 std = width**-0.5 / (2.0 * layers) ** 0.5 if into_stream else width**-0.5
-                torch.nn.init.normal_(parameter, std=0.1 if "w" == name[0] else std)
+                torch.nn.init.normal_(parameter, std=0.1 if name[0] == "w" else std)
             elif name.endswith("bias"):
                 torch.nn.init.zeros_(parameter)
 
