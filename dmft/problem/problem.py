@@ -7,11 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from dmft.errors import InputError
-from dmft.problem.dynamics import (
-    Dynamics,
-    GradientFlow,
-    StochasticGradientFlow,
-)
+from dmft.problem.dynamics import Dynamics, GradientFlow
 from dmft.problem.features import Features, Isotropic
 from dmft.problem.labels import Labels, LinearLabels, PoissonLabels
 from dmft.problem.losses import Hinge, Logistic, Loss, Poisson, Squared
@@ -87,8 +83,7 @@ class Problem(Settings):
                 "must be left isotropic",
                 "features",
             )
-        deep = self.network.depth > 2
-        if deep and isinstance(self.dynamics, StochasticGradientFlow):
+        if self.network.depth > 2 and self.dynamics.diffusive:
             raise InputError(
                 f"given '{self.dynamics.kind}' of a network of depth {self.network.depth}, must be "
                 "of depth 2 or linear; deeper networks have 'sgd'",
@@ -135,7 +130,7 @@ class Problem(Settings):
                 "noise on labels needs real ones",
                 "dynamics.label_noise_std",
             )
-        if isinstance(self.dynamics, StochasticGradientFlow) and not self.regression:
+        if self.dynamics.diffusive and not self.regression:
             raise InputError(
                 f"given '{self.dynamics.kind}' with loss '{self.loss.kind}' and labels "
                 f"'{self.labels.kind}', its noise is known for the squared loss of linear labels; "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.problem import Problem
-from dmft.problem.dynamics import SGD, GradientDescent
+from dmft.problem.dynamics import SGD
 from dmft.problem.losses import Loss
 from dmft.problem.optimisers import Adaptive
 from dmft.simulation.data import DataSet
@@ -51,7 +51,7 @@ def descend(
     IntegrationError : the weights have grown beyond all bounds: the step is too large.
     """
     dynamics, last = problem.dynamics, int(times[-1])
-    assert isinstance(dynamics, Optimised)
+    assert dynamics.discrete
     update = update_of(dynamics, last)
     network = parametrisation(problem.network, coordinatewise=update.coordinatewise)
     parameters = network.start(data.coordinates.a0, data.coordinates.b0)
@@ -83,7 +83,7 @@ def _force(
 ) -> np.ndarray:
     """X^T l'(Xw, y), or its estimate from a batch."""
     features, labels = data.features, data.labels
-    if isinstance(dynamics, GradientDescent):
+    if not dynamics.batches:
         return features.T @ loss.slopes(features @ w, labels)
     chosen, fraction = _batch(dynamics, len(labels), rng)
     fields, labels = features[chosen] @ w, labels[chosen]

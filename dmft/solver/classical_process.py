@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.problem import Problem
-from dmft.problem.networks import DEPTH_TWO, LINEAR, Truncated
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, Truncated
 from dmft.problem.population import Coordinates, strata
 
 _ROWS = 32  # time steps whose memory of the rows before is one matrix product
@@ -105,6 +105,8 @@ class Process:
             plus, of_plus = _cut_factor(a0, -force, self.network.level)
             minus, of_minus = _cut_factor(b0, force, self.network.level)
             return plus - minus, -(of_plus + of_minus)
+        if self.network.code != DEEP:
+            raise ValueError(f"unknown network {self.network.code}")
         growth = np.exp(self.network.growth(lam) * time)
         roots = np.array(
             [a0 ** (2 - depth) + (depth - 2) * force, b0 ** (2 - depth) - (depth - 2) * force]

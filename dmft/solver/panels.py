@@ -24,6 +24,7 @@ from dmft.solver.pilot import (
     make_plan,
 )
 from dmft.solver.plan import Plan
+from dmft.solver.progress import FLOW_COSTS
 from dmft.solver.scheme import (
     Advance,
     Finished,
@@ -95,6 +96,8 @@ class Flow(Protocol):
 
 class PanelScheme:
     """Marches of a flow over panels; see `Scheme`."""
+
+    costs = FLOW_COSTS
 
     def __init__(self, settings: SolverSettings, flow: Flow) -> None:
         self._settings = settings

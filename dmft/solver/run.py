@@ -22,7 +22,7 @@ from dmft.settings import SolverSettings
 from dmft.solver.extension import check_label, label_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
-from dmft.solver.progress import FLOW_COSTS, STEP_COSTS, WorkMeter
+from dmft.solver.progress import WorkMeter
 from dmft.solver.replicates import Replicates
 from dmft.solver.scheme import Advance, PanelFailed, Saved, Scheme, Tree, Underway
 from dmft.solver.time_limit import TimeLimit
@@ -58,8 +58,7 @@ class Run:
         self._former: Plan | None = None  # of the solve that is extended to a later time
         self._marches: dict[str, Tree] = {}  # what finished ones kept, the pilot's under "0"
         self._saved_at = time.monotonic()
-        costs = STEP_COSTS if problem.dynamics.discrete else FLOW_COSTS
-        self._meter = WorkMeter(costs, PILOT_PATHS, settings.n_paths)
+        self._meter = WorkMeter(scheme.costs, PILOT_PATHS, settings.n_paths)
         self._plan: Plan | None = None
         self._failures = 0  # panels of the plan that a replicate could not pass
         self._done = Replicates(problem)

@@ -24,13 +24,17 @@ class Diverged(ArithmeticError):
 
 
 class StepMarch(Protocol):
-    """A march of explicit steps.
+    """A march of explicit steps."""
 
-    count : steps made. work : counters of the work done.
-    """
+    @property
+    def count(self) -> int:
+        """Steps made."""
+        ...
 
-    count: int
-    work: dict[str, float]
+    @property
+    def work(self) -> dict[str, float]:
+        """Counters of the work done."""
+        ...
 
     def step(self) -> None:
         """One step more.

@@ -23,7 +23,7 @@ from dmft.solver.networks import (
     parameter_gradients,
     parameter_weights,
 )
-from dmft.solver.normals import Normals
+from dmft.solver.normal_supply import NormalSupply
 from dmft.solver.optimisers import optimiser_of
 from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.residuals import Batches, LinearResiduals, Residuals
@@ -79,7 +79,7 @@ class Stepwise:
         learnt = [coordinates.teacher, self._root_variance, self._root_variance * w]
         for function in learnt:
             self.path_set.learn(function)
-        normals = Normals(self.path_set, seed, np.array(learnt))
+        normals = NormalSupply(self.path_set, seed, np.array(learnt))
         self.residuals: Residuals
         if problem.regression:
             self.residuals = LinearResiduals(problem, self.path_set, normals)
