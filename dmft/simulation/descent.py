@@ -11,7 +11,6 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import SGD
 from dmft.problem.losses import Loss
 from dmft.problem.optimisers import Adaptive
-from dmft.simulation.coordinates import parametrisation
 from dmft.simulation.data import DataSet
 from dmft.simulation.flow import IntegrationError
 from dmft.simulation.optimisers import Optimised, update_of
@@ -53,7 +52,7 @@ def descend(
     dynamics, last = problem.dynamics, int(times[-1])
     assert dynamics.discrete
     update = update_of(dynamics, last)
-    network = parametrisation(problem.network, coordinatewise=update.coordinatewise)
+    network = problem.network.parametrisation(update.coordinatewise)
     parameters = network.start(data.coordinates.a0, data.coordinates.b0)
     bound = _LARGEST ** (1.0 / problem.network.depth)
     recorded = np.empty((3, len(times), parameters.shape[1]))

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
+from dmft.problem.networks import DEEP, DEPTH_TWO
 from dmft.problem.problem import require_squared
 from dmft.theory.least_norm import LeastNorm, basis_pursuit, minimum_l2
 from dmft.theory.prediction import Prediction, predict
@@ -50,8 +51,8 @@ def trade_off(problem: Problem, init_scale: ArrayLike | None = None) -> TradeOff
     """
     require_gradient_flow(problem.dynamics)
     require_squared(problem)
-    if problem.network.linear:
-        raise InputError("given a linear network, whose limit does not depend on its start",
+    if problem.network.code not in (DEPTH_TWO, DEEP):
+        raise InputError(f"given '{problem.network.kind}', known here for: diagonal",
                          "problem.network")  # fmt: skip
     l2 = minimum_l2(problem).excess_risk  # refuses what has no interpolators
     starts = np.geomspace(1e-5, 1e2, 50) if init_scale is None else np.asarray(init_scale, float)

@@ -44,7 +44,11 @@ def check_reading(collection, place, words):
     for at, name in zip(where, collection.dimensions, strict=True):
         label = collection.coordinates[name][1][at]
         assert f"{name} = {label if isinstance(label, str) else f'{label:g}'}" in words
-    assert words.endswith(collection.status[where])
+    *_, status, took = words.split("\n")
+    reason = collection.reason[where]
+    assert status == collection.status[where] + (f": {reason}" if reason else "")
+    seconds = float(re.fullmatch(r"took (\S+) s", took)[1])
+    assert seconds == pytest.approx(collection.values["wall_seconds"][where], rel=0.01)
 
 
 @pytest.mark.browser

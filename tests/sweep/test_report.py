@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -55,6 +56,21 @@ def test_points_link_to_their_results(collection, tmp_path):
     assert len(links) == int((collection.texts["file"] != "").sum()) > 0
     for link in links:
         assert (tmp_path / "a b" / unquote(link)).resolve().is_file()
+
+
+def test_times_and_failures_are_in_the_page(collection, tmp_path):
+    """Every point has its time, of all tries, from the logs of the workers."""
+    write_report(collection, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "<th>wall-clock seconds</th>" in text and "<th>CPU seconds</th>" in text
+    spent: dict[str, float] = {}
+    for path in (tmp_path / "sweep" / "log").glob("*.jsonl"):
+        for event in map(json.loads, path.read_text().splitlines()):
+            spent[event["item"]] = spent.get(event["item"], 0.0) + event.get("seconds", 0.0)
+    assert len(spent) == collection.status.size
+    assert collection.values["wall_seconds"].sum() == pytest.approx(sum(spent.values()))
+    assert text.count('<tr class="failed">') == int((collection.status == "failed").sum()) == 3
+    assert "x &lt; y &amp; &#x27;z&#x27;" in text
 
 
 def test_phase_diagram_into_given_axes(collection):

@@ -17,6 +17,9 @@ TINY = {
     "trajectory_normalisation": {"channels": 4, "epochs": 2, "switches": [0, 1, 2], "seeds": 2,
                                  "samples": 100},
     "trajectory_heads": {"widths": [8], "heads": 2, "steps": 10, "checkpoints": 4},
+    "trajectory_gpt": {"widths": [8, 16], "heads": 2, "layers": 1, "steps": 4, "checkpoints": 3,
+                       "batch": 2, "seeds": 2, "momenta": [0.0, 0.9], "decays": [0.0, 2.0],
+                       "long": 6, "switches": [3, 5]},
 }  # fmt: skip
 NEEDS_TORCH = {name for name in TINY if name != "trajectory_start"}
 EVERY = [
