@@ -24,6 +24,7 @@ from dmft.solver.pilot import (
     make_plan,
 )
 from dmft.solver.plan import Plan
+from dmft.solver.progress import FLOW_COSTS
 from dmft.solver.scheme import (
     Advance,
     Finished,
@@ -95,6 +96,8 @@ class Flow(Protocol):
 
 class PanelScheme:
     """Marches of a flow over panels; see `Scheme`."""
+
+    costs = FLOW_COSTS
 
     def __init__(self, settings: SolverSettings, flow: Flow) -> None:
         self._settings = settings
@@ -206,8 +209,9 @@ class PanelPilot:
         """All but the last panel, which is as short as t_max made it, with the control before."""
         return {**_without_work(self._march.rows[:-1]), "control": self._before}
 
-    def plan(self) -> Plan:
+    def plan(self, early: str = "") -> Plan:
         """What it has found."""
+        self._control.reason = self._control.reason or early
         rotation = self._flow.rotation(self._march)
         return make_plan(self._march, self._control, self._t_max, rotation)
 

@@ -44,6 +44,7 @@ from dmft.results.observables import (
 from dmft.results.solution import SamplePaths
 from dmft.settings import SolverSettings
 from dmft.solver.plan import Plan
+from dmft.solver.progress import Costs
 
 _BESIDE = 2**31  # beyond the number of any replicate
 Tree = dict[str, Any]  # nested, of arrays, numbers and text: what a checkpoint can hold
@@ -143,8 +144,8 @@ class Underway(Protocol):
 class Pilot(Underway, Protocol):
     """The march that finds the plan."""
 
-    def plan(self) -> Plan:
-        """What was found; called when `panels` is exhausted.
+    def plan(self, early: str = "") -> Plan:
+        """What was found; called when `panels` is exhausted, or earlier with the reason.
 
         Raises
         ------
@@ -165,9 +166,11 @@ class Scheme(Protocol):
     """How the dynamics of a problem is marched.
 
     descends : whether train_mse can only fall, so that a rise means too few paths.
+    costs : of panels and endings, from which the time left is told.
     """
 
     descends: bool
+    costs: Costs
 
     def pilot(self, saved: Saved | None) -> Pilot:
         """A pilot at its start, or where `Underway.saved` left it.

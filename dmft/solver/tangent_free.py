@@ -15,15 +15,14 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import step_count
 from dmft.problem.networks import DEPTH_TWO
-from dmft.results.observables import Samples
 from dmft.settings import SolverSettings
 from dmft.solver.bias import bias_share
 from dmft.solver.fewer import Accompanied, accompanied, fewer_paths, lever
 from dmft.solver.memory import memory_excess
 from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
-from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
+from dmft.solver.progress import STEP_COSTS
 from dmft.solver.residuals import CAPACITY
 from dmft.solver.scheme import Finished, Grid, Saved, Tree, Underway, sampling_seed
 from dmft.solver.stepping import (
@@ -44,6 +43,7 @@ class TangentFree:
     """Steps of any discrete dynamics; see `Scheme`."""
 
     descends = False
+    costs = STEP_COSTS
 
     def __init__(self, problem: Problem, settings: SolverSettings) -> None:
         self._problem = problem
@@ -131,13 +131,9 @@ class TangentFree:
         observed = weights_of(problem, march, weights, charges)
         root = np.sqrt(march.coordinates.variance)[:, None]
         error = root * (weights - march.teacher[:, None])
+        samples = residuals.samples(problem)
         curves: dict[str, np.ndarray] = {}
-        samples = None
-        if isinstance(residuals, PathResiduals):
-            fields, losses = residuals.kept_losses()
-            rows = residuals.rows
-            samples = Samples(problem, fields, rows.labels, losses, rows.probability)
-        else:
+        if samples is None:
             curves = curves_of_squared_loss(march.moment[stored], march.probability @ error**2)
         return Finished(
             observed,

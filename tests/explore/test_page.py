@@ -16,7 +16,10 @@ from dmft.explore.session import QUICK, Session
 
 pytestmark = pytest.mark.browser
 SETTINGS = ("solver.t_max=2.0", "problem.teacher.kind=gaussian")
-READY = "!document.getElementById('chart').classList.contains('old') && state.curves !== null"
+READY = (
+    "!document.getElementById('chart').classList.contains('old') && state.curves !== null"
+    " && !state.curves.first_look"
+)
 DOTS = "[...document.querySelectorAll('#chart circle')]"
 
 
@@ -120,6 +123,24 @@ def test_lists_refusals_networks_and_copies(page):
     assert page.run("state.kept.length") == 1
     for kind in ("gradient-descent", "sgd", "adamw", "rmsprop", "adagrad", "gradient-flow"):
         assert choose(page, "dynamics.kind", kind) == ""
+    assert page.console == []
+
+
+def test_what_takes_long_has_a_first_look(page, monkeypatch):
+    """Its curves end earlier, the page says so, and the whole ones follow."""
+    monkeypatch.setattr("dmft.explore.session.FIRST_LOOK", 1e-3)
+    page.run(
+        "window.looks = []; window.words = []; const drawn = draw, said = say;"
+        "draw = () => { drawn(); looks.push(state.curves.time.at(-1)); };"
+        "say = (status, error) => { said(status, error); words.push(status); }"
+    )
+    assert choose(page, "solver.t_max-number", 100) == ""
+    early, whole = page.run("looks")
+    assert early < whole == 100.0
+    words = page.run("words")
+    first = re.compile("First look: .* stopped at t = .* The whole solve goes on: $")
+    assert any(first.match(each) for each in words)
+    assert "First look" not in words[-1]
     assert page.console == []
 
 

@@ -8,8 +8,8 @@ import pytest
 import dmft
 from dmft import Interrupted, Problem
 from dmft.solver import residuals, schemes, solve, tangent_free
-from dmft.solver.directions import Directions
 from dmft.solver.fewer import fewer_paths, lever
+from dmft.solver.folded_noise import FoldedNoise
 from dmft.solver.replicates import Replicates
 from dmft.solver.stepping import Diverged
 from dmft.solver.stepwise import Stepwise
@@ -160,7 +160,7 @@ def test_rows_of_data_answer_like_the_closed_form(sampling):
 def test_folding_keeps_what_recent_rows_use():
     """Rows of low rank on many directions: functions and normals of what they span survive."""
     rng = np.random.default_rng(0)
-    directions = Directions(40, 100, 50)
+    directions = FoldedNoise(40, 100, 50)
     functions = np.linalg.qr(rng.standard_normal((100, 30)))[0].T
     for index, function in enumerate(functions):
         directions.add(function, rng.standard_normal(50), white=index % 3 == 0)
@@ -181,7 +181,7 @@ def test_folding_keeps_what_recent_rows_use():
 def test_fresh_normals_see_nothing_of_earlier_functions():
     """With one entry of every function, that of the noise, that is on no path."""
     rng = np.random.default_rng(1)
-    directions = Directions(40, 101, 100)
+    directions = FoldedNoise(40, 101, 100)
     for function in np.linalg.qr(rng.standard_normal((101, 30)))[0].T:
         directions.add(function, rng.standard_normal(100))
     root = np.sqrt(rng.dirichlet(np.full(100, 5.0)))
