@@ -48,7 +48,7 @@ def test_a_later_time(name, short):
     np.testing.assert_array_equal(extended.time[:there], before.time)
     at = np.geomspace(20.0, 200.0, 8)
     for curve in ("excess_risk", "train_mse"):
-        one, other = extended.curves[curve], direct.curves[curve]
+        one = extended.curves[curve]
         first = before.curves[curve].runs
         np.testing.assert_allclose(one.runs[:, :there], first, rtol=1e-9, err_msg=curve)
         error = np.hypot(*(each.curve_at(f"{curve}_stderr", at) for each in (extended, direct)))
