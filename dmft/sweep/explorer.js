@@ -32,7 +32,9 @@ function lines() {
 function words(point) {
   const where = grid.axes.map((axis, number) => `${axis.name} = ${axis.labels[point.position[number]]}`);
   const value = chart.value(point.y, point.error, "standard error");
-  return [value, ...where, grid.status[point.place]].join("\n");
+  const reason = grid.reason[point.place], seconds = grid.seconds?.[point.place] ?? null;
+  const status = grid.status[point.place] + (reason ? `: ${reason}` : "");
+  return [value, ...where, status, ...(seconds === null ? [] : [`took ${chart.short(seconds)} s`])].join("\n");
 }
 
 // Some eight labels of an axis, numbers where they belong and text at its number.

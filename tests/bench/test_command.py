@@ -11,12 +11,6 @@ from dmft.bench import suites
 from dmft.cli.main import main
 
 
-@pytest.fixture
-def inside(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_checkpoints(inside, capsys):
     assert main("bench checkpoints --quick -o bench.json --report page.md --json".split()) == 0
     found = json.loads(capsys.readouterr().out)["checkpoints"]

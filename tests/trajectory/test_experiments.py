@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-
 import pytest
-
-SCRIPTS = Path(__file__).parents[2] / "scripts" / "phenomena"
 
 TINY = {
     "trajectory_start": {
@@ -32,16 +27,19 @@ EVERY = [
 ]
 
 
-def load(name, monkeypatch):
-    if name in NEEDS_TORCH:
-        pytest.importorskip("torch")
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module(name)
+@pytest.fixture
+def load(phenomenon):
+    def load(name):
+        if name in NEEDS_TORCH:
+            pytest.importorskip("torch")
+        return phenomenon(name)
+
+    return load
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_it_runs(name, monkeypatch, tmp_path):
-    script = load(name, monkeypatch)
+def test_it_runs(load, name, monkeypatch, tmp_path):
+    script = load(name)
     monkeypatch.setattr(script, "SMALL", {**script.SMALL, **TINY[name]})
     outcome = script.run(False, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5_000
@@ -51,5 +49,5 @@ def test_it_runs(name, monkeypatch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_its_numbers_are_in_range(name, monkeypatch, tmp_path):
-    outcome = load(name, monkeypatch).run(False, tmp_path / "figure.png")
+    outcome = load(name).run(False, tmp_path / "figure.png")
     assert [check for check in outcome.checks if not check.passed] == []
