@@ -11,7 +11,7 @@ from dmft.problem.dynamics import Dynamics, GradientFlow
 from dmft.problem.features import Features, Isotropic
 from dmft.problem.labels import Labels, LinearLabels, PoissonLabels
 from dmft.problem.losses import Hinge, Logistic, Loss, Poisson, Squared
-from dmft.problem.networks import Diagonal, Network, Truncated
+from dmft.problem.networks import TRUNCATED, Diagonal, Network
 from dmft.problem.teachers import BernoulliGauss, Empirical, Teacher
 from dmft.resolution import Source, resolve
 from dmft.validation import Settings
@@ -89,24 +89,24 @@ class Problem(Settings):
                 "of depth 2 or linear; deeper networks have 'sgd'",
                 "dynamics.kind",
             )
-        if isinstance(self.network, Truncated):
-            self._check_truncated(self.network)
+        if self.network.code == TRUNCATED:
+            self._check_truncated()
         return self
 
-    def _check_truncated(self, network: Truncated) -> None:
+    def _check_truncated(self) -> None:
         """Refuse what a truncated network has no closed form for, or no rotation to (u, v)."""
         plain = ("gradient-flow", "gradient-descent", "sgd")
         if self.dynamics.kind not in plain:
             raise InputError(
-                f"given '{self.dynamics.kind}' of a '{network.kind}' network, allowed: "
+                f"given '{self.dynamics.kind}' of a '{self.network.kind}' network, allowed: "
                 f"{', '.join(plain)}",
                 "dynamics.kind",
             )
         decay = self.dynamics.weight_decay
-        if decay and isinstance(self.dynamics, GradientFlow):
+        if decay and not self.dynamics.discrete:
             raise InputError(
-                f"given {decay:g} with the flow of a '{network.kind}' network, must be 0; or take "
-                "steps, dynamics.kind = 'gradient-descent'",
+                f"given {decay:g} with the flow of a '{self.network.kind}' network, must be 0; or "
+                "take steps, dynamics.kind = 'gradient-descent'",
                 "dynamics.weight_decay",
             )
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, Network, Truncated
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, TRUNCATED, Network
 
 
 class Coordinates(Protocol):
@@ -220,8 +220,8 @@ def start_of(network: Network, weight_decay: float, a0: np.ndarray, b0: np.ndarr
     """
     if network.code == LINEAR:
         return LinearCoordinates(len(a0), weight_decay)
-    if isinstance(network, Truncated):
-        return TruncatedCoordinates.start(a0, b0, network.level)
+    if network.code == TRUNCATED:
+        return TruncatedCoordinates.start(a0, b0, network.constant)
     if network.code not in (DEPTH_TWO, DEEP):
         raise ValueError(f"unknown network {network.code}")
     with np.errstate(divide="ignore", over="ignore"):

@@ -14,7 +14,6 @@ from dmft.problem.optimisers import Adaptive
 from dmft.simulation.data import DataSet
 from dmft.simulation.flow import IntegrationError
 from dmft.simulation.optimisers import Optimised, update_of
-from dmft.simulation.parametrisations import parametrisation
 
 Batched = SGD | Adaptive
 _LARGEST = 1e150  # of a weight; its square must still be a number
@@ -53,7 +52,7 @@ def descend(
     dynamics, last = problem.dynamics, int(times[-1])
     assert dynamics.discrete
     update = update_of(dynamics, last)
-    network = parametrisation(problem.network, coordinatewise=update.coordinatewise)
+    network = problem.network.parametrisation(update.coordinatewise)
     parameters = network.start(data.coordinates.a0, data.coordinates.b0)
     bound = _LARGEST ** (1.0 / problem.network.depth)
     recorded = np.empty((3, len(times), parameters.shape[1]))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.problem import Problem
-from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, Truncated
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, TRUNCATED
 from dmft.problem.population import Coordinates, strata
 
 _ROWS = 32  # time steps whose memory of the rows before is one matrix product
@@ -101,9 +101,9 @@ class Process:
             plus = (a0 * np.exp(-force - lam * time)) ** 2
             minus = (b0 * np.exp(force - lam * time)) ** 2
             return (plus - minus) / 2, -(plus + minus)
-        if isinstance(self.network, Truncated):
-            plus, of_plus = _cut_factor(a0, -force, self.network.level)
-            minus, of_minus = _cut_factor(b0, force, self.network.level)
+        if self.network.code == TRUNCATED:
+            plus, of_plus = _cut_factor(a0, -force, self.network.constant)
+            minus, of_minus = _cut_factor(b0, force, self.network.constant)
             return plus - minus, -(of_plus + of_minus)
         if self.network.code != DEEP:
             raise ValueError(f"unknown network {self.network.code}")

@@ -1,8 +1,9 @@
 """Measuring the bias of steps without tangents: beside a replicate marches one of fewer paths.
 
 Sampled echoes bias all replicates alike, by a share of 1/n_paths that grows without bound in what
-vanishes and that their scatter does not show. From n_paths / FEWER to n_paths a curve changes by
-(FEWER - 1) times the bias that it has left.
+vanishes and that their scatter does not show. From n_paths/k to n_paths a curve changes by k - 1
+times the bias that it has left. Every second replicate is accompanied, as small marches cost more
+a path: a fifth of the whole solve.
 """
 
 from __future__ import annotations
@@ -13,14 +14,24 @@ from dmft.solver.scheme import Saved, Tree
 from dmft.solver.stepping import Diverged
 from dmft.solver.stepwise import Stepwise
 
-FEWER = 4
-LEVER = 1.0 / (FEWER - 1.0)
-_FEWEST = 128  # paths that a march can say anything with
+_FEWER, _LEAST_FEWER = 8, 4  # times fewer paths; where there are few already
+_ENOUGH, _FEWEST = 256, 128  # paths that do for that; that a march can say anything with
 
 
 def fewer_paths(n_paths: int) -> int:
     """Paths of the march beside a replicate; 0 if these are too few to make one."""
-    return n_paths // FEWER if n_paths >= FEWER * _FEWEST else 0
+    fewer = max(n_paths // _FEWER, min(n_paths // _LEAST_FEWER, _ENOUGH))
+    return fewer if fewer >= _FEWEST else 0
+
+
+def accompanied(index: int) -> bool:
+    """Whether replicate `index`, from 1 on, has a march beside it."""
+    return index % 2 == 1
+
+
+def lever(n_paths: int) -> float:
+    """What the bias of n_paths is of the difference between fewer paths and these."""
+    return 1.0 / (n_paths / fewer_paths(n_paths) - 1.0)
 
 
 class Accompanied:

@@ -17,20 +17,21 @@ from dmft.problem.dynamics import step_count
 from dmft.problem.networks import DEPTH_TWO
 from dmft.settings import SolverSettings
 from dmft.solver.bias import bias_share
-from dmft.solver.fewer import FEWER, LEVER, Accompanied, fewer_paths
+from dmft.solver.fewer import Accompanied, accompanied, fewer_paths, lever
 from dmft.solver.memory import memory_excess
 from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.progress import STEP_COSTS
 from dmft.solver.residuals import CAPACITY
-from dmft.solver.scheme import Finished, Grid, Saved, Tree, Underway, sampling_seed
+from dmft.solver.scheme import Finished, Grid, Onward, Saved, Tree, Underway, sampling_seed
 from dmft.solver.stepping import (
     DIVERGED,
     HOPELESS,
     VANISHED_RISK,
     StepPilot,
     StepReplicate,
+    no_later_steps,
     plan_before,
     step_grid,
     stored_of,
@@ -61,6 +62,10 @@ class TangentFree:
             march.restore(saved)
         return StepPilot(march, steps, self._limit, partial(_noise_rotation, march))
 
+    def onward(self, plan: Plan, saved: Saved) -> Onward:
+        """Steps do not go on."""
+        raise no_later_steps(self._settings, plan)
+
     def march(self, plan: Plan, index: int, saved: Saved | None) -> StepReplicate:
         """Replicate `index` at its start or where it was left."""
         settings = self._settings
@@ -71,7 +76,7 @@ class TangentFree:
             of_plan = (plan.rotation, plan.panels, stored, HOPELESS)
             return Stepwise(self._problem, paths, seed, *of_plan)
 
-        fewer = fewer_paths(count)
+        fewer = fewer_paths(count) if accompanied(index) else 0
         march = Accompanied(start(count, False), start(fewer, True) if fewer else None)
         if saved:
             march.restore(saved)
@@ -89,8 +94,8 @@ class TangentFree:
         """Refuse paths whose directions and stored steps do not fit."""
         count, sides = self._settings.n_paths, 1 if self._problem.regression else 2
         stored = len(stored_of(self._settings, panels))
-        count_of_both = count * (1.0 + 1.0 / FEWER)
-        excess = memory_excess(8.0 * count_of_both * (sides * 4.0 * CAPACITY + 8.0 * stored))
+        both = count + fewer_paths(count)
+        excess = memory_excess(8.0 * both * (sides * 4.0 * CAPACITY + 8.0 * stored))
         if excess:
             raise InputError(
                 f"given {count}, which {excess}: take fewer paths and more replicates",
@@ -114,7 +119,8 @@ class TangentFree:
         finished = self._of(march.main, stored)
         if march.beside is None:
             return finished
-        return replace(finished, fewer=self._of(march.beside, stored), lever=LEVER)
+        fewer = self._of(march.beside, stored)
+        return replace(finished, fewer=fewer, lever=lever(self._settings.n_paths))
 
     def _of(self, march: Stepwise, stored: np.ndarray) -> Finished:
         """What one march leaves behind, on the stored steps that it reached."""

@@ -15,7 +15,7 @@ import numpy as np
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.features import EmpiricalFeatures, PowerLaw
-from dmft.problem.networks import Diagonal, Start, Truncated
+from dmft.problem.networks import TRUNCATED, Start
 from dmft.problem.teachers import Empirical
 
 _TAIL = 8.5  # standard deviations; beyond lies 2e-17 of a normal law
@@ -132,12 +132,12 @@ def _starts(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """|a0|, |b0| and their weights."""
     network = problem.network
     one = np.ones(1)
-    if isinstance(network, Truncated):
+    if network.code == TRUNCATED:
         raise InputError(
             f"given '{network.kind}', known here for: diagonal, linear; a solve knows it",
             "problem.network.kind",
         )
-    if not isinstance(network, Diagonal):
+    if network.linear:
         return one, one, one
     if network.init_u is None or network.init_v is None:
         return network.init_scale * one, network.init_scale * one, one

@@ -7,7 +7,6 @@ import pytest
 
 from dmft.numerics.collocation import radau
 from dmft.simulation.coordinates import start_of
-from dmft.simulation.parametrisations import parametrisation
 from dmft.solver import kernels, networks
 from dmft.solver.networks import depth_of, initial_state, moved_state
 from dmft.theory.mirror import mirror_of
@@ -193,8 +192,6 @@ def test_an_unknown_network_raises_in_steps_simulations_and_theory():
         depth_of(network)
     with pytest.raises(ValueError, match="unknown network 7"):
         start_of(network, 0.0, one, one)
-    with pytest.raises(ValueError, match="unknown network 7"):
-        parametrisation(network, coordinatewise=False)
     with pytest.raises(ValueError, match="unknown network 7"):
         mirror_of(problem, SimpleNamespace(a0=one, b0=one))
 

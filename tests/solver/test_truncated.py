@@ -10,7 +10,6 @@ import dmft
 from dmft.errors import InputError
 from dmft.problem import Problem, Truncated
 from dmft.simulation.coordinates import start_of
-from dmft.simulation.parametrisations import parametrisation
 from dmft.solver import classical, networks
 
 LEVEL = 0.7
@@ -36,9 +35,7 @@ def test_closed_form_against_the_motion_of_the_factors(a0, b0):
     times = np.linspace(0.0, 6.0, 25)
     a, b = solve_ivp(rate, (0, 6), [a0, b0], t_eval=times, rtol=1e-11, atol=1e-13, max_step=0.05).y
     assert np.abs(b).max() > LEVEL or np.abs(a).max() > LEVEL
-    weights = parametrisation(Truncated(level=LEVEL), coordinatewise=False).weights(
-        np.array([a, b])
-    )
+    weights = Truncated(level=LEVEL).parametrisation(False).weights(np.array([a, b]))
     start = start_of(Truncated(level=LEVEL), 0.0, np.array([a0]), np.array([b0]))
     state = networks.initial_state(3, LEVEL, np.array([a0]), np.array([b0]))
     for time, expected in zip(times, weights, strict=True):

@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 
 from dmft.errors import InputError
-from dmft.sweep import run
-from dmft.sweep.collect import collect
 from dmft.sweep.figures import plot_curves, plot_lines, plot_map, plot_phase_diagram
 from dmft.sweep.report import write_report
 
@@ -24,25 +22,16 @@ browser = next(filter(None, map(shutil.which, BROWSERS)), None)
 needs_browser = pytest.mark.skipif(
     browser is None, reason=f"none of {', '.join(BROWSERS)} is installed (apt-get install chromium)"
 )
-GRID = """
-[axes]
-problem.network.init_scale = { geomspace = [0.01, 1.0, 3] }
-problem.noise_std = [0.1, 0.2, 0.5, 0.7]
-problem.teacher.kind = ["gaussian", "rademacher"]
-"""
 VIRIDIS_END = np.array([253, 231, 37]) / 255
 
 
 @pytest.fixture
-def collection(make_sweep, fake_solve, tmp_path):
+def collection(make_collection):
     def before(config):
         if config.problem.noise_std == 0.7 and config.problem.teacher.kind == "gaussian":
             raise InputError("x < y & 'z'", "problem")
 
-    fake_solve.before = before
-    folder = make_sweep(GRID)
-    run(folder)
-    return collect(folder, tmp_path / "all.h5")
+    return make_collection(before)
 
 
 def pixels(path, colour, tolerance=0.02):
