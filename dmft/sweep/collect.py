@@ -101,10 +101,10 @@ def collect(
         writer.formulas()
         writer.texts("status", status, "what became of the point")
         writer.texts("reason", reason, "why the status is not done")
-        for name, (spent, long_name) in _spent(there, grid).items():
-            writer.numbers(name, spent, {"long_name": long_name, "units": "s"})
         for task in grid.tasks:
             writer.task(task, {name: sources[name] for name in sources if name.startswith(task)})
+        for name, (spent, long_name) in _spent(there, grid).items():
+            writer.numbers(name, spent, {"long_name": long_name, "units": "s"})
         file.attrs["coordinates"] = " ".join(writer.coordinates)
     return load_collection(path)
 
