@@ -35,7 +35,7 @@ _CONVERT = {
     "tf_model.h5": "transformers: Model.from_pretrained(..., from_tf=True)",
     "saved_model.pb": "tensorflow: tf.saved_model.load(...), then numpy.savez",
 }
-_SAMPLE = 65536
+_SAMPLE = 8192  # bytes, at three places of each file
 
 
 @dataclass(frozen=True)
