@@ -24,6 +24,7 @@ from dmft.solver.pilot import (
     make_plan,
 )
 from dmft.solver.plan import Plan
+from dmft.solver.progress import FLOW_COSTS
 from dmft.solver.scheme import (
     Advance,
     Finished,
@@ -95,6 +96,8 @@ class Flow(Protocol):
 
 class PanelScheme:
     """Marches of a flow over panels; see `Scheme`."""
+
+    costs = FLOW_COSTS
 
     def __init__(self, settings: SolverSettings, flow: Flow) -> None:
         self._settings = settings
@@ -237,8 +240,9 @@ class PanelPilot:
         step = max(self._before["step"], self._control.step)
         return {"control": {**self._before, "step": step}}
 
-    def plan(self) -> Plan:
+    def plan(self, early: str = "") -> Plan:
         """What it has found."""
+        self._control.reason = self._control.reason or early
         rotation = self._flow.rotation(self._march)
         return make_plan(self._march, self._control, self._t_max, rotation)
 

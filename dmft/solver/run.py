@@ -21,9 +21,10 @@ from dmft.settings import SolverSettings
 from dmft.solver.extension import check_label, label_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
-from dmft.solver.progress import FLOW_COSTS, STEP_COSTS, WorkMeter
+from dmft.solver.progress import WorkMeter
 from dmft.solver.replicates import Replicates
 from dmft.solver.scheme import Advance, PanelFailed, Replicate, Saved, Scheme, Tree, Underway
+from dmft.solver.time_limit import TimeLimit
 
 
 class Run:
@@ -40,6 +41,7 @@ class Run:
         stop: Callable[[], bool] | None = None,
         observables: Mapping[str, UserObservable] | None = None,
         keep: Callable[[Tree], None] | None = None,
+        limit: TimeLimit | None = None,
     ) -> None:
         self._problem = problem
         self._settings = settings
@@ -50,11 +52,12 @@ class Run:
         self._stop = stop
         self._observables = observables
         self._keep = keep
+        self._limit = limit
+        self._cut_short = ""  # why there are fewer replicates than wanted
         self._former: Plan | None = None  # of the solve that is extended to a later time
         self._marches: dict[str, Tree] = {}  # what finished ones kept, the pilot's under "0"
         self._saved_at = time.monotonic()
-        costs = STEP_COSTS if problem.dynamics.discrete else FLOW_COSTS
-        self._meter = WorkMeter(costs, PILOT_PATHS, settings.n_paths)
+        self._meter = WorkMeter(scheme.costs, PILOT_PATHS, settings.n_paths)
         self._plan: Plan | None = None
         self._failures = 0  # panels of the plan that a replicate could not pass
         self._done = Replicates(problem)
@@ -65,7 +68,7 @@ class Run:
         pending = self._restore(resume) if resume else None
         if self._plan is None:
             self._plan, pending = self._run_pilot(pending), None
-        while self._done.count < self._wanted():
+        while self._done.count < self._wanted() and not self._cut_short:
             pending = pending or self._marches.get(str(self._done.count + 1))
             pending = self._run_replicate(self._plan, pending)
         if self._keep is not None:
@@ -75,7 +78,7 @@ class Run:
         def time_error(name: str, mean: np.ndarray) -> np.ndarray:
             return self._scheme.time_error(name, mean, plan)
 
-        verdict = self._verdict(plan.reason)
+        verdict = self._verdict("; ".join(filter(None, (plan.reason, self._cut_short))))
         grid, rtol = self._scheme.grid(plan), plan.rtol or None
         return self._done.solution(self._settings, grid, time_error, *verdict, rtol)
 
@@ -116,16 +119,24 @@ class Run:
         if self._former is not None:
             return self._run_onward(self._former, pending)
         pilot = self._scheme.pilot(pending)
-        self._follow(pilot, self._settings.t_max)
+        plan = pilot.plan(self._follow(pilot, self._settings.t_max, self._ends_pilot))
         self._keep_march(0, pilot)
-        return pilot.plan()
+        return plan
+
+    def _ends_pilot(self, advance: Advance) -> str:
+        """Why what chooses the panels must not go on, or ""."""
+        limit, t_max = self._limit, self._settings.t_max
+        return limit.ends_pilot(advance.time, t_max) if limit else ""
 
     def _run_replicate(self, plan: Plan, pending: Saved | None) -> Tree | None:
         """March one replicate over the plan; where the next may begin, if this one has failed."""
         self._scheme.check_memory(plan.panels)
         replicate = self._scheme.march(plan, self._done.count + 1, pending)
+        count, limit = self._done.count, self._limit
         try:
-            self._follow(replicate, plan.end)
+            self._cut_short = self._follow(
+                replicate, plan.end, lambda _: limit.ends_replicates(count) if limit else ""
+            )
         except PanelFailed as failure:
             # Nobody else has passed the panels before this one, or all start again: they share
             # the panels.
@@ -136,7 +147,8 @@ class Run:
             self._failures += 1
             self._cut_marches(failure.panel)
             return kept
-        self._take(replicate)
+        if not self._cut_short:
+            self._take(replicate)
         return None
 
     def _take(self, replicate: Replicate) -> None:
@@ -145,18 +157,22 @@ class Run:
         self._done.add(replicate.finish(), threshold, self._observables)
         self._keep_march(self._done.count, replicate)
 
-    def _follow(self, march: Underway, t_max: float) -> None:
-        """Let it march to its end, or to its failure."""
-        self._march = march
+    def _follow(self, march: Underway, t_max: float, enough: Callable[[Advance], str]) -> str:
+        """Let it march to its end, to its failure, or until it is enough; why it was."""
+        self._march, reason = march, ""
         try:
             for seen, advance in enumerate(march.panels(), start=1):
                 self._after(advance, advance.panels or seen, t_max)
+                reason = enough(advance)
+                if reason:
+                    break
         except PanelFailed:
             self._done.add_work(march.work)
             raise
         finally:
             self._march = None
         self._done.add_work(march.work)
+        return reason
 
     # ------------------------------------------------------------------ progress and checkpoints
 
@@ -245,8 +261,8 @@ class Run:
         """Let replicate 1 go on and choose the panels for all; the plan with these."""
         kept = {**self._marches.get("0", {}), **self._marches.get("1", {})}
         onward = self._scheme.onward(former, pending or kept)
-        self._follow(onward, self._settings.t_max)
-        plan, self._former = former.extended(onward.plan(), len(kept["panels"])), None
+        early = self._follow(onward, self._settings.t_max, self._ends_pilot)
+        plan, self._former = former.extended(onward.plan(early), len(kept["panels"])), None
         self._keep_march(0, onward)
         self._take(onward.replicate(plan))
         return plan

@@ -24,13 +24,17 @@ class Diverged(ArithmeticError):
 
 
 class StepMarch(Protocol):
-    """A march of explicit steps.
+    """A march of explicit steps."""
 
-    count : steps made. work : counters of the work done.
-    """
+    @property
+    def count(self) -> int:
+        """Steps made."""
+        ...
 
-    count: int
-    work: dict[str, float]
+    @property
+    def work(self) -> dict[str, float]:
+        """Counters of the work done."""
+        ...
 
     def step(self) -> None:
         """One step more.
@@ -89,15 +93,15 @@ class StepPilot:
         """Its state, where that is small."""
         return self._march.saved()
 
-    def plan(self) -> Plan:
+    def plan(self, early: str = "") -> Plan:
         """One panel per step that was reached."""
         reached, reason = self._march.count, ""
         if reached == 0:
             raise NotConverged(f"diverged in the first step: {self._limit}")
         if reached < self._steps:
-            reason = (
-                f"diverged: the mean squared residual passed {DIVERGED:g} times its start at step "
-                f"{reached + 1}, {self._limit}"
+            reason = early or (
+                f"diverged: the mean squared residual passed {DIVERGED:g} times its start, or the "
+                f"weights all bounds, at step {reached + 1}, {self._limit}"
             )
         edges, directions = np.arange(reached + 1.0), np.ones((reached, 1), dtype=bool)
         return Plan(edges, directions, self._rotation(reached), reason)

@@ -17,6 +17,7 @@ from dmft.solver.memory import memory_excess
 from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
+from dmft.solver.progress import TRACED_STEP_COSTS
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import (
     Finished,
@@ -45,6 +46,7 @@ class Steps:
     """Steps of gradient descent or SGD; see `Scheme`."""
 
     descends = False
+    costs = TRACED_STEP_COSTS
 
     def __init__(
         self,
@@ -112,9 +114,7 @@ class Steps:
     def _check_memory(self, count: int, panels: int) -> None:
         excess = memory_excess(8.0 * count * (panels * (panels - 1) / 2 + 12 * panels))
         if excess:
-            flow = {"sgd": "stochastic-gradient-flow"}.get(
-                self._problem.dynamics.kind, "gradient-flow"
-            )
+            flow = "stochastic-gradient-flow" if self._dynamics.batches else "gradient-flow"
             raise InputError(
                 f"given {panels}, which {excess} for {count} paths: take fewer paths and more "
                 f"replicates, or dynamics.kind = '{flow}', whose cost does not grow with the "
