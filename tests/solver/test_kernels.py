@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dmft.numerics.collocation import radau
-from dmft.simulation.coordinates import parametrisation, start_of
+from dmft.simulation.coordinates import start_of
 from dmft.solver import kernels, networks
 from dmft.solver.networks import depth_of, initial_state, moved_state
 from dmft.theory.mirror import mirror_of
@@ -14,8 +14,16 @@ from dmft.theory.mirror import mirror_of
 K = 3
 
 
+def half_square(x, level):
+    """H(a) of a cut factor, by way of a itself."""
+    a = np.where(x <= np.log(level), np.exp(x), level * (1.0 + x - np.log(level)))
+    return np.where(a <= level, a**2 / 2, level * a - level**2 / 2)
+
+
 def phi(code, depth, decay, growth, p, q, accumulated, elapsed):
     """NumPy twin of networks.weight, without the derivative."""
+    if code == 3:
+        return half_square(p - accumulated, depth) - half_square(q + accumulated, depth)
     if code == 0:
         return np.exp(-decay * elapsed) * (p - accumulated)
     if code == 1:
@@ -27,7 +35,10 @@ def phi(code, depth, decay, growth, p, q, accumulated, elapsed):
     return (a**depth - b**depth) / depth
 
 
-NETWORKS = [(0, 1, 0.1, -0.1), (1, 2, 0.05, 0.0), (2, 3, 0.0, 0.0), (2, 5, 0.02, 0.06)]
+# code, depth (of a truncated network its level), decay, growth
+NETWORKS = [
+    (0, 1, 0.1, -0.1), (1, 2, 0.05, 0.0), (2, 3, 0.0, 0.0), (2, 5, 0.02, 0.06), (3, 0.6, 0.0, 0.0),
+]  # fmt: skip
 
 
 def some_paths(code, count=40, seed=0):
@@ -174,15 +185,13 @@ def test_an_unknown_network_raises():
 
 
 def test_an_unknown_network_raises_in_steps_simulations_and_theory():
-    network = SimpleNamespace(code=7, kind="new", depth=3)
+    network = SimpleNamespace(code=7, kind="new", depth=3, constant=3)
     problem = SimpleNamespace(network=network)
     one = np.ones(2)
     with pytest.raises(ValueError, match="unknown network 7"):
         depth_of(network)
     with pytest.raises(ValueError, match="unknown network 7"):
         start_of(network, 0.0, one, one)
-    with pytest.raises(ValueError, match="unknown network 7"):
-        parametrisation(network, coordinatewise=False)
     with pytest.raises(ValueError, match="unknown network 7"):
         mirror_of(problem, SimpleNamespace(a0=one, b0=one))
 
