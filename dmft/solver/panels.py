@@ -135,7 +135,7 @@ class PanelScheme:
         if panel == 0:
             raise NotConverged("the first panel did not converge, nothing was reached")
         reason = f"the sweeps did not converge beyond t = {plan.edges[panel]:.6g}: too few n_paths"
-        if plan.reason and failures == _MOST_SPLITS:  # not that of an earlier cut
+        if plan.reason and failures == self._flow.most_splits:  # not that of an earlier cut
             reason += f"; the pilot {plan.reason}"
         return plan.cut(panel, reason)
 

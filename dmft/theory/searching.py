@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
-from dmft.problem.networks import DEPTH_TWO, Diagonal
+from dmft.problem.networks import DEPTH_TWO
 from dmft.problem.problem import require_squared
 from dmft.theory.channels import Channels, gauss_legendre
 from dmft.theory.prediction import checked_channels
@@ -144,7 +144,7 @@ def _checked(problem: Problem) -> Channels:
     require_squared(problem)
     law = checked_channels(problem)
     network = problem.network
-    if not isinstance(network, Diagonal) or network.code != DEPTH_TWO or network.init_u is not None:
+    if network.linear or network.code != DEPTH_TWO or network.init_u is not None:
         raise InputError(
             "the search of small starts needs a diagonal network of depth 2 with an init_scale",
             "problem.network",
