@@ -361,7 +361,7 @@ def test_quadrature_does_not_depend_on_its_rule(monkeypatch):
 
 
 def test_slow_starts_are_noted_where_they_are_the_reason():
-    """delta > 1: with |u| close to |v| a note says why the end is slow, of small starts it is plain."""
+    """delta > 1: |u| close to |v| is a reason to name, a small start is plain to see."""
     either = {"init_u": 1.0, "init_v": 1.0 - 1e-13}
     crossing = predict(Problem(sampling_ratio=1.5, network=either))
     assert crossing.relaxation_rate < 1e-12 and "|u| close to |v|" in crossing.note
