@@ -358,3 +358,12 @@ def test_quadrature_does_not_depend_on_its_rule(monkeypatch):
     for one, other in zip(usual, finer, strict=True):
         assert one.excess_risk == pytest.approx(other.excess_risk, rel=1e-8)
         assert one.relaxation_rate == pytest.approx(other.relaxation_rate, rel=1e-8)
+
+
+def test_slow_starts_are_noted_where_they_are_the_reason():
+    """delta > 1: |u| close to |v| is a reason to name, a small start is plain to see."""
+    either = {"init_u": 1.0, "init_v": 1.0 - 1e-13}
+    crossing = predict(Problem(sampling_ratio=1.5, network=either))
+    assert crossing.relaxation_rate < 1e-12 and "|u| close to |v|" in crossing.note
+    small = predict(Problem(sampling_ratio=1.5, network={"init_scale": 1e-10}))
+    assert 0.0 < small.relaxation_rate < 1e-12 and small.note == ""
