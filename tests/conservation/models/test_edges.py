@@ -71,6 +71,61 @@ def test_systems_that_are_too_large_are_counted():
     assert ring(70) == (0, 0)  # zero is the only solution: nothing is lost
 
 
+def span(solution, size):
+    """An orthogonal basis of all solutions."""
+    basis = np.zeros((solution.count, size))
+    places, directions, values = solution.entries(np.arange(size))
+    basis[directions, places] = values
+    assert np.linalg.matrix_rank(basis) == solution.count
+    return basis
+
+
+def test_arrays_and_small_blocks_solve_alike(monkeypatch):
+    """Layers of neurons, each in a three-term equation with what its layer shares."""
+    monkeypatch.setattr("dmft.conservation.models.tracing.peeling._FEW", 0)
+    rng = np.random.default_rng(3)
+    for _ in range(8):
+        system, rows = unknowns.Unknowns(), []
+        size = int(rng.integers(8, 60))
+        system.new((size,))
+        for _ in range(int(rng.integers(2, 6))):
+            width = int(rng.integers(1, size // 3))
+            ids = rng.permutation(size)[: 2 * width].reshape(2, width)
+            shared = np.full(width, rng.integers(size))
+            weights = [Fraction(int(w)) for w in rng.choice([1, -1, 2, 3], 3)]
+            system.require(list(zip(weights, (*ids, shared), strict=True)))
+            rows += [
+                sum(float(w) * np.eye(size)[one[n]] for w, one in zip(weights, (*ids, shared),
+                                                                      strict=True))
+                for n in range(width)
+            ]  # fmt: skip
+        monkeypatch.setattr(unknowns, "LARGE", 10**6)
+        blocks = span(system.solve(), size)
+        monkeypatch.setattr(unknowns, "LARGE", 0)
+        arrays = span(system.solve(), size)
+        rank = np.linalg.matrix_rank(np.array(rows))
+        assert len(blocks) == len(arrays) == size - rank
+        assert np.abs(np.array(rows) @ arrays.T).max(initial=0) == 0
+
+
+@pytest.mark.parametrize("axes", [[(0, 1), (0, 2)], [(0, 1), (1, 2), (0, 2)], [(0,), (1, 2), ()]])
+def test_few_places_require_all(monkeypatch, axes):
+    """A sum of arrays on some axes each is zero everywhere, or at as few places as are tried."""
+    counts = []
+    for whole in (10**6, 0):
+        monkeypatch.setattr(unknowns, "_WHOLE", whole)
+        system = unknowns.Unknowns()
+        parts = []
+        for own in axes:
+            sizes = [n if a in own else 1 for a, n in enumerate((2, 3, 4))]
+            parts.append((Fraction(1), np.broadcast_to(system.new(sizes), (2, 3, 4))))
+        system.require(parts)
+        counts.append(span(system.solve(), system.size).shape)
+        places = unknowns.enough(parts)
+        assert len(places) == (1 if whole else len(axes))
+    assert counts[0] == counts[1]
+
+
 def test_rank_modulo_a_prime_agrees_with_elimination():
     rng = np.random.default_rng(0)
     seen = set()

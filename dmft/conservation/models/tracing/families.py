@@ -52,33 +52,46 @@ def families(parameters: dict[str, Scale], solution: Solution) -> list[Family]:
                 counts = np.bincount(directions[own], minlength=solution.count)
                 salt = rng.integers(1, 2**62, dtype=np.uint64)
                 code += counts.astype(np.uint64) * salt
+    sets = _sets(code, solution)
+    owner = np.full(solution.count, -1)
+    position = np.zeros(solution.count, np.int64)
+    for n, (_, own) in enumerate(sets):
+        owner[own] = n
+        position[own] = np.arange(len(own))
+    pieces: list[list[Piece]] = [[] for _ in sets]
+    for name, axes, directions, places, weight in rows:
+        order = np.lexsort((places, position[directions], owner[directions]))
+        whose, first = np.unique(owner[directions[order]], return_index=True)
+        for n, table in zip(whose.tolist(), np.split(places[order], first[1:]), strict=True):
+            if n >= 0:
+                table = table.reshape(len(sets[n][1]), -1)
+                pieces[n].append(Piece(name, axes, float(weight), table))
     found = []
-    for one in dict.fromkeys(code[code != 0].tolist()):
-        members = np.flatnonzero(code == np.uint64(one))
-        for mixed, own in _sets(members, solution):
-            pieces = []
-            for name, axes, directions, places, weight in rows:
-                chosen = np.isin(directions, own)
-                if chosen.any():
-                    position = np.searchsorted(np.sort(own), directions[chosen])
-                    order = np.lexsort((places[chosen], position))
-                    table = places[chosen][order].reshape(len(own), -1)
-                    pieces.append(Piece(name, axes, float(weight), table))
-            merged = _whole(pieces, parameters)
-            if merged:
-                family = Family(tuple(merged), len(own), mixed)
-                found.append(_sorted(family))
+    for (mixed, own), each in zip(sets, pieces, strict=True):
+        merged = _whole(each, parameters)
+        if merged:
+            found.append(_sorted(Family(tuple(merged), len(own), mixed)))
     return _stacked(found)
 
 
-def _sets(members: np.ndarray, solution: Solution) -> list[tuple[bool, np.ndarray]]:
-    """Members that are told apart, and sets of those that are not."""
-    single = solution.single[members]
-    sets = [(False, members[single])] if single.any() else []
-    rest = members[~single]
-    for label in np.unique(solution.labels[rest]):
-        sets.append((True, rest[solution.labels[rest] == label]))  # noqa: PERF401
-    return [(mixed and len(own) > 1, own) for mixed, own in sets]
+def _sets(code: np.ndarray, solution: Solution) -> list[tuple[bool, np.ndarray]]:
+    """Members of each family that are told apart, and sets of those that are not, ascending."""
+    sets: list[tuple[bool, np.ndarray]] = []
+    if not len(code):
+        return sets
+    order = np.argsort(code, kind="stable")
+    codes, first = np.unique(code[order], return_index=True)
+    groups = dict(zip(codes.tolist(), np.split(order, first[1:]), strict=True))
+    for one in dict.fromkeys(code[code != 0].tolist()):
+        members = groups[one]
+        single = solution.single[members]
+        if single.any():
+            sets.append((False, members[single]))
+        rest = members[~single]
+        for label in np.unique(solution.labels[rest]):
+            own = rest[solution.labels[rest] == label]
+            sets.append((len(own) > 1, own))
+    return sets
 
 
 def _whole(pieces: list[Piece], parameters: dict[str, Scale]) -> list[Piece]:

@@ -17,10 +17,26 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from dmft.conservation.models.tracing.elimination import sparse_null_space, sparser
+from dmft.conservation.models.tracing.peeling import Entries, distinct_rows, peel, put_back
 
 LARGEST_BLOCK = 64
+_WHOLE = 300_000
+LARGE = 500  # unknowns linked by equations beyond which they are taken apart by arrays first
 
 Part = tuple[Fraction, np.ndarray]  # coefficient, ids
+
+
+def enough(arrays: Sequence[Part]) -> list[tuple[slice, ...]]:
+    """Places at which a sum of arrays must be zero so that it is zero everywhere.
+
+    With f(x, y) = a(x) + b(y), f(x, y) = f(x, 0) + f(0, y) - f(0, 0): for each array those places
+    that are first along all axes on which it does not vary. Small ones are taken whole.
+    """
+    shape = arrays[0][1].shape
+    if arrays[0][1].size <= _WHOLE:
+        return [(slice(None),) * len(shape)]
+    axes = dict.fromkeys(tuple(stride != 0 for stride in ids.strides) for _, ids in arrays)
+    return [tuple(slice(None) if varies else slice(1) for varies in own) for own in axes]
 
 
 class Unknowns:
@@ -46,13 +62,15 @@ class Unknowns:
 
     def require(self, parts: Sequence[Part]) -> None:
         """Let a sum be zero for all entries of arrays of one shape."""
-        parts = [(c, np.asarray(ids).reshape(-1)) for c, ids in parts if c]
-        if parts:
-            self._equations.append(parts)
+        arrays = [(c, np.asarray(ids)) for c, ids in parts if c]
+        if not arrays:
+            return
+        for places in enough(arrays):
+            self._equations.append([(c, ids[places].reshape(-1)) for c, ids in arrays])
 
     def separate(self, ids: np.ndarray) -> None:
         """Each of these is treated in a way of its own."""
-        self._single.append(np.unique(ids))
+        self._single.append(ids)
 
     def mark(self, ids: np.ndarray, places: np.ndarray | None = None) -> None:
         """These are treated alike if they have the same places, else not."""
@@ -173,12 +191,17 @@ class _Reduced:
                 sign = -np.sign(weight[equal, 0] * weight[equal, 1])
                 links.append((pair[equal, 0], pair[equal, 1], sign))
             done[np.flatnonzero(two)[equal]] = True
+            left_out = _alike(pair[~equal], weight[~equal], links)
+            done[np.flatnonzero(two)[~equal][left_out]] = True
         if done.all():
             return []
         keep = ~done
         # Coefficients that differ within a batch because of signs: one batch for each pattern.
-        patterns, which = np.unique(weights[:, keep], axis=1, return_inverse=True)
-        kept = roots[:, keep]
+        kept, weights = roots[:, keep], weights[:, keep]
+        if bool((weights == weights[:, :1]).all()):
+            patterns, which = weights[:, :1], np.zeros(len(weights[0]), np.int64)
+        else:
+            patterns, which = np.unique(weights, axis=1, return_inverse=True)
         return [
             [(Fraction(int(w)), kept[i, which == p]) for i, w in enumerate(pattern) if w]
             for p, pattern in enumerate(patterns.T)
@@ -230,24 +253,56 @@ class _Reduced:
         """Eliminate the equations with more terms, block by block."""
         if not self.pending:
             return np.zeros(0, np.int64)
-        rows: list[tuple[np.ndarray, np.ndarray]] = []
-        first, second = [], []
+        entries = self._entries()
+        first = np.unique(entries.equations, return_index=True)[1]
+        start = np.repeat(entries.unknowns[first], np.bincount(entries.equations))
+        graph = coo_matrix(
+            (np.ones(len(start), np.int8), (start, entries.unknowns)), (self.size, self.size)
+        )
+        _, component = connected_components(graph, directed=False)
+        involved = np.unique(entries.unknowns)
+        large = np.bincount(component[involved]) > LARGE
+        outer = large[component[entries.unknowns]]
+        rounds, core = peel(entries.only(outer), self.size)
+        inner = Entries(*(np.concatenate([getattr(part, name) for part in (
+            entries.only(~outer), core)]) for name in ("equations", "unknowns", "weights")))
+        self._eliminate(inner, component, found)
+        if rounds:
+            free = np.setdiff1d(
+                involved, np.concatenate([inner.unknowns, *(pivots for pivots, _ in rounds)])
+            )  # fmt: skip
+            found.add(free, np.arange(len(free)) + found.count, np.ones(len(free)), len(free))
+            found.replace(*put_back(rounds, self.size, found.arrays(), found.count))
+        return involved
+
+    def _entries(self) -> Entries:
+        """All equations that are left, each once."""
+        tables: dict[int, list[np.ndarray]] = {}  # by the number of terms: unknowns, weights
         for parts in self.pending:
             ids = np.stack([ids for _, ids in parts], axis=1)
-            weights = np.array([int(c) for c, _ in parts])
-            rows.append((ids, weights))
-            for j in range(1, ids.shape[1]):
-                first.append(ids[:, 0])
-                second.append(ids[:, j])
-        a, b = np.concatenate(first), np.concatenate(second)
-        graph = coo_matrix((np.ones(len(a), np.int8), (a, b)), (self.size, self.size))
-        _, component = connected_components(graph, directed=False)
-        involved = np.unique(np.concatenate([a, b]))
+            order = np.argsort(ids, axis=1)
+            weights = np.array([int(c) for c, _ in parts])[order]
+            lines = np.concatenate([np.take_along_axis(ids, order, 1), weights], axis=1)
+            tables.setdefault(len(parts), []).append(lines)
+        equations, unknowns, weights, count = [], [], [], 0
+        for terms, each in tables.items():
+            lines = distinct_rows(np.concatenate(each))
+            equations.append(np.repeat(np.arange(count, count + len(lines)), terms))
+            unknowns.append(lines[:, :terms].reshape(-1))
+            weights.append(lines[:, terms:].reshape(-1))
+            count += len(lines)
+        return Entries(*(np.concatenate(each) for each in (equations, unknowns, weights)))
+
+    def _eliminate(self, entries: Entries, component: np.ndarray, found: _Directions) -> None:
+        """Small blocks, each form once."""
         blocks: dict[int, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
-        for ids, weights in rows:
-            weight = tuple(weights.tolist())
-            for line in ids.tolist():
-                blocks.setdefault(int(component[line[0]]), []).append((tuple(line), weight))
+        ends = np.flatnonzero(np.diff(entries.equations, append=-1)) + 1
+        unknowns, weights = entries.unknowns.tolist(), entries.weights.tolist()
+        begin = 0
+        for end in ends.tolist():
+            line = tuple(unknowns[begin:end]), tuple(weights[begin:end])
+            blocks.setdefault(int(component[unknowns[begin]]), []).append(line)
+            begin = end
         known: dict[tuple, tuple[list[dict[int, int]], int]] = {}
         for equations in blocks.values():
             times = Counter(i for line, _ in equations for i in line)
@@ -257,8 +312,8 @@ class _Reduced:
             form = tuple((tuple(place[i] for i in line), w) for line, w in equations)
             if (len(own), form) not in known:
                 found_here, lost = sparse_null_space(form, len(own), LARGEST_BLOCK)
-                entries = [int(self.weight[i]) for i in own]
-                known[len(own), form] = sparser(found_here, entries), lost
+                entries_of = [int(self.weight[i]) for i in own]
+                known[len(own), form] = sparser(found_here, entries_of), lost
             vectors, given_up = known[len(own), form]
             self.given_up += given_up
             for vector in vectors:
@@ -266,7 +321,25 @@ class _Reduced:
                     np.array([own[n] for n in vector]), np.full(len(vector), found.count),
                     np.array(list(vector.values()), float), 1,
                 )  # fmt: skip
-        return involved
+
+
+def _alike(
+    pair: np.ndarray, weight: np.ndarray, links: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """Of 2 a = c and 2 b = c the second says a = b: such equations become links."""
+    gone = np.zeros(len(pair), bool)
+    for own, other in ((0, 1), (1, 0)):
+        places = np.flatnonzero(~gone)
+        keys = (weight[places, 1], weight[places, 0], pair[places, other])
+        order = places[np.lexsort(keys)]
+        table = np.stack([pair[order, other], weight[order, 0], weight[order, 1]])
+        first = np.diff(table, axis=1, prepend=-1).any(0) if len(order) else np.zeros(0, bool)
+        if not first.all():
+            leader = pair[order[first], own][np.cumsum(first) - 1][~first]
+            rest = order[~first]
+            links.append((pair[rest, own], leader, np.ones(len(rest), np.int64)))
+            gone[rest] = True
+    return gone
 
 
 class _Directions:
@@ -277,6 +350,9 @@ class _Directions:
     def add(self, ids: np.ndarray, directions: np.ndarray, values: np.ndarray, new: int) -> None:
         self._parts.append((ids, directions, values))
         self.count += new
+
+    def replace(self, ids: np.ndarray, directions: np.ndarray, values: np.ndarray) -> None:
+        self._parts = [(ids, directions, values)]
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ids, directions, values = zip(*self._parts, strict=True)
