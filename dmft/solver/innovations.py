@@ -83,7 +83,7 @@ class Innovations:
         return self._clean(min(_AT_ONCE, self._drawn.shape[1]))
 
     def _draw(self, directions: int) -> None:
-        """Normals that are orthogonal to nothing yet: the low-discrepancy ones, then random ones."""
+        """Normals that are orthogonal to nothing yet: low-discrepancy ones, then random ones."""
         normals, self._normals = self._normals, self._normals[:, :0]
         missing = max(0, directions - normals.shape[1])
         more = [

@@ -115,6 +115,14 @@ class WorkMeter:
         done = self._costs.panels(0, panels, self._pilot_paths)
         return self._told(done, panels, self._pilot_paths, total, replicates)
 
+    def onward_panel(
+        self, panels: int, reached: float, t_max: float, replicates: int
+    ) -> tuple[float, float | None]:
+        """The same after a panel of the first replicate, when it chooses panels for all."""
+        self._pilot_times.append(reached)
+        planned = panels + self._panels_left(panels, t_max)
+        return self.replicate_panel(panels, planned, 0, replicates)
+
     def replicate_panel(
         self, panels: int, planned: int, finished: int, replicates: int
     ) -> tuple[float, float | None]:

@@ -1,9 +1,8 @@
 """One solve: a pilot, then independent replicates, with progress, checkpoints and stopping.
 
 A finished solve is extended from what it kept: more replicates are added to those there are. For a
-later time the pilot goes on where its last panel began, which t_max had cut short, and so does
-every replicate, over the panels that follow there. Panels are those of a solve to the later time;
-the noise of what was there stays, with its rotation.
+later time replicate 1 goes on where it ended and chooses the panels that follow, in place of a
+pilot; the others go on over these. What was there stays: its panels, its noise and its rotation.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.progress import WorkMeter
 from dmft.solver.replicates import Replicates
-from dmft.solver.scheme import Advance, PanelFailed, Saved, Scheme, Tree, Underway
+from dmft.solver.scheme import Advance, PanelFailed, Replicate, Saved, Scheme, Tree, Underway
 from dmft.solver.time_limit import TimeLimit
 
 
@@ -117,17 +116,17 @@ class Run:
     # ------------------------------------------------------------------ pilot and replicates
 
     def _run_pilot(self, pending: Saved | None) -> Plan:
-        pilot = self._scheme.pilot(pending)
-        t_max, limit = self._settings.t_max, self._limit
-        early = self._follow(
-            pilot, t_max, lambda advance: limit.ends_pilot(advance.time, t_max) if limit else ""
-        )
-        plan = pilot.plan(early)
         if self._former is not None:
-            begin = len(self._marches["0"]["panels"])
-            plan, self._former = self._former.extended(plan, begin), None
+            return self._run_onward(self._former, pending)
+        pilot = self._scheme.pilot(pending)
+        plan = pilot.plan(self._follow(pilot, self._settings.t_max, self._ends_pilot))
         self._keep_march(0, pilot)
         return plan
+
+    def _ends_pilot(self, advance: Advance) -> str:
+        """Why what chooses the panels must not go on, or ""."""
+        limit, t_max = self._limit, self._settings.t_max
+        return limit.ends_pilot(advance.time, t_max) if limit else ""
 
     def _run_replicate(self, plan: Plan, pending: Saved | None) -> Tree | None:
         """March one replicate over the plan; where the next may begin, if this one has failed."""
@@ -148,12 +147,15 @@ class Run:
             self._failures += 1
             self._cut_marches(failure.panel)
             return kept
-        if self._cut_short:
-            return None
+        if not self._cut_short:
+            self._take(replicate)
+        return None
+
+    def _take(self, replicate: Replicate) -> None:
+        """Add a replicate that is at its end to those that are done."""
         threshold = self._settings.active_threshold
         self._done.add(replicate.finish(), threshold, self._observables)
         self._keep_march(self._done.count, replicate)
-        return None
 
     def _follow(self, march: Underway, t_max: float, enough: Callable[[Advance], str]) -> str:
         """Let it march to its end, to its failure, or until it is enough; why it was."""
@@ -176,6 +178,8 @@ class Run:
 
     def _after(self, advance: Advance, panels: int, t_max: float) -> None:
         """Report how far the march under way is, save a checkpoint when it is time, stop."""
+        if self._former is not None:  # nobody knew how many panels there would be
+            self._scheme.check_memory(panels + 1)
         if self._progress is not None:
             self._progress(self._report(advance, panels, t_max))
         now = time.monotonic()
@@ -188,7 +192,10 @@ class Run:
 
     def _report(self, advance: Advance, panels: int, t_max: float) -> Progress:
         count, wanted = self._done.count, self._wanted()
-        if self._plan is None:
+        if self._former is not None:
+            stage = f"replicate 1/{wanted}"
+            told = self._meter.onward_panel(panels, advance.time, t_max, wanted)
+        elif self._plan is None:
             stage, known = "pilot", int(t_max) if self._problem.dynamics.discrete else None
             told = self._meter.pilot_panel(panels, advance.time, t_max, wanted, known)
         else:
@@ -207,7 +214,7 @@ class Run:
         if self._plan is not None:
             state["plan"] = self._plan.saved()
         if self._former is not None:
-            state["former"] = self._former.saved()
+            state["beyond"] = self._former.saved()
         if self._marches:
             state["marches"] = dict(self._marches)
         march = {} if self._march is None else self._march.saved()
@@ -229,44 +236,36 @@ class Run:
             self._done = Replicates.from_state(self._problem, state["replicates"])
             if "plan" in state:
                 self._plan = Plan.restored(state["plan"])
-            if "former" in state:
-                self._former = Plan.restored(state["former"])
+            if "beyond" in state:
+                self._former = Plan.restored(state["beyond"])
             self._marches = dict(state.get("marches", {}))
         except (KeyError, TypeError) as error:
             raise InputError(f"given a state without {error}, cannot resume", "resume") from None
-        if self._former is not None and "march" not in state:
-            return self._marches["0"]
-        return self._go_on(self._plan) or state.get("march")
+        if "former" in state:
+            raise InputError("given a state of another version, cannot resume", "resume")
+        return None if self._goes_on(self._plan) else state.get("march")
 
     # ------------------------------------------------------------------ to a later time
 
-    def _go_on(self, plan: Plan | None) -> Saved | None:
-        """Prepare to go on from a finished plan to a later t_max; where the pilot begins.
-
-        Raises
-        ------
-        InputError : nothing was kept to go on from.
-        """
+    def _goes_on(self, plan: Plan | None) -> bool:
+        """Whether a finished plan ends before t_max; prepares to go on from there."""
         if plan is None or plan.reason or plan.end >= self._settings.t_max * (1.0 - 1e-12):
-            return None
-        if "0" not in self._marches:
-            why = (
-                "steps cannot be continued" if self._problem.dynamics.discrete else "it keeps none"
-            )
-            raise InputError(
-                f"given {self._settings.t_max:g}, the state ends at {plan.end:g} and has no panels "
-                f"to go on from ({why}): solve again",
-                "solver.t_max",
-            )
-        pilot = self._marches["0"]
-        begin = sum(float(rows["step"]) for rows in pilot["panels"].values())
-        self._cut_marches(int(np.searchsorted(plan.edges, begin * (1.0 - 1e-9))))
-        self._marches["0"] = pilot
+            return False
         work = self._done.work
         self._done = Replicates(self._problem)
         self._done.work = work
         self._former, self._plan = plan, None
-        return pilot
+        return True
+
+    def _run_onward(self, former: Plan, pending: Saved | None) -> Plan:
+        """Let replicate 1 go on and choose the panels for all; the plan with these."""
+        kept = {**self._marches.get("0", {}), **self._marches.get("1", {})}
+        onward = self._scheme.onward(former, pending or kept)
+        early = self._follow(onward, self._settings.t_max, self._ends_pilot)
+        plan, self._former = former.extended(onward.plan(early), len(kept["panels"])), None
+        self._keep_march(0, onward)
+        self._take(onward.replicate(plan))
+        return plan
 
     def _keep_march(self, index: int, march: Underway) -> None:
         kept = self._scheme.kept(march) if self._keep is not None else {}

@@ -17,6 +17,13 @@ One solve, as `Run` calls a scheme:
         finished = replicate.finish()
     grid = scheme.grid(plan)
 
+To a later time, the first replicate of a finished solve goes on in place of the pilot:
+
+    onward = scheme.onward(plan, saved)
+    for advance in onward.panels(): ...
+    plan = plan.extended(onward.plan(), plan.panels)
+    finished = onward.replicate(plan).finish()
+
 Rules that keep a solve reproducible:
 - every random number derives from `SeedSequence(settings.seed, spawn_key=(index,))`, index 0 in the
   pilot and 1, 2, ... in replicates (`sampling_seed`);
@@ -162,6 +169,14 @@ class Replicate(Underway, Protocol):
         ...
 
 
+class Onward(Pilot, Protocol):
+    """A replicate that goes on beyond a plan and finds what follows for all, as a pilot does."""
+
+    def replicate(self, plan: Plan) -> Replicate:
+        """The march as that of a replicate, at the end of the plan; when `panels` is exhausted."""
+        ...
+
+
 class Scheme(Protocol):
     """How the dynamics of a problem is marched.
 
@@ -178,6 +193,17 @@ class Scheme(Protocol):
         Raises
         ------
         InputError : what is saved comes from another version.
+        """
+        ...
+
+    def onward(self, plan: Plan, saved: Saved) -> Onward:
+        """Replicate 1 of a finished solve at the end of its plan, or where it was left on the way.
+
+        saved : what was kept of the pilot and of the replicate, or what `Underway.saved` says.
+
+        Raises
+        ------
+        InputError : a finished solve of this scheme cannot be continued.
         """
         ...
 
@@ -210,7 +236,7 @@ class Scheme(Protocol):
     def kept(self, march: Underway) -> Tree:
         """What of a finished march serves to continue it to a later time; {} if nothing does.
 
-        Its `panels` are numbered, and may be cut off behind any of them.
+        The `panels` of a replicate are numbered, and may be cut off behind any of them.
         """
         ...
 

@@ -70,8 +70,8 @@ def solve(
     keep : called at the end with the state from which the solve can be extended later.
     resume : such a state, or the file of `dmft solve` that has one. A state of an unfinished solve
         is continued to the identical result; a finished one is extended to more replicates, which
-        gives the identical result too, or a flow to a later t_max, on the panels that a solve to it
-        has, with the noise of what is there already.
+        gives the identical result too, or a flow to a later t_max: it goes on from its end, what is
+        there keeps its times and noise.
     stop : polled after each panel; when it returns True the solve raises Interrupted.
     time_limit : seconds within which the solve should end, from its second panel on, which has all
         code compiled. It then ends at an earlier time or with fewer replicates, two at least, and

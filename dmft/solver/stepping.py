@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dmft.errors import NotConverged
+from dmft.errors import InputError, NotConverged
 from dmft.problem.dynamics import step_count, stored_steps
 from dmft.settings import SolverSettings
 from dmft.solver.plan import Plan
@@ -48,6 +48,15 @@ class StepMarch(Protocol):
     def saved(self) -> Tree:
         """Its state; {} where that is large."""
         ...
+
+
+def no_later_steps(settings: SolverSettings, plan: Plan) -> InputError:
+    """What a finished solve answers that is to go on: it keeps no state."""
+    return InputError(
+        f"given {settings.t_max:g}, the state ends at {plan.end:g} and steps cannot be continued: "
+        "solve again",
+        "solver.t_max",
+    )
 
 
 class StepPilot:

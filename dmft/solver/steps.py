@@ -22,6 +22,7 @@ from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import (
     Finished,
     Grid,
+    Onward,
     Saved,
     Tree,
     Underway,
@@ -33,6 +34,7 @@ from dmft.solver.stepping import (
     VANISHED_RISK,
     StepPilot,
     StepReplicate,
+    no_later_steps,
     plan_before,
     step_grid,
     stored_of,
@@ -68,6 +70,10 @@ class Steps:
         if saved:
             march.restore(saved)
         return StepPilot(march, steps, self._limit, partial(_noise_rotation, march))
+
+    def onward(self, plan: Plan, saved: Saved) -> Onward:
+        """Steps do not go on."""
+        raise no_later_steps(self._settings, plan)
 
     def march(self, plan: Plan, index: int, saved: Saved | None) -> StepReplicate:
         """Replicate `index` at its start or where it was left."""

@@ -24,13 +24,14 @@ from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.progress import STEP_COSTS
 from dmft.solver.residuals import CAPACITY
-from dmft.solver.scheme import Finished, Grid, Saved, Tree, Underway, sampling_seed
+from dmft.solver.scheme import Finished, Grid, Onward, Saved, Tree, Underway, sampling_seed
 from dmft.solver.stepping import (
     DIVERGED,
     HOPELESS,
     VANISHED_RISK,
     StepPilot,
     StepReplicate,
+    no_later_steps,
     plan_before,
     step_grid,
     stored_of,
@@ -60,6 +61,10 @@ class TangentFree:
         if saved:
             march.restore(saved)
         return StepPilot(march, steps, self._limit, partial(_noise_rotation, march))
+
+    def onward(self, plan: Plan, saved: Saved) -> Onward:
+        """Steps do not go on."""
+        raise no_later_steps(self._settings, plan)
 
     def march(self, plan: Plan, index: int, saved: Saved | None) -> StepReplicate:
         """Replicate `index` at its start or where it was left."""

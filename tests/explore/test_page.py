@@ -47,21 +47,13 @@ def settle(page, number):
 def choose(page, name, value):
     """Choose in a list of the page."""
     before = page.run("state.number")
-    page.run(
-        f"(() => {{ const box = document.getElementById('{name}'); box.value = '{value}';"
-        "box.dispatchEvent(new Event('change')); })()"
-    )
+    page.choose(name, value)
     return settle(page, before)
 
 
 def read(page, number):
     """What the page says of its dot `number` under a real mouse."""
-    x, y = page.run(
-        f"(() => {{ const box = {DOTS}[{number}].getBoundingClientRect();"
-        "return [box.left + box.width / 2, box.top + box.height / 2]; })()"
-    )
-    page.mouse(1.0, 1.0)
-    page.mouse(x, y)
+    page.hover(f"{DOTS}[{number}]")
     return page.run("document.getElementById('hover').textContent")
 
 
