@@ -135,6 +135,17 @@ def test_small_steps_of_sgd_converge_to_it():
     np.testing.assert_allclose(order, 1.0, atol=0.2)
 
 
+@pytest.mark.slow
+def test_much_noise_is_followed_to_the_end():
+    """Sweeps do not settle on every panel of the pilot; from the charges it ends as a flow does."""
+    dynamics = {"kind": "stochastic-gradient-flow", "step_size": 0.02, "batch_fraction": 0.02}
+    solution = solve(Problem(dynamics=dynamics), t_max=100.0, n_paths=2048, replicates=2)
+    assert solution.status == "done"
+    alpha = float(solution.effective_alpha[-1])
+    end = dmft.theory.predict(Problem(network={"init_scale": alpha})).excess_risk
+    assert solution.excess_risk[-1] == pytest.approx(end, rel=0.02)
+
+
 def test_resuming_gives_the_same_numbers():
     options = {"t_max": 1.0, "n_paths": 256, "replicates": 2, "rtol": 1e-2}
     whole = solve(Problem(dynamics=FLOW), **options)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import dmft
 from dmft import Interrupted, Problem
 from dmft.solver import residuals, schemes, solve, tangent_free
 from dmft.solver.fewer import fewer_paths
@@ -363,14 +362,40 @@ def test_ten_thousand_steps_cost_ten_times_a_thousand(kind):
     assert len(long.time) <= 257
 
 
+PAIRS = {  # curves, batches relative to the step, the time, the least difference
+    "descent": (("excess_risk",), {}, 500.0, 0.04),
+    "batches": (("effective_alpha", "mean_charge"), {"batch_fraction": 2.0}, 100.0, 0.03),
+}
+
+
 @pytest.mark.slow
-def test_ten_thousand_steps_are_the_flow_up_to_order_eta():
-    """What descent differs from the flow by is of order eta: half of it at half the step."""
-    flow = dmft.solve(Problem(), t_max=500.0, n_paths=4096)
-    off = []
-    for eta, steps in ((0.1, 5000), (0.05, 10_000)):
-        problem = Problem(dynamics={"kind": "gradient-descent", "step_size": eta})
-        solution = solve(problem, t_max=steps, n_paths=2048)
-        off.append(solution.excess_risk[-1] - flow.excess_risk[-1])
-    assert off[0] > 0.004
-    assert off[1] / off[0] == pytest.approx(0.5, abs=0.2)
+@pytest.mark.parametrize("name", PAIRS)
+def test_steps_are_the_flow_up_to_order_eta(name):
+    """Half of the step, half of what up to 10^4 steps differ from their flow by, in standard errors.
+
+    With batch_fraction = 2 step_size the noise that its flow sees stays nearly the same.
+    """
+    curves, batches, end, least = PAIRS[name]
+    kinds = (
+        ("sgd", "stochastic-gradient-flow") if batches else ("gradient-descent", "gradient-flow")
+    )
+    off, error = {}, {}
+    for eta in (0.1, 0.05):
+        noise = {key: share * eta for key, share in batches.items()}
+        settings = {"step_size": eta, **noise}
+        made = Problem(dynamics={"kind": kinds[0], **settings})
+        flow = Problem(dynamics={"kind": kinds[1], **(settings if batches else {})})
+        found = solve(made, t_max=round(end / eta), n_paths=2048, replicates=2)
+        limit = solve(flow, t_max=end, n_paths=2048, replicates=2)
+        assert found.status == limit.status == "done"
+        for curve in curves:
+            a, b = found.curves[curve], limit.curves[curve]
+            off[curve, eta] = a.mean[-1] / b.mean[-1] - 1.0
+            error[curve, eta] = np.hypot(a.stderr[-1] / a.mean[-1], b.stderr[-1] / b.mean[-1])
+    for curve in curves:
+        first, second = off[curve, 0.1], off[curve, 0.05]
+        print(curve, first, error[curve, 0.1], second, error[curve, 0.05])
+        assert abs(first) > max(least, 5.0 * error[curve, 0.1])
+        allowed = np.hypot(error[curve, 0.1] / 2.0, error[curve, 0.05]) + 0.1 * abs(first)
+        assert abs(second - first / 2.0) < 3.0 * allowed
+        assert abs(second) < 0.8 * abs(first)
