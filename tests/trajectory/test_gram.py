@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -15,8 +16,8 @@ import pytest
 
 from dmft import trajectory
 from dmft.errors import InputError, Interrupted
-from dmft.trajectory import algebra, engine, layout, passes
-from tests.trajectory.conftest import SHAPES, flat
+from dmft.trajectory import algebra, engine, layout, passes, projections
+from tests.trajectory.conftest import SHAPES, as_safetensors, flat
 
 
 def error_of(grams, walk, names=None):
@@ -282,3 +283,25 @@ def test_arrays_in_memory(model):
     assert path.step.tolist() == [0, 3, 6, 9, 12, 15]
     with pytest.raises(InputError, match="given 2 checkpoints, must be 6"):
         trajectory.of_arrays({**stacked, "short": np.ones((2, 3))})
+
+
+@pytest.mark.parametrize("sketch", [False, True])
+def test_memory_does_not_grow_with_the_parameters(tmp_path, monkeypatch, sketch):
+    """What a pass allocates, the same files eight times as large: a list of the units more."""
+    monkeypatch.setattr(layout, "_UNIT", 2**16)
+    monkeypatch.setattr(layout, "_SMALLEST", 1)
+    monkeypatch.setattr(projections, "WIDTH", 512)
+    monkeypatch.setattr("dmft.trajectory.sketch._READ", 2**12)
+    peaks = []
+    for size in (100_000, 100_000, 800_000):  # the first also imports and compiles
+        folder = tmp_path / f"{len(peaks)}"
+        folder.mkdir()
+        rng = np.random.default_rng(0)
+        for t in range(24):
+            values = rng.standard_normal(size).astype(np.float16)
+            as_safetensors(folder / f"{t}.safetensors", {"a": values})
+        tracemalloc.start()
+        trajectory.of_checkpoints(folder, sketch=sketch, threads=1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] - peaks[1] < 0.03 * 24 * 2 * 700_000  # of the bytes that came in addition
