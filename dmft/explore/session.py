@@ -31,7 +31,7 @@ Send = Callable[[Answer], None]
 
 # With so few paths a second thread only gets in the way.
 QUICK: dict[str, Any] = {"n_paths": 256, "replicates": 3, "rtol": 0.03, "threads": 1}
-FIRST_LOOK = 1.8  # seconds; what takes longer is shown up to an earlier time, and then as a whole
+FIRST_LOOK = 1.7  # seconds; what takes longer is shown up to an earlier time, and then as a whole
 NETWORKS: dict[str, Any] = {"seeds": 4, "points": 12, "rtol": 1e-3}
 _EVERY = 0.2  # seconds between two words of progress
 # Compiled code that the page may need first is loaded while its reader looks at the first curves.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-# A replicate of a few hundred paths takes at most half of what the pilot does.
-_PILOT_SHARE = 0.35
+# A replicate of a few hundred paths takes about half of what the pilot does, and as much where all
+# paths feel noise of their own.
+_PILOT_SHARE = 0.3
 _FEWEST = 2  # replicates, for error bars
 WORDS = "by the time limit"  # in the reason of a solution that has come to it
 
