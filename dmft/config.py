@@ -43,6 +43,8 @@ class Config(Settings):
     def _whole_steps(self) -> Config:
         if self.problem.dynamics.discrete:
             step_count(self.solver.t_max)
+            for time in filter(None, self.solver.times or ()):
+                step_count(time, "solver.times")
         return self
 
     def to_table(self) -> dict[str, Any]:

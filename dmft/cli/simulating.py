@@ -44,6 +44,7 @@ def run_ensemble(
                     config.problem,
                     **config.simulation.model_dump(),
                     t_max=config.solver.t_max,
+                    times=config.solver.recorded,
                     progress=show,
                     workers=_workers(config, arguments.threads),
                     checkpoint=latest,

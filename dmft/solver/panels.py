@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -141,7 +141,12 @@ class PanelScheme:
 
     def grid(self, plan: Plan) -> Grid:
         """The nodes of a plan."""
-        return self._flow.grid(plan)
+        grid = self._flow.grid(plan)
+        time, times = grid.time.copy(), np.array(self._settings.times or ())
+        times = times[times <= plan.end]
+        # The ends of panels are sums of their lengths; these are what was asked for.
+        time[np.abs(time[:, None] - times).argmin(axis=0)] = times
+        return replace(grid, time=time)
 
     def check_memory(self, panels: int) -> None:
         """Refuse paths whose tangents do not fit."""
@@ -170,7 +175,8 @@ class PanelScheme:
             self._replay(march, saved)
             control.restore(saved["control"])
             before = saved.get("before")
-        return PanelPilot(self._flow, march, control, self._settings.t_max, before)
+        ends = self._settings.t_max, self._settings.times or ()
+        return PanelPilot(self._flow, march, control, *ends, before)
 
     def _start(
         self,
@@ -206,13 +212,14 @@ class PanelPilot:
         march: PanelMarch,
         control: StepControl,
         t_max: float,
+        times: Sequence[float],
         before: Tree | None,
     ) -> None:
         """before : the state that the control had before the last panel, if it is another now."""
         self._flow = flow
         self._march = march
         self._control = control
-        self._t_max = t_max
+        self._t_max, self._times = t_max, times
         self._before: Tree = dict(before or control.state())
 
     @property
@@ -224,7 +231,7 @@ class PanelPilot:
         """March on panels of lengths that the control chooses."""
         march, control = self._march, self._control
         following = control.state()
-        for attempt in adaptive_panels(march, control, self._t_max):
+        for attempt in adaptive_panels(march, control, self._t_max, self._times):
             self._before, following = dict(following), control.state()
             yield Advance(march.time, attempt.time_error, attempt.sweeps, len(march.rows))
             control.reason = self._flow.hopeless(march)

@@ -7,7 +7,7 @@ best low-discrepancy dimensions to the directions that matter (sampling.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -139,13 +139,23 @@ class StepControl:
         return accepted
 
 
-def adaptive_panels(march: PanelMarch, control: StepControl, t_max: float) -> Iterator[Attempt]:
-    """March to t_max, yielding after each adaptive panel; `control.reason` tells a failure."""
+def adaptive_panels(
+    march: PanelMarch, control: StepControl, t_max: float, times: Sequence[float] = ()
+) -> Iterator[Attempt]:
+    """March to t_max, yielding after each adaptive panel; `control.reason` tells a failure.
+
+    times : of which each is the end of a panel.
+    """
     while march.time < t_max * (1.0 - 1e-12):
-        control.step = min(control.step, t_max - march.time)
+        end = next((time for time in times if time > march.time * (1.0 + 1e-12)), t_max)
+        wanted = control.step
+        control.step = min(wanted, end - march.time)
+        cut = control.step < wanted and end < t_max
         attempt = march.attempt(control.step)
         if control.judge(attempt) and attempt is not None:
             march.commit(attempt.rows)
+            if cut:  # how short it had to be says nothing of the next one
+                control.step = max(control.step, wanted)
             yield attempt
             if len(march.rows) >= _MOST_PANELS:
                 control.reason = f"stopped at t = {march.time:.6g} after {_MOST_PANELS} panels"

@@ -6,7 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dmft.errors import InputError
 from dmft.problem import Problem
-from dmft.problem.dynamics import SGD, GradientDescent, GradientFlow, StochasticGradientFlow
+from dmft.problem.dynamics import (
+    SGD,
+    GradientDescent,
+    GradientFlow,
+    StochasticGradientFlow,
+    step_count,
+)
 from dmft.problem.problem import require_squared
 from dmft.problem.schedules import Constant
 from dmft.settings import SolverSettings
@@ -27,6 +33,8 @@ def scheme_of(
     """
     dynamics = problem.dynamics
     if dynamics.discrete:
+        for time in filter(None, settings.times or ()):
+            step_count(time, "solver.times")
         if isinstance(dynamics, GradientDescent | SGD) and _tangents_pay(
             problem, dynamics, settings
         ):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from dmft.errors import InputError
 from dmft.numerics.workers import thread_pool
@@ -22,7 +25,8 @@ from dmft.solver.time_limit import TimeLimit
 def solve(
     problem: Problem,
     *,
-    t_max: float = 100.0,
+    t_max: float | None = None,
+    times: Sequence[float] | np.ndarray | None = None,
     n_paths: int = 4096,
     replicates: int = 4,
     rtol: float = 1e-3,
@@ -51,7 +55,9 @@ def solve(
     ----------
     problem : what to solve.
     t_max : final time, in units of the flow of 1/2 |Xw - y|^2; in discrete dynamics the number of
-        steps.
+        steps; by default the last of `times`, or 100.
+    times : times that results are wanted at exactly, in the same units: nodes of `Solution.time`.
+        Between nodes, at no cost, there is `Solution.curve_at`.
     n_paths : paths of the effective process in each replicate; the sampling error falls like a
         power of it, measured to be 1.2 on the default problem up to 8192 paths.
     replicates : independent replicates, at least 2 for error bars.
@@ -95,8 +101,11 @@ def solve(
     >>> solution.status
     'done'
     """
+    ends: dict[str, Any] = {} if t_max is None else {"t_max": t_max}
+    if times is not None:
+        ends["times"] = times.tolist() if isinstance(times, np.ndarray) else times
     settings = SolverSettings(
-        t_max=t_max, n_paths=n_paths, replicates=replicates, rtol=rtol, seed=seed,
+        **ends, n_paths=n_paths, replicates=replicates, rtol=rtol, seed=seed,
         target_error=target_error, max_replicates=max_replicates,
         active_threshold=active_threshold,
     )  # fmt: skip

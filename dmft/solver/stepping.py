@@ -143,6 +143,7 @@ def too_large(dynamics: Any) -> str:
 def stored_of(settings: SolverSettings, steps: int) -> np.ndarray:
     """Stored steps of the whole run that were reached, and the last."""
     wanted = np.array(stored_steps(step_count(settings.t_max)))
+    wanted = np.union1d(wanted, np.array(settings.times or (), dtype=wanted.dtype))
     return np.union1d(wanted[wanted <= steps], [steps])
 
 

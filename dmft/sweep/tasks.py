@@ -163,6 +163,7 @@ def _simulate(config: Config, path: Path, context: Context) -> tuple[str, str]:
         config.problem,
         **config.simulation.model_dump(),
         t_max=config.solver.t_max,
+        times=config.solver.recorded,
         progress=poll,
     )
     save(path, simulation, overwrite=True, command_line=context.command_line, config=config)
@@ -225,7 +226,9 @@ _PROBLEM = ("problem.", "dynamics.")
 # In the order in which they are done at a point.
 TASKS: dict[str, Task] = {
     "solve": Task(_solve, (*_PROBLEM, "solver."), _solve_seconds),
-    "simulate": Task(_simulate, (*_PROBLEM, "simulation.", "solver.t_max"), _simulate_seconds),
+    "simulate": Task(
+        _simulate, (*_PROBLEM, "simulation.", "solver.t_max", "solver.times"), _simulate_seconds
+    ),
     "theory": Task(_theory, _PROBLEM, lambda config: 0.1),
     "compare": Task(
         _compare,
