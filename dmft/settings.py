@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
@@ -75,9 +76,9 @@ class SolverSettings(Settings):
 
 
 def _numbers(values: Any) -> list[float]:
-    """Those among given values, which may be anything."""
+    """Those among given values, which may be anything; finite ones."""
     listed = values if isinstance(values, list | tuple) else ()
-    return [value for value in listed if isinstance(value, int | float)]
+    return [value for value in listed if isinstance(value, int | float) and math.isfinite(value)]
 
 
 class SimulationSettings(Settings):

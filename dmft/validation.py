@@ -24,6 +24,7 @@ _COMPARISONS = {
 _TYPES = dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "an integer") | dict.fromkeys(
     ("float_type", "float_parsing"), "a number"
 )
+_TYPES |= dict.fromkeys(("tuple_type", "list_type"), "a list")
 
 _FROZEN = "which cannot be changed in place; make new ones, as by replace() or model_copy()"
 

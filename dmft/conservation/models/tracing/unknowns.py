@@ -264,8 +264,12 @@ class _Reduced:
         large = np.bincount(component[involved]) > LARGE
         outer = large[component[entries.unknowns]]
         rounds, core = peel(entries.only(outer), self.size)
-        inner = Entries(*(np.concatenate([getattr(part, name) for part in (
-            entries.only(~outer), core)]) for name in ("equations", "unknowns", "weights")))
+        inner = Entries(
+            *(
+                np.concatenate([getattr(part, name) for part in (entries.only(~outer), core)])
+                for name in ("equations", "unknowns", "weights")
+            )
+        )
         self._eliminate(inner, component, found)
         if rounds:
             free = np.setdiff1d(
