@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dmft.conservation.models.checks import in_double
 from dmft.conservation.models.forms import ModelLaw
 from dmft.conservation.models.tracing.inputs import Inputs
-from dmft.conservation.models.tracing.recording import _outputs
+from dmft.conservation.models.tracing.outputs import outputs_of
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +99,7 @@ def _gradient(
     leaves = list(parameters.values())
     with in_double(), torch.enable_grad():
         out = twin(*map(_redrawn, args), **{k: _redrawn(v) for k, v in kwargs.items()})
-        value = sum(_losses(list(_outputs(out)), loss))
+        value = sum(_losses(list(outputs_of(out)), loss))
         grads = torch.autograd.grad(value, leaves, allow_unused=True)
     return {
         name: torch.zeros_like(p) if g is None else g

@@ -10,7 +10,7 @@ import pytest
 
 from dmft.cli.main import main
 from dmft.conservation import laws
-from dmft.conservation.models.tracing import elimination, unknowns
+from dmft.conservation.models.tracing import elimination, peeling, unknowns
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -82,7 +82,7 @@ def span(solution, size):
 
 def test_arrays_and_small_blocks_solve_alike(monkeypatch):
     """Layers of neurons, each in a three-term equation with what its layer shares."""
-    monkeypatch.setattr("dmft.conservation.models.tracing.peeling._FEW", 0)
+    monkeypatch.setattr(peeling, "_FEW", 0)
     rng = np.random.default_rng(3)
     for _ in range(8):
         system, rows = unknowns.Unknowns(), []
@@ -113,7 +113,7 @@ def test_few_places_require_all(monkeypatch, axes):
     """A sum of arrays on some axes each is zero everywhere, or at as few places as are tried."""
     counts = []
     for whole in (10**6, 0):
-        monkeypatch.setattr(unknowns, "_WHOLE", whole)
+        monkeypatch.setattr(peeling, "_WHOLE", whole)
         system = unknowns.Unknowns()
         parts = []
         for own in axes:
@@ -121,7 +121,7 @@ def test_few_places_require_all(monkeypatch, axes):
             parts.append((Fraction(1), np.broadcast_to(system.new(sizes), (2, 3, 4))))
         system.require(parts)
         counts.append(span(system.solve(), system.size).shape)
-        places = unknowns.enough(parts)
+        places = peeling.enough(parts)
         assert len(places) == (1 if whole else len(axes))
     assert counts[0] == counts[1]
 

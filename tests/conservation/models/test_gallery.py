@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dmft.conservation import discover, laws
-from dmft.conservation.models.tracing.recording import _outputs
+from dmft.conservation.models.tracing.outputs import outputs_of
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -24,7 +24,7 @@ QUICK = ["glu", "winner takes all", "tensor train", "pruned", "group norm", "gro
 def loss(model, batch):
     """A function of all outputs that depends on the batch."""
     inputs, weights = batch
-    outputs = [x for _, x in _outputs(model(*inputs))]
+    outputs = [x for _, x in outputs_of(model(*inputs))]
     return sum((x * a).sum() + (x - b).square().sum()
                for x, (a, b) in zip(outputs, weights, strict=True))  # fmt: skip
 
@@ -32,7 +32,7 @@ def loss(model, batch):
 def batches(model, draw, count=40):
     for _ in range(count):
         inputs = draw()
-        outputs = [x for _, x in _outputs(model(*inputs))]
+        outputs = [x for _, x in outputs_of(model(*inputs))]
         yield inputs, [(torch.randn_like(x), torch.randn_like(x)) for x in outputs]
 
 

@@ -10,6 +10,7 @@ from dmft.errors import InputError
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
+pytest.importorskip("torch.utils.checkpoint")
 nn = torch.nn
 F = torch.nn.functional
 
@@ -56,6 +57,13 @@ def hooked(hook):
 
 def vector(n):
     return nn.Parameter(torch.randn(n))
+
+
+def silently(m, x):
+    h = m.a(x).clone()
+    with torch.no_grad():
+        h.clamp_min_(0)
+    return m.b(h)
 
 
 # name: (model, number of laws); None: no laws, but the reason.
@@ -125,6 +133,28 @@ TRAPS = {
         lambda: nn.Sequential(nn.Linear(4, 6), nn.Identity(), nn.Linear(6, 3)), 21),
     "depthwise": (lambda: Net(
         lambda m, x: m.b(m.c(m.a(x)[..., None]).sum(-1)), c=nn.Conv1d(6, 6, 1, groups=6)), 12),
+    # The norms are clamped in place without gradients.
+    "cosine similarity": (lambda: Net(
+        lambda m, x: F.cosine_similarity(m.a(x), m.d(x), dim=-1), d=nn.Linear(4, 6)), 21),
+    "clamped without gradients": (lambda: Net(silently), 0),
+    "changed behind gradients": (lambda: Net(
+        lambda m, x: (h := m.a(x), h.data.clamp_(min=0), m.b(h))[2]), 0),
+    "doubled behind gradients": (lambda: Net(
+        lambda m, x: (h := m.a(x), h.data.mul_(2.0), m.b(h))[2]), 0),
+    "detached, then changed": (lambda: Net(
+        lambda m, x: (h := m.a(x) * 1, d := h.detach(), h.mul_(1.5), m.b(h * d))[3]), 6),
+    "buffer filled in part": (lambda: Net(
+        lambda m, x: (z := x.new_zeros(len(x), 6), z[:, :3].copy_(torch.relu(m.a(x))[:, :3]),
+                      m.b(z))[2]), 3),
+    "parameter without entries": (lambda: Net(
+        lambda m, x: m.b(torch.relu(m.a(x))) + m.e.sum(), e=nn.Parameter(torch.randn(0, 3))), 6),
+    "adaptive softmax": (lambda: Net(
+        lambda m, x: m.c.log_prob(m.a(x)), c=nn.AdaptiveLogSoftmaxWithLoss(6, 8, [3, 5])), None),
+    "checkpoint": (lambda: Net(lambda m, x: m.b(torch.utils.checkpoint.checkpoint(
+        lambda y: torch.relu(m.a(y)), x, use_reentrant=False))), 6),
+    "normalised": (lambda: Net(lambda m, x: m.b(F.normalize(m.a(x), dim=-1))), 0),
+    "normalised without eps": (lambda: Net(
+        lambda m, x: m.b(F.normalize(m.a(x), dim=-1, eps=0))), 1),
     "batch norm": (lambda: nn.Sequential(
         nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)), None),
 }  # fmt: skip
@@ -166,7 +196,7 @@ def test_traps(name, check):
     make, expected = TRAPS[name]
     model = make()
     found = laws(model, check=check)
-    if name == "batch norm":
+    if name in ("batch norm", "adaptive softmax"):
         # With rows of two axes and of three alike: only what holds for both.
         expected = found.count
     if expected is None:

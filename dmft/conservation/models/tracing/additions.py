@@ -64,7 +64,7 @@ class Additions:
             for scale in self._added.get(value.index, {}).values():
                 self._absorb(scale, self.seen.outputs.get(value.index, []))
         arrays = {n: [t.ids.reshape(1, -1) for t in s.terms] for n, s in self.parameters.items()}
-        fix_repeated(self.unknowns, arrays, {n: len(own) - 1 for n, own in arrays.items()})
+        fix_repeated(self.unknowns, arrays, {n: max(len(own) - 1, 0) for n, own in arrays.items()})
         return self.unknowns.solve()
 
     def of(self, value: Any) -> Scale:
@@ -91,6 +91,8 @@ class Additions:
 
     def _free(self, value: Value, table: bool) -> Scale:
         """A constant for each place on an axis, in small tables for each entry."""
+        if not prod(value.shape):
+            return Scale(value.shape)
         long = tuple(a for a, n in enumerate(value.shape) if n > 1)
         each = table and prod(value.shape) <= _MANY
         choices = [long] if each or not long else [(a,) for a in long]

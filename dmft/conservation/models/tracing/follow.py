@@ -89,7 +89,7 @@ class Follow:
             ids = array(self.unknowns, value.shape, start)
             terms.append(Term(_ONE, start.axes, ids))
             self._twice[int(ids.flat[0])] = name
-        self._left[name] = len(terms) - 1
+        self._left[name] = max(len(terms) - 1, 0)
         return Scale(value.shape, tuple(terms))
 
     def _visit(self, node: Node) -> None:

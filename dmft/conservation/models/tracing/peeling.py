@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
+_WHOLE = 300_000  # entries of an array up to which it is taken whole
 _FEW = 500  # entries of equations below which a round no longer pays
 
 
@@ -24,6 +27,38 @@ class Entries:
 
 
 Round = tuple[np.ndarray, Entries]  # unknowns, and the equations that give one each, numbered alike
+
+
+def enough(arrays: Sequence[tuple[Fraction, np.ndarray]]) -> list[tuple[slice, ...]]:
+    """Places at which a sum of arrays must be zero so that it is zero everywhere.
+
+    With f(x, y) = a(x) + b(y), f(x, y) = f(x, 0) + f(0, y) - f(0, 0): for each array those places
+    that are first along all axes on which it does not vary. Small ones are taken whole.
+    """
+    shape = arrays[0][1].shape
+    if arrays[0][1].size <= _WHOLE:
+        return [(slice(None),) * len(shape)]
+    axes = dict.fromkeys(tuple(stride != 0 for stride in ids.strides) for _, ids in arrays)
+    return [tuple(slice(None) if varies else slice(1) for varies in own) for own in axes]
+
+
+def alike(
+    pair: np.ndarray, weight: np.ndarray, links: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """Of 2 a = c and 2 b = c the second says a = b: such equations become links."""
+    gone = np.zeros(len(pair), bool)
+    for own, other in ((0, 1), (1, 0)):
+        places = np.flatnonzero(~gone)
+        keys = (weight[places, 1], weight[places, 0], pair[places, other])
+        order = places[np.lexsort(keys)]
+        table = np.stack([pair[order, other], weight[order, 0], weight[order, 1]])
+        first = np.diff(table, axis=1, prepend=-1).any(0) if len(order) else np.zeros(0, bool)
+        if not first.all():
+            leader = pair[order[first], own][np.cumsum(first) - 1][~first]
+            rest = order[~first]
+            links.append((pair[rest, own], leader, np.ones(len(rest), np.int64)))
+            gone[rest] = True
+    return gone
 
 
 def distinct_rows(table: np.ndarray) -> np.ndarray:

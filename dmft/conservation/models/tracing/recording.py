@@ -8,20 +8,17 @@ that nothing follows from the forward pass: they are reasons to list no law.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dmft.conservation.models.tracing.aliases import covers, overlap
+from dmft.conservation.models.tracing.outputs import outputs_of, tensors_in
 
 if TYPE_CHECKING:
     import torch
 
-_OUTPUTS_LEFT_OUT = (
-    "past_key_values", "hidden_states", "attentions", "decoder_hidden_states",
-    "decoder_attentions", "cross_attentions", "encoder_hidden_states", "encoder_attentions",
-)  # fmt: skip
 _NO_MUTATION = ("batch_norm", "rrelu_with_noise")  # running statistics and noise only
 
 _ZEROS = frozenset(("zeros", "zeros_like", "new_zeros"))
@@ -100,6 +97,7 @@ class _Recorder:
         self.values: dict[int, Value] = {}
         self.alive: list[Any] = []
         self.storages: dict[int, list[Any]] = {}
+        self.cut: set[int] = set()  # identities of views without gradients of what has some
         self.count = 0
         self.trace = Trace({})
         for name, parameter in model.named_parameters():
@@ -173,7 +171,8 @@ class _Recorder:
             return
         if op in ("mul", "mul_") and not self.fake:
             self._note_gaps([given[a.name] for a in schema.arguments[:2]])
-        outputs = [self.enter(one, kind) for one in _tensors(out)]
+        self._note_cut(given.values(), out, moves)
+        outputs = [self.enter(one, kind) for one in tensors_in(out)]
         zero = op in _ZEROS or (op in _MOVED and all(value.zero for value in inputs))
         for value in outputs:
             value.zero = zero
@@ -181,10 +180,19 @@ class _Recorder:
             self.trace.nodes.append(Node(op.removesuffix("_") if mutated else op, arguments,
                                          outputs))  # fmt: skip
 
+    def _note_cut(self, given: Iterable[Any], out: Any, moves: bool) -> None:
+        """Views that were detached, or made without gradients, and views of these."""
+        sources = {
+            one.untyped_storage()._cdata for one in tensors_in(list(given))
+            if self.value(one).moves or id(one) in self.cut
+        }  # fmt: skip
+        self.cut |= {id(one) for one in tensors_in(out)
+                     if not moves and one.untyped_storage()._cdata in sources}  # fmt: skip
+
     def _note_gaps(self, factors: Sequence[Any]) -> None:
         """Where a mask cuts a parameter."""
         for mask, other in (factors, factors[::-1]):
-            tensors = list(_tensors([mask, other]))
+            tensors = list(tensors_in([mask, other]))
             if len(tensors) < 2 or self.value(mask).kind != "constant" or mask.is_meta:
                 continue
             if self.value(other).kind == "parameter" and mask.shape == other.shape:
@@ -195,7 +203,9 @@ class _Recorder:
         self, op: str, arguments: list[Any], mutated: list[Any], out: Any, kind: str, moves: bool
     ) -> bool:
         """A change in place; aliases change too. Whether all has been noted."""
-        target = next(iter(_tensors(mutated)), None)
+        import torch
+
+        target = next(iter(tensors_in(mutated)), None)
         if target is None:
             return False
         if self.value(target).kind == "parameter":
@@ -209,7 +219,14 @@ class _Recorder:
             for one in self.storages[target.untyped_storage()._cdata]
         ):
             raise NotTraced("the forward pass changes a parameter in place")
-        if len(mutated) > 1 or any(one is not target for one in _tensors(out)):
+        if id(target) in self.cut or not torch.is_grad_enabled():
+            self._change_silently([target, *aliases])
+            return True
+        for one in aliases:
+            if id(one) in self.cut:
+                self.enter(one, "data")
+        aliases = [one for one in aliases if id(one) not in self.cut]
+        if len(mutated) > 1 or any(one is not target for one in tensors_in(out)):
             aliases.append(target)
             op = "arbitrary"
         if not moves and not any(self.values[id(one)].moves for one in aliases):
@@ -221,7 +238,7 @@ class _Recorder:
             every = [target, *[one for one in aliases if one is not target]]
             inputs = [*arguments, [self.values[id(one)] for one in every]]
             known = {id(one) for one in every}
-            every += [one for one in _tensors(out) if id(one) not in known]
+            every += [one for one in tensors_in(out) if id(one) not in known]
             outputs = [self.enter(one, "dependent") for one in every]
             self.trace.nodes.append(Node("arbitrary", inputs, outputs))
             return True
@@ -238,15 +255,13 @@ class _Recorder:
                 self.trace.nodes.append(Node("arbitrary", mixed, [again]))
         return True
 
-
-def _tensors(something: Any) -> Iterator[Any]:
-    import torch
-
-    if isinstance(something, torch.Tensor):
-        yield something
-    elif isinstance(something, (list, tuple)):
-        for one in something:
-            yield from _tensors(one)
+    def _change_silently(self, every: list[Any]) -> None:
+        """A change in place that gradients do not see: a constant is added, nothing may scale."""
+        for one in every:
+            before = self.values[id(one)]
+            after = self.enter(one, "dependent" if before.moves else "data")
+            if before.moves:
+                self.trace.nodes.append(Node("arbitrary", [before], [after]))
 
 
 def record(
@@ -275,11 +290,11 @@ def record(
             from torch._subclasses.fake_tensor import FakeTensorMode
 
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-        for one in _tensors([*args, *kwargs.values()]):
+        for one in tensors_in([*args, *kwargs.values()]):
             recorder.enter(one, "data" if one.is_floating_point() else "tokens")
         stack.enter_context(Mode())
         out = model(*args, **kwargs)
-    for label, tensor in _outputs(out):
+    for label, tensor in outputs_of(out):
         if id(tensor) not in recorder.values:
             raise NotTraced("an output cannot be followed")
         recorder.trace.outputs.append((label, recorder.values[id(tensor)]))
@@ -307,24 +322,6 @@ def _quiet(model: torch.nn.Module) -> Iterator[None]:
                 for buffer, before in buffers:
                     if buffer.shape == before.shape:
                         buffer.copy_(before)
-
-
-def _outputs(out: Any, label: str = "") -> Iterator[tuple[str, Any]]:
-    import torch
-
-    if isinstance(out, torch.Tensor):
-        if out.is_floating_point():
-            yield label, out
-    elif isinstance(out, Mapping):
-        for key, one in out.items():
-            if key not in _OUTPUTS_LEFT_OUT:
-                yield from _outputs(one, str(key))
-    elif isinstance(out, (list, tuple)):
-        for one in out:
-            yield from _outputs(one, label)
-    elif hasattr(out, "__dict__") and not isinstance(out, (str, int, float)):
-        for one in vars(out).values():
-            yield from _outputs(one, label)
 
 
 def _check_backward(tensor: Any) -> None:

@@ -73,9 +73,8 @@ def _common(a: Shift, b: Shift) -> Places | None:
 def fewest(shifts: Iterable[Shift]) -> list[Shift]:
     """Without those that another one contains."""
     found: list[Shift] = []
-    for one in sorted(
-        dict.fromkeys(shifts), key=lambda s: (len(s.axes), s.places is not None, s.why)
-    ):
+    each = dict.fromkeys(shifts)
+    for one in sorted(each, key=lambda s: (len(s.axes), s.places is not None, s.why)):
         if not any(o.axes <= one.axes and (o.places is None or o.places == one.places)
                    for o in found):  # fmt: skip
             found.append(one)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 
@@ -56,7 +57,8 @@ def starts(trace: Trace) -> dict[str, list[Start]]:
                 if product is not None:
                     found[origin] = product
     return {
-        name: found.get(v.index) or _each(v) for name, v in trace.parameters.items()
+        name: found.get(v.index) or _each(v) if prod(v.shape) else []  # one without entries
+        for name, v in trace.parameters.items()
     }  # fmt: skip
 
 

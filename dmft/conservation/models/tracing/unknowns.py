@@ -17,26 +17,19 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from dmft.conservation.models.tracing.elimination import sparse_null_space, sparser
-from dmft.conservation.models.tracing.peeling import Entries, distinct_rows, peel, put_back
+from dmft.conservation.models.tracing.peeling import (
+    Entries,
+    alike,
+    distinct_rows,
+    enough,
+    peel,
+    put_back,
+)  # fmt: skip
 
 LARGEST_BLOCK = 64
-_WHOLE = 300_000
 LARGE = 500  # unknowns linked by equations beyond which they are taken apart by arrays first
 
 Part = tuple[Fraction, np.ndarray]  # coefficient, ids
-
-
-def enough(arrays: Sequence[Part]) -> list[tuple[slice, ...]]:
-    """Places at which a sum of arrays must be zero so that it is zero everywhere.
-
-    With f(x, y) = a(x) + b(y), f(x, y) = f(x, 0) + f(0, y) - f(0, 0): for each array those places
-    that are first along all axes on which it does not vary. Small ones are taken whole.
-    """
-    shape = arrays[0][1].shape
-    if arrays[0][1].size <= _WHOLE:
-        return [(slice(None),) * len(shape)]
-    axes = dict.fromkeys(tuple(stride != 0 for stride in ids.strides) for _, ids in arrays)
-    return [tuple(slice(None) if varies else slice(1) for varies in own) for own in axes]
 
 
 class Unknowns:
@@ -191,7 +184,7 @@ class _Reduced:
                 sign = -np.sign(weight[equal, 0] * weight[equal, 1])
                 links.append((pair[equal, 0], pair[equal, 1], sign))
             done[np.flatnonzero(two)[equal]] = True
-            left_out = _alike(pair[~equal], weight[~equal], links)
+            left_out = alike(pair[~equal], weight[~equal], links)
             done[np.flatnonzero(two)[~equal][left_out]] = True
         if done.all():
             return []
@@ -325,25 +318,6 @@ class _Reduced:
                     np.array([own[n] for n in vector]), np.full(len(vector), found.count),
                     np.array(list(vector.values()), float), 1,
                 )  # fmt: skip
-
-
-def _alike(
-    pair: np.ndarray, weight: np.ndarray, links: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
-) -> np.ndarray:
-    """Of 2 a = c and 2 b = c the second says a = b: such equations become links."""
-    gone = np.zeros(len(pair), bool)
-    for own, other in ((0, 1), (1, 0)):
-        places = np.flatnonzero(~gone)
-        keys = (weight[places, 1], weight[places, 0], pair[places, other])
-        order = places[np.lexsort(keys)]
-        table = np.stack([pair[order, other], weight[order, 0], weight[order, 1]])
-        first = np.diff(table, axis=1, prepend=-1).any(0) if len(order) else np.zeros(0, bool)
-        if not first.all():
-            leader = pair[order[first], own][np.cumsum(first) - 1][~first]
-            rest = order[~first]
-            links.append((pair[rest, own], leader, np.ones(len(rest), np.int64)))
-            gone[rest] = True
-    return gone
 
 
 class _Directions:
