@@ -111,11 +111,22 @@ _C2 = replace(
         loss=Logistic(), labels=SignLabels(), noise_std=0.0, network=Diagonal(init_scale=0.01)
     ),
     first_time=2.0,
+    paths=(8192, 16384, 32768),
+    tolerances=(3e-3,),
+    seeds=4,
     rivals=("ensemble",),
 )
 _CLASSIFICATION = (
     _C0,
-    replace(_C0, name="C1", title=_C0.title.replace("100", "1e4"), t_max=1e4),
+    replace(
+        _C0,
+        name="C1",
+        title=_C0.title.replace("100", "1e4"),
+        t_max=1e4,
+        paths=(1024, 2048, 4096, 8192),
+        tolerances=(3e-3,),
+        rivals=("ensemble",),
+    ),
     _C2,
     replace(_C2, name="C3", title=_C2.title.replace("100", "1e4"), t_max=1e4),
 )

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--problem", dest="problems", action="append", metavar="NAME",
-        help="one of P0 ... P3 or of C0, C1 of classification; repeatable, default all",
+        help="P0 ... P3, or of classification C0 ... C3, C0-loss ...; repeatable, default all",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument(
