@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
-from dmft.problem.networks import DEPTH_TWO, Diagonal
+from dmft.problem.networks import DEPTH_TWO
 from dmft.problem.problem import require_squared
 from dmft.theory.channels import Channels, gauss_legendre
 from dmft.theory.prediction import checked_channels
@@ -83,7 +83,7 @@ def search(problem: Problem) -> Search:
     >>> from dmft import Problem
     >>> found = search(Problem(network={"init_scale": 1e-6}))
     >>> print(round(found.search_time, 3), [round(time, 3) for time in found.active_times])
-    3.476 [2.282, 2.548, 2.913, 3.372]
+    3.476 [2.282, 2.534, 2.913, 3.46]
     """
     from scipy.optimize import brentq
 
@@ -144,7 +144,7 @@ def _checked(problem: Problem) -> Channels:
     require_squared(problem)
     law = checked_channels(problem)
     network = problem.network
-    if not isinstance(network, Diagonal) or network.code != DEPTH_TWO or network.init_u is not None:
+    if network.linear or network.code != DEPTH_TWO or network.init_u is not None:
         raise InputError(
             "the search of small starts needs a diagonal network of depth 2 with an init_scale",
             "problem.network",
