@@ -1,8 +1,9 @@
 """Contestant (c), ensembles of finite networks: the mean over N runs of dimension d.
 
 The error of such a mean is known from a pool of runs of every dimension: its square is
-bias(d)^2 + variance(d)/N. The bias of order 1/d is fitted to all pools. Every dimension has its N
-for a target; the cheapest counts. Runs are independent, so N runs cost N times one.
+bias(d)^2 + variance(d)/N. The bias, c d^-a with a = 1 unless the pools say less, is fitted to all
+of them; of several curves the worst counts. Every dimension has its N for a target; the cheapest
+counts. Runs are independent, so N runs cost N times one.
 
 Teachers are stratified, noise has its exact variance. Every run takes the faster of two
 integrators: the L-stable Rosenbrock method of `dmft.simulate`, or where the flow is not stiff
@@ -24,9 +25,12 @@ from dmft.bench.ledger import Ledger, Record
 from dmft.bench.outcome import CURVE, Outcome, Rung
 from dmft.problem import Problem
 from dmft.problem.networks import DEPTH_TWO
+from dmft.results.sign_error import sign_error
 
 INTEGRATORS = {"implicit": 1e-2, "explicit": 3e-4}  # and their tolerances
 _TRIALS = 1
+_POWERS = np.concatenate([[1.0], np.linspace(0.95, 0.3, 14)])  # of 1/d in the bias
+_CLEAR_GAIN = 4.0  # of the sum of squares of a fit
 TIMINGS = 3
 
 
@@ -34,7 +38,7 @@ TIMINGS = 3
 class Pool:
     """Runs of one dimension.
 
-    mean, variance : the curve of one run relative to the reference, (time,).
+    mean, variance : the curves of one run relative to the reference, (curve, time).
     seconds : CPU seconds of one run.
     """
 
@@ -45,9 +49,26 @@ class Pool:
     seconds: float
 
     @property
-    def spread(self) -> float:
-        """Mean square over times of the relative standard deviation of one run."""
-        return float(np.mean(self.variance))
+    def spread(self) -> np.ndarray:
+        """Mean square over times of the relative standard deviation of one run, (curve,)."""
+        return np.asarray(np.mean(self.variance, axis=-1))
+
+
+@dataclass(frozen=True)
+class Bias:
+    """The relative bias c d^-a of each curve, root mean square over times; both (curve,)."""
+
+    size: np.ndarray
+    power: np.ndarray
+
+    def __call__(self, dimension: int) -> np.ndarray:
+        return np.asarray(self.size * float(dimension) ** -self.power)
+
+    def __str__(self) -> str:
+        return " and ".join(
+            f"{size:.3g}/d" + ("" if power == 1.0 else f"^{power:.2g}")
+            for size, power in zip(self.size, self.power, strict=True)
+        )
 
 
 def race(
@@ -67,25 +88,25 @@ def race(
     """
     kind = _faster(case, ledger)
     pools = [_pool(case, d, kind, reference, ledger, pool_seconds) for d in case.dimensions]
-    slope = bias_slope(pools)
+    bias = fitted_bias(pools)
     outcome = Outcome(
         law=f"{kind} integrator; error^2 = bias(d)^2 + variance(d)/N, bias "
-        f"{slope:.3g}/d, N runs cost N times one"
+        f"{bias}, N runs cost N times one"
     )
     for pool in pools:
         for count in np.unique(np.geomspace(1, pool.count, 4).astype(int)):
-            error = float(np.hypot(slope / pool.dimension, np.sqrt(pool.spread / count)))
+            error = float(np.hypot(bias(pool.dimension), np.sqrt(pool.spread / count)).max())
             label = f"{count} runs, d = {pool.dimension}"
             outcome.rungs.append(Rung(label, count * pool.seconds, error, float("nan")))
-    outcome.curve = [(cheapest(pools, slope, error)[0], error) for error in CURVE]
+    outcome.curve = [(cheapest(pools, bias, error)[0], error) for error in CURVE]
     for target in targets:
-        seconds, count, dimension = cheapest(pools, slope, target)
+        seconds, count, dimension = cheapest(pools, bias, target)
         label = f"{count} runs, d = {dimension}"
         measured = seconds <= budget and dimension <= pools[-1].dimension
         if measured:
             times = [
                 ledger.measure(
-                    f"{case.name}/ensemble/{kind}, {label}/timing {i}",
+                    f"{case.label}/ensemble/{kind}, {label}/timing {i}",
                     partial(_runs, case, dimension, kind, 7919 + i, count=count),
                 )["seconds"]
                 for i in range(TIMINGS)
@@ -95,16 +116,30 @@ def race(
     return outcome
 
 
-def bias_slope(pools: list[Pool]) -> float:
-    """c of the relative bias c/d, root mean square over times, noise of the pools taken off."""
-    d = np.array([pool.dimension for pool in pools])[:, None]
-    slopes = d * np.array([pool.mean - 1.0 for pool in pools])
-    weights = np.array([pool.count / np.maximum(pool.variance, 1e-12) for pool in pools]) / d**2
-    slope = np.sum(weights * slopes, axis=0) / weights.sum(axis=0)
-    return float(np.sqrt(max(np.mean(slope**2 - 1.0 / weights.sum(axis=0)), 0.0)))
+def fitted_bias(pools: list[Pool]) -> Bias:
+    """The law of the bias, noise of the pools taken off.
+
+    At each time c d^-a, with one a for all times of a curve.
+    """
+    dimension = np.array([pool.dimension for pool in pools])[:, None, None]
+    error = np.array([pool.mean - 1.0 for pool in pools])
+    precision = np.array([pool.count / np.maximum(pool.variance, 1e-12) for pool in pools])
+    sizes, misfits = [], []
+    for power in _POWERS:
+        law = dimension**-power
+        weight = np.sum(precision * law**2, axis=0)
+        size = np.sum(precision * law * error, axis=0) / weight
+        sizes.append(np.sqrt(np.maximum(np.mean(size**2 - 1.0 / weight, axis=-1), 0.0)))
+        misfits.append(np.sum(precision * (error - size * law) ** 2, axis=(0, 2)))
+    misfit = np.array(misfits)
+    best = misfit.argmin(axis=0)
+    curve = np.arange(misfit.shape[1])
+    # Times are correlated: only a clear gain over 1/d, listed first, counts.
+    best[misfit[0] - misfit[best, curve] < _CLEAR_GAIN] = 0
+    return Bias(np.array(sizes)[best, curve], _POWERS[best])
 
 
-def cheapest(pools: list[Pool], slope: float, target: float) -> tuple[float, int, int]:
+def cheapest(pools: list[Pool], bias: Bias, target: float) -> tuple[float, int, int]:
     """CPU seconds, runs N and dimension d of the cheapest ensemble with an error of `target`.
 
     Beyond the largest pool variance falls like 1/d and seconds grow like d^2, the least that a
@@ -112,14 +147,14 @@ def cheapest(pools: list[Pool], slope: float, target: float) -> tuple[float, int
     """
     last = pools[-1]
     options = [(pool.dimension, pool.spread, pool.seconds) for pool in pools]
-    for factor in 2 ** np.arange(1, 16):
+    for factor in 2 ** np.arange(1, 25):
         beyond = last.dimension * int(factor)
         options.append((beyond, last.spread / factor, last.seconds * float(factor) ** 2))
     found = []
     for dimension, spread, seconds in options:
-        room = target**2 - (slope / dimension) ** 2
-        if room > 0.0:
-            count = max(1, int(np.ceil(spread / room)))
+        room = target**2 - bias(dimension) ** 2
+        if np.all(room > 0.0):
+            count = max(1, int(np.ceil(np.max(spread / room))))
             found.append((count * seconds, count, dimension))
     return min(found)
 
@@ -131,7 +166,7 @@ def _faster(case: Case, ledger: Ledger) -> str:
     dimension = case.dimensions[len(case.dimensions) // 2]
     seconds = {
         kind: ledger.measure(
-            f"{case.name}/ensemble/{kind}, d = {dimension}/trial",
+            f"{case.label}/ensemble/{kind}, d = {dimension}/trial",
             partial(_runs, case, dimension, kind, 1, count=_TRIALS),
         )["seconds"]
         for kind in INTEGRATORS
@@ -143,13 +178,16 @@ def _pool(
     case: Case, dimension: int, kind: str, reference: np.ndarray, ledger: Ledger, seconds: float
 ) -> Pool:
     record = ledger.measure(
-        f"{case.name}/ensemble/{kind}, d = {dimension}/pool of {seconds:g} s",
+        f"{case.label}/ensemble/{kind}, d = {dimension}/pool of {seconds:g} s",
         lambda: _runs(case, dimension, kind, 2, seconds=seconds),
     )
-    mean, variance = np.array(record["mean"]), np.array(record["variance"])
     count = record["count"]
     return Pool(
-        dimension, count, mean / reference, variance / reference**2, record["seconds"] / count
+        dimension,
+        count,
+        case.chosen(record["mean"]) / reference,
+        case.chosen(record["variance"]) / reference**2,
+        record["seconds"] / count,
     )
 
 
@@ -168,7 +206,7 @@ def _runs(
     for sequence in np.random.SeedSequence([seed, dimension]).spawn(count):
         if spent >= seconds and len(found) >= 8:
             break
-        one = partial(run, case.problem, dimension, case.times, kind, sequence, case.curve)
+        one = partial(run, case.problem, dimension, case.times, kind, sequence, case.curves)
         values, took = cpu_seconds(one)
         found.append(values)
         spent += took
@@ -187,9 +225,12 @@ def run(
     times: np.ndarray,
     kind: str,
     sequence: np.random.SeedSequence,
-    curve: str = "excess_risk",
+    curves: tuple[str, ...] = ("excess_risk",),
 ) -> np.ndarray:
-    """excess_risk or train_loss of one finite network at the given times."""
+    """Curves of one finite network at the given times, (curve, time).
+
+    They are train_loss, test_error, squared_norm and excess_risk.
+    """
     from dmft.settings import SimulationSettings
     from dmft.simulation.coordinates import start_of
     from dmft.simulation.data import draw_data
@@ -207,9 +248,16 @@ def run(
     else:
         slopes = partial(problem.loss.slopes, labels=data.labels)
         weights = _explicit(data.features, slopes, start.weights, times, tolerance)
-    if curve == "train_loss":
-        return problem.loss.values(weights @ data.features.T, data.labels).mean(axis=1)
-    return np.mean(drawn.variance * (weights - drawn.teacher) ** 2, axis=1)
+    scaled = np.sqrt(drawn.variance) * np.stack([*weights, drawn.teacher])
+    overlap, norm = np.mean(scaled[:-1] * scaled[-1], axis=1), np.mean(scaled[:-1] ** 2, axis=1)
+    strength = float(np.mean(scaled[-1] ** 2))
+    found = {"squared_norm": norm, "excess_risk": norm - 2.0 * overlap + strength}
+    if "train_loss" in curves:
+        fields = weights @ data.features.T
+        found["train_loss"] = problem.loss.values(fields, data.labels).mean(axis=1)
+    if "test_error" in curves:
+        found["test_error"] = sign_error(problem, overlap, norm, strength)
+    return np.array([found[name] for name in curves])
 
 
 def _explicit(

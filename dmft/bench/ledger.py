@@ -13,7 +13,7 @@ from dmft.errors import InputError
 from dmft.store.output import replacing
 from dmft.texts import parse_json, read_text
 
-_SCHEMA, _VERSION = "dmft-bench", 2
+_SCHEMA, _VERSION = "dmft-bench", 3
 _LONGEST = 1 << 28  # bytes
 Record = dict[str, Any]
 

@@ -52,7 +52,7 @@ def climb(case: Case, reference: np.ndarray, ledger: Ledger, targets: tuple[floa
 
 
 def solved(case: Case, n_paths: int, rtol: float, seed: int) -> Record:
-    """One solve of one replicate: seconds, the curve at the case's times, counters."""
+    """One solve of one replicate: seconds, the curves at the case's times, counters."""
     from dmft.solver import solve
 
     try:
@@ -62,9 +62,9 @@ def solved(case: Case, n_paths: int, rtol: float, seed: int) -> Record:
                 seed=seed, threads=1,
             )
         )  # fmt: skip
-        values = solution.curve_at(case.curve, case.times)
+        values = [solution.curve_at(name, case.times) for name in case.curves]
     except DmftError as error:  # nothing reached, or a curve that ends early
-        return {"seconds": float("nan"), "status": str(error), "values": [float("nan")]}
+        return {"seconds": float("nan"), "status": str(error), "values": []}
     return {
         "seconds": seconds,
         "status": solution.status,
@@ -78,14 +78,15 @@ def _rung(case: Case, n_paths: int, rtol: float, reference: np.ndarray, ledger: 
     label = f"{n_paths} paths, rtol {rtol:g}"
     records = [
         ledger.measure(
-            f"{case.name}/mean-field/{label}/seed {seed}",
+            f"{case.label}/mean-field/{label}/seed {seed}",
             partial(solved, case, n_paths, rtol, seed),
         )
         for seed in range(1, case.seeds + 1)
     ]
-    if any(len(record["values"]) < len(reference) for record in records):
+    if not all(record["values"] for record in records):
         return Rung(label, float("nan"), float("inf"), float("nan"))
-    error, stderr = rms_error(np.array([record["values"] for record in records]), reference)
+    found = np.array([case.chosen(record["values"]) for record in records])
+    error, stderr = rms_error(found, reference)
     return Rung(label, median(record["seconds"] for record in records), error, stderr)
 
 
@@ -93,7 +94,7 @@ def _timed(case: Case, rung: Rung, n_paths: int, rtol: float, ledger: Ledger) ->
     """The rung with the median of three solves of other seeds as its seconds."""
     records = [
         ledger.measure(
-            f"{case.name}/mean-field/{rung.label}/timing {i}",
+            f"{case.label}/mean-field/{rung.label}/timing {i}",
             partial(solved, case, n_paths, rtol, _FIRST_TIMING + i),
         )
         for i in range(TIMINGS)

@@ -11,7 +11,6 @@ from dmft.bench.ledger import Ledger, Record
 from dmft.bench.outcome import Outcome
 from dmft.bench.reference import reference
 
-CONTESTANTS = ("mean-field", "classical", "ensemble")
 _POOL_SECONDS = 15.0  # CPU seconds for the ensemble's pool of each dimension
 RIVAL_SECONDS = 30.0  # of a rival's run, up to which it is made three times instead of predicted
 
@@ -27,18 +26,18 @@ def time_to_accuracy(
         "classical": lambda: classical.race(case, against.values, ledger, case.targets, budget),
         "ensemble": lambda: ensemble.race(case, against.values, ledger, case.targets, pool, budget),
     }
-    outcomes = {name: race() for name, race in races.items()}
+    outcomes = {name: races[name]() for name in ("mean-field", *case.rivals)}
     ours = outcomes["mean-field"]
     ratios: dict[str, Any] = {
         name: {
             f"{target:g}": outcomes[name].reached[target].seconds / ours.reached[target].seconds
             for target in case.targets
         }
-        for name in CONTESTANTS[1:]
+        for name in case.rivals
     }
     return {
         "title": case.title,
-        "curve": case.curve,
+        "curve": ", ".join(case.judged_curves),
         "reference_error": against.error,
         "rival_seconds": budget,
         "contestants": {name: outcome.to_dict() for name, outcome in outcomes.items()},

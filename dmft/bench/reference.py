@@ -15,18 +15,18 @@ _SEED = 20_000  # far from those of the race
 
 @dataclass(frozen=True)
 class Reference:
-    """The curve at the case's times and its relative standard error, root mean square."""
+    """The judged curves (curve, time) and the largest relative standard error, root mean square."""
 
     values: np.ndarray
     error: float
 
 
 def reference(case: Case, ledger: Ledger) -> Reference:
-    """The curve of a case, solved if it is not in the ledger."""
+    """The curves of a case, solved if they are not in the ledger."""
     settings = ", ".join(f"{name} {value:g}" for name, value in case.reference.items())
-    record = ledger.measure(f"{case.name}/reference/{settings}", lambda: _solved(case))
-    values, error = np.array(record["values"]), np.array(record["stderr"])
-    return Reference(values, float(np.sqrt(np.mean((error / values) ** 2))))
+    record = ledger.measure(f"{case.label}/reference/{settings}", lambda: _solved(case))
+    values, error = case.chosen(record["values"]), case.chosen(record["stderr"])
+    return Reference(values, float(np.sqrt(np.mean((error / values) ** 2, axis=1).max())))
 
 
 def _solved(case: Case) -> Record:
@@ -47,6 +47,6 @@ def _solved(case: Case) -> Record:
     return {
         "seconds": seconds,
         "status": solution.status,
-        "values": solution.curve_at(case.curve, case.times),
-        "stderr": solution.curve_at(f"{case.curve}_stderr", case.times),
+        "values": [solution.curve_at(name, case.times) for name in case.curves],
+        "stderr": [solution.curve_at(f"{name}_stderr", case.times) for name in case.curves],
     }

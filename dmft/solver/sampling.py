@@ -5,6 +5,7 @@ population, then the noise. Four refinements cut the sampling error by more than
 magnitude over plain Monte Carlo at late times:
 - coordinates are drawn one from each of equal quantiles and scaled to their exact moments;
 - where noise alone tells paths apart, the first dimensions are drawn wider, and paths weighted;
+  where both sides are sampled, the teacher and the first of its noise are drawn wider, too;
 - noise directions are rotated so that the first Sobol dimensions drive the noise at the times
   that matter (the rotation comes from a pilot solve);
 - new noise is made orthogonal, inside each stratum, to all earlier noise and to the coordinates.
@@ -16,7 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from dmft.numerics.normal import normal_quantile
+from dmft.numerics.normal import normal_cumulative, normal_quantile
 from dmft.numerics.sobol import scrambled_points
 from dmft.problem import Problem
 from dmft.problem.laws import Component
@@ -26,6 +27,9 @@ from dmft.solver.innovations import Innovations
 SOBOL_DIMENSIONS = 64
 # Importance sampling of coordinates that only noise tells apart: few of them ever move.
 _WIDE_DIMENSIONS, _WIDTH = 2, 1.4
+# The same for nonzero teachers: those with the largest forces are first to leave a small start.
+_TEACHER_WIDTH, _NOISE_WIDTH = 1.5, 1.3
+_LEAST = 1e-16  # distance of a uniform from 0 and 1
 
 
 class PathSet:
@@ -46,11 +50,13 @@ class PathSet:
         seed: np.random.SeedSequence,
         rotation: np.ndarray | None = None,
         wide: bool = True,
+        wide_teacher: bool = False,
     ) -> None:
         """Draw `count` paths.
 
         rotation : orthogonal, its rows the noise directions by weight.
         wide : importance sampling of the first two; not where noise comes in anew all the time.
+        wide_teacher : importance sampling of nonzero teachers as well.
         """
         mixture = strata(problem)
         sizes = [len(part) for part in np.array_split(np.empty(count), len(mixture))]
@@ -59,7 +65,7 @@ class PathSet:
         self.strata = [slice(a, b) for a, b in pairwise(edges)]
         generators = [np.random.default_rng(child) for child in seed.spawn(len(mixture))]
         draws = [
-            _draw(stratum, size, generator, wide)
+            _draw(stratum, size, generator, wide, wide_teacher)
             for stratum, size, generator in zip(mixture, sizes, generators, strict=True)
         ]
         self.coordinates = _join([coordinates for coordinates, _, _ in draws])
@@ -99,38 +105,51 @@ class PathSet:
 
 
 def _draw(
-    stratum: Stratum, count: int, generator: np.random.Generator, wide: bool
+    stratum: Stratum, count: int, generator: np.random.Generator, wide: bool, wide_teacher: bool
 ) -> tuple[Coordinates, np.ndarray, np.ndarray]:
     """Coordinates, SOBOL_DIMENSIONS columns of normal noise and shares of one stratum's paths."""
     dimensions = stratum.random_dimensions
     uniforms = scrambled_points(count, dimensions + SOBOL_DIMENSIONS, generator)
     # One draw from each of `count` equal quantiles: their midpoints would be biased alike in all.
     ranks = uniforms[:, :dimensions].argsort(axis=0).argsort(axis=0)
-    coordinates = stratum.draw((ranks + generator.random(ranks.shape)) / count)
+    stratified = (ranks + generator.random(ranks.shape)) / count
+    normals = normal_quantile(uniforms[:, dimensions:])
+    shares = None
+    if wide and dimensions == 0:
+        shares = _widened(normals[:, :_WIDE_DIMENSIONS], _WIDTH)
+    elif wide_teacher and not stratum.components[0].atom:
+        teacher = normal_quantile(stratified[:, :1])
+        shares = _widened(teacher, _TEACHER_WIDTH) * _widened(normals[:, :1], _NOISE_WIDTH)
+        stratified[:, :1] = np.clip(normal_cumulative(teacher), _LEAST, 1.0 - _LEAST)
+    if shares is not None:
+        shares /= shares.sum()
+    coordinates = stratum.draw(stratified)
     exact = Coordinates(
-        _match_moments(coordinates.teacher, stratum.components[0]),
-        _match_moments(coordinates.variance, stratum.components[1]),
+        _match_moments(coordinates.teacher, stratum.components[0], shares),
+        _match_moments(coordinates.variance, stratum.components[1], shares),
         coordinates.a0,
         coordinates.b0,
     )
-    normals = normal_quantile(uniforms[:, dimensions:])
-    shares = np.full(count, 1.0 / count)
-    if wide and dimensions == 0:
-        first = normals[:, :_WIDE_DIMENSIONS]
-        first *= _WIDTH
-        shares = np.exp(-0.5 * (1.0 - _WIDTH**-2) * np.sum(first**2, axis=1))
-        shares /= shares.sum()
-    return exact, normals, shares
+    return exact, normals, np.full(count, 1.0 / count) if shares is None else shares
 
 
-def _match_moments(values: np.ndarray, component: Component) -> np.ndarray:
+def _widened(normals: np.ndarray, width: float) -> np.ndarray:
+    """Scale normals (paths, dimensions) in place; the weights that make up for it, (paths,)."""
+    normals *= width
+    return np.asarray(np.exp(-0.5 * (1.0 - width**-2) * np.sum(normals**2, axis=1)))
+
+
+def _match_moments(
+    values: np.ndarray, component: Component, shares: np.ndarray | None
+) -> np.ndarray:
     """Shift and scale a sample to the exact mean and standard deviation of its law."""
     if component.mean is None or component.std is None:
         return values
-    spread = values.std()
+    mean = np.average(values, weights=shares)
+    spread = np.sqrt(np.average((values - mean) ** 2, weights=shares))
     if spread == 0.0:
         return values
-    return component.mean + (values - values.mean()) * (component.std / spread)
+    return component.mean + (values - mean) * (component.std / spread)
 
 
 def _join(parts: list[Coordinates]) -> Coordinates:

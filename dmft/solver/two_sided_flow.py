@@ -9,7 +9,7 @@ import numpy as np
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
 from dmft.problem.losses import SQUARED
-from dmft.problem.networks import DEPTH_TWO
+from dmft.problem.networks import DEPTH_TWO, LINEAR
 from dmft.results.observables import Samples
 from dmft.solver.bias import bias_share
 from dmft.solver.data_rows import DataRows
@@ -27,6 +27,7 @@ class TwoSidedFlow:
     """Gradient flow of which both sides are sampled; see `panels.Flow`."""
 
     rows_type = PanelDrives
+    most_splits = 8
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
         """n_paths : of each side of a replicate."""
@@ -46,7 +47,8 @@ class TwoSidedFlow:
     ) -> TwoSidedMarch:
         """A march at t = 0 with `count` paths on either side."""
         of_coordinates, of_rows = seed.spawn(2)
-        path_set = PathSet(self._problem, count, of_coordinates)
+        grows = self._problem.network.code != LINEAR
+        path_set = PathSet(self._problem, count, of_coordinates, wide_teacher=grows)
         teacher = path_set.coordinates.variance * path_set.coordinates.teacher**2
         strength = float(np.sqrt(path_set.probability @ teacher))
         rows = DataRows(self._problem, count, of_rows, strength)

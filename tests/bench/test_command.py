@@ -59,7 +59,7 @@ def test_ceiling_with_a_page(inside, capsys):
     ],
 )
 def test_bad_input_is_one_line(inside, capsys, line, words):
-    table = {"schema": "dmft-bench", "version": 2, "size": "full", "results": {}, "records": {}}
+    table = {"schema": "dmft-bench", "version": 3, "size": "full", "results": {}, "records": {}}
     Path("full.json").write_text(json.dumps(table))
     Path("text.json").write_text("text")
     assert main(line.split()) == 2

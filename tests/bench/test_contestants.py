@@ -34,7 +34,7 @@ def test_tangents_of_all_paths_against_one_inverse_for_each(nodes, paths):
 def test_both_integrators_of_the_ensemble_agree(settings):
     problem, times = Problem(**settings), np.geomspace(0.05, 20.0, 12)
     curves = [
-        run(problem, 120, times, kind, np.random.SeedSequence(4))
+        run(problem, 120, times, kind, np.random.SeedSequence(4))[0]
         for kind in ("implicit", "explicit")
     ]
     np.testing.assert_allclose(curves[0], curves[1], rtol=0.01)
@@ -46,7 +46,7 @@ def test_both_integrators_of_the_ensemble_agree(settings):
 def test_both_integrators_of_other_losses_agree(loss):
     problem, times = Problem(sampling_ratio=0.7, **loss), np.geomspace(0.05, 20.0, 12)
     curves = [
-        run(problem, 100, times, kind, np.random.SeedSequence(4), "train_loss")
+        run(problem, 100, times, kind, np.random.SeedSequence(4), ("train_loss",))[0]
         for kind in ("implicit", "explicit")
     ]
     assert np.sqrt(np.mean((curves[0] / curves[1] - 1.0) ** 2)) < 0.004

@@ -106,6 +106,32 @@ def test_where_only_noise_moves_paths_its_tails_are_well_covered():
     assert np.ptp(path_set.probability[slab]) == 0.0
 
 
+@pytest.mark.parametrize("teacher", ["bernoulli-gauss", "gaussian"])
+def test_wide_teachers_leave_every_average_what_it_is(teacher):
+    problem = Problem(teacher={"kind": teacher})
+    seed = np.random.SeedSequence(8)
+    wide, plain = PathSet(problem, 4096, seed, wide_teacher=True), PathSet(problem, 4096, seed)
+    slab = wide.strata[-1]
+    share = wide.probability[slab] / wide.probability[slab].sum()
+    assert wide.probability.sum() == pytest.approx(1.0)
+    value = wide.coordinates.teacher[slab]
+    value = value / problem.teacher.components()[-1].std
+    wide.learn(wide.coordinates.teacher)
+    noise = wide.innovations(1)[slab, 0]
+    for average, exact in (
+        (share @ value, 0.0), (share @ value**2, 1.0), (share @ noise, 0.0),
+        (share @ noise**2, 1.0), (share @ (value * noise), 0.0),
+    ):  # fmt: skip
+        assert average == pytest.approx(exact, abs=1e-9)
+    assert share @ value**4 == pytest.approx(3.0, rel=0.01)
+    for exponent in (1.0, 2.0):  # of a force of both, whose tail leaves a small start
+        average = share @ np.exp(exponent * (0.8 * value + 0.6 * noise))
+        assert average == pytest.approx(np.exp(0.5 * exponent**2), rel=0.02)
+    far = 3.0 * problem.teacher.components()[-1].std
+    reach = [np.mean(np.abs(s.coordinates.teacher[slab]) > far) for s in (wide, plain)]
+    assert reach[0] > 8.0 * reach[1] > 0.0
+
+
 def test_part_of_a_sample_is_a_smaller_sample():
     path_set = PathSet(Problem(), 1000, np.random.SeedSequence(8))
     chosen, probability = path_set.part(250)

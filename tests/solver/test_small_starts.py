@@ -18,6 +18,25 @@ def small_start(scale, **settings):
     return dmft.solve(problem, **{"t_max": 4.0, "n_paths": 256, "replicates": 2, **settings})
 
 
+def test_before_anything_answers_weights_of_signs_grow_as_their_first_force_says():
+    """w = alpha^2 sinh(2 f t), f = delta E[h*/2] w* + sqrt(delta/4) z: the mean square is known.
+
+    At time 1.2 most of it is at 3.5 standard deviations of f.
+    """
+    scale, time, density = 0.01, 1.2, 0.1
+    problem = Problem(
+        network={"init_scale": scale}, noise_std=0.0, labels="sign", loss="logistic",
+        teacher={"kind": "bernoulli-gauss", "density": density},
+    )  # fmt: skip
+    solution = dmft.solve(problem, t_max=time, n_paths=4096, replicates=4, rtol=1e-3)
+    delta = problem.sampling_ratio
+    noise = 0.25 * delta
+    signal = (0.5 * delta) ** 2 * (2.0 / np.pi) / density
+    square = 0.5 * np.expm1(8.0 * np.array([noise, noise + signal]) * time**2)
+    exact = scale**4 * np.dot([1.0 - density, density], square)
+    assert solution.squared_norm[-1] == pytest.approx(exact, rel=0.06)
+
+
 def test_concentration_is_the_relative_variance_of_the_response():
     even = np.full((64, 2), -0.3)
     share = np.full(64, 1 / 64)
