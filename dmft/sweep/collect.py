@@ -162,7 +162,10 @@ def _states(
 
 
 def _spent(folder: Folder, grid: Grid) -> dict[str, tuple[list[float], str]]:
-    """Time that the items of every point took, all tries together; NaN where none was computed."""
+    """Time that the items of every point took, all tries together; NaN where none was computed.
+
+    Nothing where no item has one.
+    """
     events, found = list(folder.events()), {}
     for name, key, words in (
         ("wall_seconds", "seconds", "wall-clock time of the computations"),
@@ -178,7 +181,8 @@ def _spent(folder: Folder, grid: Grid) -> dict[str, tuple[list[float], str]]:
         for point in grid.points:
             known = [of_items[item.name] for item in point.items if item.name in of_items]
             of_points.append(sum(known) if known else math.nan)
-        found[name] = (of_points, words)
+        if of_items:
+            found[name] = (of_points, words)
     return found
 
 

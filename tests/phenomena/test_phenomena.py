@@ -61,6 +61,7 @@ def test_every_script_is_reproduced():
         "reproduce",
         "conservation_models",
         "transformers_families",  # by scripts/model_table
+        "small_gpt",  # of trajectory_gpt
     }
     assert scripts == set(names())
 

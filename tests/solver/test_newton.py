@@ -42,9 +42,9 @@ def test_a_newton_step_solves_the_linear_equations_it_says():
     assert np.linalg.norm(left - right) < 0.03 * np.linalg.norm(right)
 
 
-@pytest.mark.parametrize("network, most", [({}, 3.6), ({"init_scale": 0.02}, 3.75)])
+@pytest.mark.parametrize("network, most", [({}, 3.6), ({"init_scale": 0.02}, 4.0)])
 def test_sweeps_stay_few(network, most):
-    """A wrong sign in the step changes no result; it costs sweeps: 4.2 and 4.7 a panel."""
+    """A wrong sign in the step changes no result; it costs sweeps: 4.2 and 5.0 a panel."""
     problem = dmft.Problem(network=network)
     solution = dmft.solve(problem, t_max=100.0, n_paths=1024, replicates=1)
     assert solution.status == "done"
