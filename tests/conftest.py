@@ -1,8 +1,9 @@
-"""For tests of several folders: results with made-up numbers, and a browser."""
+"""For tests of several folders: results with made-up numbers, commands, scripts, and a browser."""
 
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import os
 import select
@@ -23,6 +24,7 @@ from dmft.results.simulation import Simulation
 from dmft.results.solution import Kernels, SamplePaths, Solution
 from dmft.settings import SimulationSettings, SolverSettings
 
+SCRIPTS = Path(__file__).parents[1] / "scripts" / "phenomena"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe",
@@ -112,6 +114,38 @@ def make_simulation() -> Callable[..., Simulation]:
         return _with(Simulation, fields, changes)
 
     return make
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that must be refused: exit 2, and one line with some words on stderr."""
+
+    def refused(arguments: list[str], *words: str) -> str:
+        from dmft.cli.main import main
+
+        capsys.readouterr()
+        assert main([*arguments]) == 2
+        stdout, stderr = capsys.readouterr()
+        assert stdout == "" and stderr.startswith("dmft: error: ") and stderr.count("\n") == 1
+        for word in words:
+            assert word in stderr
+        return stderr
+
+    return refused
+
+
+@pytest.fixture
+def phenomenon(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Imports one of the scripts of phenomena, by name."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module
 
 
 class Page:
@@ -231,6 +265,22 @@ class Page:
         self.mouse(x, y, "mousePressed")
         self.mouse(left + 8 + part * (width - 16), y)
         self.mouse(left + 8 + part * (width - 16), y, "mouseReleased")
+
+    def choose(self, name: str, value: str) -> None:
+        """Choose in a list."""
+        self.run(
+            f"(() => {{ const box = document.getElementById('{name}'); box.value = '{value}';"
+            "box.dispatchEvent(new Event('change')); })()"
+        )
+
+    def hover(self, element: str) -> None:
+        """Come with the mouse, from afar, to the middle of an element, given as an expression."""
+        x, y = self.run(
+            f"(() => {{ const box = {element}.getBoundingClientRect();"
+            "return [box.left + box.width / 2, box.top + box.height / 2]; })()"
+        )
+        self.mouse(1.0, 1.0)
+        self.mouse(x, y)
 
     def screenshot(self, path: Path) -> None:
         """The whole page as a picture."""

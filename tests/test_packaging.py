@@ -5,12 +5,13 @@ Both are built and installed in an empty environment by a slow test.
 
 from __future__ import annotations
 
+import importlib
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -70,17 +71,38 @@ def test_minimum_versions_are_those_of_the_settings():
 
 
 def test_conda_recipe_is_that_of_the_settings():
-    recipe = (ROOT / "recipe" / "meta.yaml").read_text(encoding="utf-8")
+    """Rendered as conda does, without conda: what it needs, runs and tests is of this package."""
+    jinja2, yaml = pytest.importorskip("jinja2"), pytest.importorskip("yaml")
+    text = (ROOT / "recipe" / "meta.yaml").read_text(encoding="utf-8")
+    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(text)
+    recipe = yaml.safe_load(template.render(PYTHON="python"))
+    assert set(recipe) == {
+        "package", "source", "build", "requirements", "test", "about",
+    }  # fmt: skip
     settings = ConfigParser()
     settings.read(ROOT / "setup.cfg")
-    lines = settings["options"]["install_requires"].split("\n")
-    expected = {line.replace(">= ", ">=") for line in lines if line}
-    expected = {line.replace("matplotlib ", "matplotlib-base ") for line in expected}
-    run = recipe[recipe.index("  run:") : recipe.index("test:")]
-    found = set(re.findall(r"- (.+)", run))
-    python = f"python {settings['options']['python_requires']}"
-    assert found == expected | {python}
-    assert f'version = "{settings["metadata"]["version"]}"' in recipe
+    metadata, options = settings["metadata"], settings["options"]
+    names = {"matplotlib": "matplotlib-base"}  # the package without a graphical toolkit
+    lines = [line.split(" ") for line in options["install_requires"].split("\n") if line]
+    expected = {f"{names.get(name, name)} {sign}{least}" for name, sign, least in lines}
+    python = f"python {options['python_requires']}"
+    assert set(recipe["requirements"]["run"]) == expected | {python}
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    host = {line.replace(">=", " >=").replace("  ", " ") for line in built}
+    assert set(recipe["requirements"]["host"]) == host | {python, "pip"}
+    assert recipe["package"] == {"name": metadata["name"], "version": metadata["version"]}
+    assert recipe["about"]["license"] == metadata["license"]
+    assert recipe["about"]["summary"] == metadata["description"]
+    assert (ROOT / "recipe" / recipe["source"]["path"] / "setup.cfg").resolve().is_file()
+    assert (ROOT / recipe["about"]["license_file"]).is_file()
+    scripts = settings["options.entry_points"]["console_scripts"].split("\n")
+    assert recipe["build"]["entry_points"] == [line for line in scripts if line]
+    for module in recipe["test"]["imports"]:
+        importlib.import_module(module)
+    for command in recipe["test"]["commands"]:
+        if command.startswith("dmft"):
+            words = [sys.executable, "-m", *command.split()]
+            subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
 
 
 @pytest.mark.slow

@@ -379,10 +379,9 @@ def test_matplotlib_is_imported_late_and_without_pyplot():
 
 
 def test_every_part_is_a_figure_of_its_own(solution, simulation, figures, tmp_path):
-    from dmft.cli.plot import KINDS
-    from dmft.plotting.pages import kinds_of, plot_part
+    from dmft.plotting.pages import PARTS, kinds_of, plot_part
 
-    assert set(kinds_of(solution)) <= set(KINDS) and "overlaps" not in kinds_of(solution)
+    assert set(kinds_of(solution)) <= set(PARTS) and "overlaps" not in kinds_of(solution)
     titles = {}
     for kind in kinds_of(solution):
         plot_part(solution, kind, tmp_path / f"{kind}.png")

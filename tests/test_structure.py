@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,12 @@ def part_of(module: str) -> str:
     return names[1] if len(names) > 1 else "dmft"
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def trees() -> list[tuple[str, ast.Module]]:
+    return [
+        (path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    ]
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -59,6 +63,86 @@ def test_imports_point_downwards():
             there = part_of(module)
             if here != there and (here, there) not in UPWARDS and LEVEL[there] >= LEVEL[here]:
                 wrong.append(f"{path} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+# Who may look at the type or the name of a dynamics: the scheme is chosen there. Elsewhere one asks
+# what a dynamics or a network says of itself, so that a new one has to answer.
+CHOOSING = {
+    "solver/schemes.py": {"scheme_of"},
+    "problem/dynamics.py": {"require_gradient_flow"},
+    "problem/user_optimiser.py": {"__eq__"},
+}
+MODELS = ("dynamics", "networks", "optimisers", "user_optimiser")
+
+
+def settings_classes() -> set[str]:
+    """Names of all dynamics, optimisers and networks, of what they share and of their unions."""
+    found = set()
+    for module in MODELS:
+        tree = ast.parse((PACKAGE / "problem" / f"{module}.py").read_text(encoding="utf-8"))
+        found |= {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    for _, tree in trees():  # unions and other names of them
+        for node in tree.body:
+            value = node.value if isinstance(node, ast.Assign) else None
+            if isinstance(value, ast.BinOp | ast.Subscript) and names_in(value) & found:
+                found |= {name.id for name in node.targets if isinstance(name, ast.Name)}
+    return found
+
+
+def names_in(node: ast.AST) -> set[str]:
+    named = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+    return named | {child.attr for child in ast.walk(node) if isinstance(child, ast.Attribute)}
+
+
+def asks_for_types(node: ast.AST, known: set[str]) -> bool:
+    """isinstance, issubclass, type(...) is, a pattern of a match, or the kind compared."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id in ("isinstance", "issubclass") and bool(names_in(node.args[1]) & known)
+    if isinstance(node, ast.MatchClass):
+        return bool(names_in(node.cls) & known)
+    if not isinstance(node, ast.Compare):
+        return False
+    sides = [node.left, *node.comparators]
+    if any(names_in(side) & known and not isinstance(side, ast.Call) for side in sides):
+        return True
+    kinds = [side for side in sides if isinstance(side, ast.Attribute) and side.attr == "kind"]
+    named = any(names_in(side.value) & {"dynamics", "network"} for side in kinds)
+    return named and any(isinstance(side, ast.Constant | ast.Tuple | ast.Set) for side in sides)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "isinstance(network, Diagonal)",
+        "isinstance(problem.dynamics, SGD | networks.Linear)",
+        "issubclass(type(x), (int, Adaptive))",
+        "type(problem.network) is Linear",
+        "problem.dynamics.kind != 'gradient-flow'",
+        "network.kind in ('linear', 'diagonal')",
+        "match dynamics:\n    case SGD(): pass",
+    ],
+)
+def test_asking_for_types_is_seen(code):
+    known = {"Diagonal", "Linear", "SGD", "Adaptive"}
+    assert any(asks_for_types(node, known) for node in ast.walk(ast.parse(code)))
+    assert not any(asks_for_types(node, {"Other"}) for node in ast.walk(ast.parse("x is Linear")))
+
+
+def test_dynamics_and_networks_are_asked_not_told_apart_by_their_types():
+    known, wrong = settings_classes(), []
+    assert {"GradientFlow", "SGD", "Adam", "Diagonal", "Linear", "Network", "Dynamics"} <= known
+    for path, tree in trees():
+        if path.split("/")[0] in ("conservation", "symmetry", "trajectory"):
+            continue  # have models of their own
+        asked = {node for node in ast.walk(tree) if asks_for_types(node, known)}
+        for function in ast.walk(tree):
+            allowed = isinstance(function, ast.FunctionDef) and function.name in CHOOSING.get(
+                path, set()
+            )
+            if allowed:
+                asked -= set(ast.walk(function))
+        wrong += [f"{path}:{node.lineno}" for node in asked]
     assert not wrong, "\n".join(wrong)
 
 

@@ -75,11 +75,11 @@ def _end_at_a_century(axes: Axes, contestants: dict[str, Any]) -> None:
         _, colour, _ = STYLES[contestant]
         for target, rung in outcome["reached"].items():
             if rung["seconds"] > _CENTURY:
-                years = rung["seconds"] / (_CENTURY / 100.0)
+                years = float(f"{rung['seconds'] / (_CENTURY / 100.0):.0e}")
                 axes.annotate(
-                    f"{years:.0e} years \u2192", (0.995, float(target)),
-                    xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=7,
-                    color=colour,
+                    f"{years:,.0f} years \u2192", (0.995, float(target)), (0, -3),
+                    xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
+                    va="top", fontsize=7, color=colour,
                 )  # fmt: skip
 
 

@@ -10,17 +10,18 @@ from dmft.bench.clock import machine, product_rate
 from dmft.bench.growth import growth
 from dmft.bench.ledger import Ledger
 from dmft.bench.race import RIVAL_SECONDS, time_to_accuracy
+from dmft.bench.trajectory import checkpoints
 from dmft.errors import InputError
 
 RACES = ("time-to-accuracy", "classification")
-SUITES = (*RACES, "growth", "ceiling")
+SUITES = (*RACES, "growth", "ceiling", "checkpoints")
 # CPU seconds where a matrix product runs at the rate below.
 _SECONDS = {
     "P0": 390.0, "P1": 1140.0, "P2": 700.0, "P3": 500.0, "C0": 200.0, "C1": 250.0,
     "C2": 300.0, "C3": 400.0, **dict.fromkeys(("C0-loss", "C1-loss", "C2-loss", "C3-loss"), 20.0),
-    "growth": 100.0, "ceiling": 20.0,
+    "growth": 100.0, "ceiling": 20.0, "checkpoints": 30.0,
 }  # fmt: skip
-_QUICK_SECONDS = {**dict.fromkeys(CASES, 15.0), "growth": 10.0, "ceiling": 2.0}
+_QUICK_SECONDS = {**dict.fromkeys(CASES, 15.0), "growth": 10.0, "ceiling": 2.0, "checkpoints": 1.0}
 _RATE = 40e9
 
 
@@ -69,7 +70,7 @@ def run(
             found = ledger.results.setdefault(case.suite, {})
             found[name] = time_to_accuracy(case, ledger, small, rival_seconds)
             ledger.save()
-    for name, suite in (("growth", growth), ("ceiling", ceiling)):
+    for name, suite in (("growth", growth), ("ceiling", ceiling), ("checkpoints", checkpoints)):
         if name in suites:
             ledger.results[name] = suite(ledger, small)
             ledger.save()

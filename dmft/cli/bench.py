@@ -5,6 +5,7 @@ suites:
   classification    the same with the logistic loss
   growth            work counters against final time, paths and tolerance
   ceiling           rates of the solver's main loop against those of the machine
+  checkpoints       rate of the Gram matrices of checkpoints against reading and product
 
 Measurements are kept in the output file as they are made: a run that was stopped goes on from
 there, and a finished one only prints. Everything runs on one thread."""

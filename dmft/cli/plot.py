@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dmft.cli import parser as options
@@ -18,11 +18,16 @@ EXAMPLES = """\
   dmft plot small.h5 large.h5 sim.h5 -o curves.png"""
 
 
-# Kernels by their names; those of dmft.plotting, which takes long to import.
-KINDS = (
-    "page", "curves", "overlaps", "paths", "charge", "correlation_error", "correlation_residual",
-    "overlap", "response_weights", "response_residual",
-)  # fmt: skip
+class _Kinds:
+    """The page and its parts, looked up when they are needed: importing them takes long."""
+
+    def __iter__(self) -> Iterator[str]:
+        from dmft.plotting.pages import PARTS
+
+        return iter(("page", *PARTS))
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in tuple(self)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="solution or simulation; several are drawn over each other",
     )  # fmt: skip
     parser.add_argument(
-        "--kind", choices=KINDS, default="page", metavar="KIND",
-        help=f"one panel instead of the whole page: {', '.join(KINDS[1:])}; of one file",
+        "--kind", choices=_Kinds(), default="page", metavar="KIND",
+        help="the whole page, or one panel of it, of one file: %(choices)s",
     )  # fmt: skip
     options.add_output(parser, "FIG.png")
     options.add_json(parser)

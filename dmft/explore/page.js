@@ -8,8 +8,8 @@ const state = {
 
 // ------------------------------------------------------------------- asking
 
-// One answer a line; the last one counts, those before tell of progress.
-async function ask(name, body, signal, progress = () => {}) {
+// One answer a line; the last one counts, those before tell of progress or are a first look.
+async function ask(name, body, signal, progress = () => {}, look = () => {}) {
   const options = { method: "POST", headers: { "Content-Type": "application/json" }, signal };
   const reply = await fetch(name, { ...options, body: JSON.stringify({ page: state.page, ...body }) });
   if (!reply.ok) throw new Error(`the program answered ${reply.status}`);
@@ -23,6 +23,7 @@ async function ask(name, body, signal, progress = () => {}) {
     for (const line of lines) {
       last = JSON.parse(line);
       if ("progress" in last) progress(last);
+      else if (last.first_look) look(last);
     }
     if (done) break;
   }
@@ -75,19 +76,29 @@ async function changed(delay = wait) {
 async function compute(what, more, number, signal) {
   say(what === "curves" ? "solving" : "simulating");
   busy(0);
-  try {
-    const answer = await ask(what, { number, changes: state.changes, ...more }, signal, ({ progress, stage }) => {
-      busy(progress);
-      say(stage);
-    });
-    if (number !== state.number || answer.outdated) return;
-    busy(null);
-    if (answer.error) { say("", answer.error); return; }
+  let before = "";
+  function show(answer) {
     state[what] = answer;
     const note = answer.status === "done" ? "" : ` Not converged: ${answer.reason}.`;
     say(`${answer.how}; ${answer.seconds.toFixed(1)} s.${note}`);
     if (what === "curves") show_choices(answer);
     draw();
+  }
+  try {
+    const answer = await ask(
+      what, { number, changes: state.changes, ...more }, signal,
+      ({ progress, stage }) => { busy(progress); say(before + stage); },
+      (answer) => {
+        if (number !== state.number) return;
+        before = `First look: ${answer.how}; ${answer.reason}. The whole solve goes on: `;
+        show(answer);
+        say(before);
+      },
+    );
+    if (number !== state.number || answer.outdated) return;
+    busy(null);
+    if (answer.error) { say("", answer.error); return; }
+    show(answer);
   } catch (error) {
     if (!given_up(error)) { busy(null); say("", `no answer: ${error.message}; is dmft explore still running?`); }
   }

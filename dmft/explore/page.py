@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from importlib import resources
 
-from dmft.explore.session import NETWORKS, QUICK
+from dmft.explore.session import FIRST_LOOK, NETWORKS, QUICK
 from dmft.plotting.scripts import chart_script
 
 _QUICK = (
     f"Quick settings: {QUICK['n_paths']} paths, {QUICK['replicates']} replicates, time error "
-    f"{QUICK['rtol']:g}. Networks: {NETWORKS['seeds']} seeds. Copies keep the accuracy of a full "
-    "solve."
+    f"{QUICK['rtol']:g}; what takes more than {FIRST_LOOK:g} seconds is first shown up to an "
+    f"earlier time. Networks: {NETWORKS['seeds']} seeds. Copies keep the accuracy of a full solve."
 )
 
 

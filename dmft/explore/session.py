@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,14 @@ from dmft.results.observables import is_counted, is_positive
 from dmft.results.solution import Solution
 from dmft.simulation import simulate
 from dmft.solver import solve
+from dmft.solver.time_limit import WORDS as LIMIT
 
 Answer = dict[str, Any]  # as JSON can hold it
 Send = Callable[[Answer], None]
 
 # With so few paths a second thread only gets in the way.
 QUICK: dict[str, Any] = {"n_paths": 256, "replicates": 3, "rtol": 0.03, "threads": 1}
+FIRST_LOOK = 1.8  # seconds; what takes longer is shown up to an earlier time, and then as a whole
 NETWORKS: dict[str, Any] = {"seeds": 4, "points": 12, "rtol": 1e-3}
 _EVERY = 0.2  # seconds between two words of progress
 # Compiled code that the page may need first is loaded while its reader looks at the first curves.
@@ -69,14 +71,19 @@ class Session:
         return answer
 
     def curves(self, request: Mapping[str, Any], send: Send) -> None:
-        """Send progress, then the curves of a quick solve."""
+        """Send progress, then the curves of a quick solve; those of a first look before."""
 
-        def work(config: Config, report: Callable[[Progress], None], stop: Stop) -> Answer:
+        def work(config: Config, report: Report, stop: Stop) -> Iterator[Answer]:
             settings = {**QUICK, "t_max": config.solver.t_max, "seed": config.solver.seed}
-            began = time.perf_counter()
-            solution = solve(config.problem, progress=report, stop=stop, **settings)
-            drawn = drawable(solution)
-            return {**drawn, "seconds": time.perf_counter() - began, "how": _how(solution)}
+            settings |= {"progress": report, "stop": stop}
+            for limit in (FIRST_LOOK, None):
+                began = time.perf_counter()
+                solution = solve(config.problem, time_limit=limit, **settings)
+                answer = {**drawable(solution), "seconds": time.perf_counter() - began}
+                early = LIMIT in solution.reason
+                yield {**answer, "how": _how(solution), "first_look": early}
+                if not early:
+                    return
 
         self._answer(request, send, work)
 
@@ -86,7 +93,7 @@ class Session:
         if not isinstance(dimension, int) or not 2 <= dimension <= 2000:
             raise InputError(f"given {dimension!r}, must be from 2 to 2000", "dimension")
 
-        def work(config: Config, report: Callable[[Progress], None], stop: Stop) -> Answer:
+        def work(config: Config, report: Report, stop: Stop) -> Iterator[Answer]:
             given = config.simulation
             settings = {**NETWORKS, "t_max": config.solver.t_max, "dimension": dimension}
             settings |= {"seed": given.seed, "design": given.design}
@@ -94,7 +101,8 @@ class Session:
             began = time.perf_counter()
             found = simulate(config.problem, progress=report, stop=stop, **settings)
             words = f"{found.runs} networks of dimension {dimension}, {given.design} design"
-            return {**drawable(found), "seconds": time.perf_counter() - began, "how": words}
+            seconds = time.perf_counter() - began
+            yield {**drawable(found), "seconds": seconds, "how": words}
 
         self._answer(request, send, work)
 
@@ -119,16 +127,17 @@ class Session:
             with self._working:
                 if outdated():
                     raise Interrupted("outdated")
-                answer = work(config, _throttled(send), outdated)
+                for answer in work(config, _throttled(send), outdated):
+                    send({"number": number, **answer})
         except Interrupted:
-            answer = {"outdated": True}
+            send({"number": number, "outdated": True})
         except DmftError as error:
-            answer = {"error": _line(error)}
-        send({"number": number, **answer})
+            send({"number": number, "error": _line(error)})
 
 
 Stop = Callable[[], bool]
-Work = Callable[[Config, Callable[[Progress], None], Stop], Answer]
+Report = Callable[[Progress], None]
+Work = Callable[[Config, Report, Stop], Iterator[Answer]]
 
 
 def drawable(result: Curves) -> Answer:
@@ -172,12 +181,12 @@ def _numbers(values: np.ndarray) -> list[float | None]:
 def _how(solution: Solution) -> str:
     settings = solution.settings
     return (
-        f"quick: {settings.n_paths} paths, {settings.replicates} replicates, "
+        f"quick: {settings.n_paths} paths, {solution.runs} replicates, "
         f"time error {settings.rtol:g}; bands are 95 % intervals"
     )
 
 
-def _throttled(send: Send) -> Callable[[Progress], None]:
+def _throttled(send: Send) -> Report:
     last = -np.inf
 
     def report(state: Progress) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from dmft.plotting.curves import (
     plot_curves,
 )
 from dmft.plotting.kernels import KERNELS, plot_kernel
-from dmft.plotting.paths import draw_paths
+from dmft.plotting.paths import draw_paths, has_paths
 from dmft.plotting.style import GREY, look_of, plural, words_of
 from dmft.problem import Problem
 from dmft.results.simulation import Simulation
@@ -79,16 +80,35 @@ def plot_simulation(simulation: Simulation, path: str | Path) -> None:
     style.write(figure, path)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A panel that can be a figure of its own: whether a result has it, and who draws it."""
+
+    exists: Callable[[Any], Any]
+    draw: Callable[[Axes, Any], object]
+
+
+def _part_of_kernel(name: str) -> Part:
+    return Part(
+        lambda result: getattr(result.kernels, name) is not None,
+        lambda axes, result: plot_kernel(result, name, axes),
+    )
+
+
+PARTS: dict[str, Part] = {
+    "curves": Part(lambda result: True, lambda axes, result: plot_curves(result, ax=axes)),
+    "overlaps": Part(
+        main_overlaps, lambda axes, result: _draw_overlaps(axes, result, main_overlaps(result))
+    ),
+    "paths": Part(has_paths, draw_paths),
+    "charge": Part(has_charge, draw_charge),
+    **{name: _part_of_kernel(name) for name in KERNELS},
+}
+
+
 def kinds_of(result: Solution | Simulation) -> tuple[str, ...]:
     """What `plot_part` can draw of a result."""
-    kinds = ["curves"]
-    if main_overlaps(result):
-        kinds.append("overlaps")
-    if isinstance(result, Solution) and result.paths is not None:
-        kinds.append("paths")
-    if has_charge(result):
-        kinds.append("charge")
-    return (*kinds, *(name for name in KERNELS if getattr(result.kernels, name) is not None))
+    return tuple(kind for kind, part in PARTS.items() if part.exists(result))
 
 
 def plot_part(result: Solution | Simulation, kind: str, path: str | Path) -> None:
@@ -108,17 +128,7 @@ def plot_part(result: Solution | Simulation, kind: str, path: str | Path) -> Non
         raise InputError(f"given '{kind}', allowed: {', '.join(kinds_of(result))}", "kind")
     what = _solved(result) if isinstance(result, Solution) else style.ensemble(result)
     figure = style.figure(7.5, 5.8, what, result.problem)
-    axes = figure.subplots()
-    if kind == "curves":
-        plot_curves(result, ax=axes)
-    elif kind == "overlaps":
-        _draw_overlaps(axes, result, main_overlaps(result))
-    elif kind == "charge":
-        draw_charge(axes, result)
-    elif isinstance(result, Solution) and kind == "paths":
-        draw_paths(axes, result)
-    else:
-        plot_kernel(result, kind, axes)
+    PARTS[kind].draw(figure.subplots(), result)
     style.write(figure, path)
 
 

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft.plotting.style import GREY, finish_time, time_scale
+from dmft.results.simulation import Simulation
 from dmft.results.solution import Solution
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PATHS_OF_A_KIND = 8
+
+
+def has_paths(result: Solution | Simulation) -> bool:
+    """Whether there are sample paths: those of a solution that kept them."""
+    return isinstance(result, Solution) and result.paths is not None
 
 
 def draw_paths(axes: Axes, solution: Solution) -> None:

@@ -11,7 +11,7 @@ from dmft.problem.labels import (
     SignLabels,
 )
 from dmft.problem.losses import Hinge, Huber, Logistic, Poisson, Squared
-from dmft.problem.networks import Diagonal, Linear
+from dmft.problem.networks import Diagonal, Linear, Truncated
 from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop, SignDescent
 from dmft.problem.problem import Problem
 from dmft.problem.schedules import Constant, Cosine, Exponential, LinearDecay, Piecewise
@@ -24,6 +24,5 @@ __all__ = [
     "GradientDescent", "GradientFlow", "Hinge", "Huber", "Isotropic", "Linear", "LinearDecay",
     "LinearLabels", "Logistic", "LogitLabels", "Outliers", "Piecewise", "Poisson",
     "PoissonLabels", "PowerLaw", "Problem", "RMSprop", "Rademacher", "RandomLabels", "SignDescent",
-    "SignLabels",
-    "Squared", "StochasticGradientFlow", "UserOptimiser",
+    "SignLabels", "Squared", "StochasticGradientFlow", "Truncated", "UserOptimiser",
 ]  # fmt: skip

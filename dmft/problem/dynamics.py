@@ -2,6 +2,12 @@
 
 The loss is 1/2 |Xw - y|^2 + (weight_decay/2) |parameters|^2. In discrete dynamics time counts
 steps; that of a flow is step_size times the number of steps.
+
+Whoever has to know what a dynamics is like asks it, so that a new one must answer:
+discrete : whether it goes by steps.
+diffusive : whether white noise drives it, a limit that no finite network has.
+batches : of steps, whether they may see a part of the samples, or noise on the labels.
+coordinatewise : of steps, whether every parameter has a step size of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +35,8 @@ class GradientFlow(Settings):
     weight_decay : lambda of (lambda/2) |parameters|^2 beside the loss.
     """
 
-    discrete: ClassVar[bool] = False
+    discrete: ClassVar[Literal[False]] = False
+    diffusive: ClassVar[Literal[False]] = False
 
     kind: Literal["gradient-flow"] = "gradient-flow"
     weight_decay: float = Field(0.0, ge=0)
@@ -44,7 +51,9 @@ class _Descent(Settings):
     schedule : factor of the step size over the steps.
     """
 
-    discrete: ClassVar[bool] = True
+    discrete: ClassVar[Literal[True]] = True
+    diffusive: ClassVar[Literal[False]] = False
+    coordinatewise: ClassVar[Literal[False]] = False
 
     momentum: Memory = 0.0
     nesterov: bool = False
@@ -64,7 +73,7 @@ class GradientDescent(_Descent):
     weight_decay : lambda of (lambda/2) |parameters|^2 beside the loss.
     """
 
-    batches: ClassVar[bool] = False
+    batches: ClassVar[Literal[False]] = False
 
     kind: Literal["gradient-descent"] = "gradient-descent"
     step_size: StepSize = 0.1
@@ -106,7 +115,7 @@ class _MiniBatches(Settings):
 class SGD(_MiniBatches, _Descent):
     """Mini-batch stochastic gradient descent."""
 
-    batches: ClassVar[bool] = True
+    batches: ClassVar[Literal[True]] = True
 
     kind: Literal["sgd"] = "sgd"
 
@@ -118,7 +127,8 @@ class StochasticGradientFlow(_MiniBatches):
     of the flow: step_size times the number of steps.
     """
 
-    discrete: ClassVar[bool] = False
+    discrete: ClassVar[Literal[False]] = False
+    diffusive: ClassVar[Literal[True]] = True
 
     kind: Literal["stochastic-gradient-flow"] = "stochastic-gradient-flow"
 
@@ -131,19 +141,19 @@ Dynamics = Annotated[
 register_kinds("gradient-flow", "gradient-descent", "sgd", "stochastic-gradient-flow")
 
 
-def require_gradient_flow(dynamics: Settings) -> None:
-    """Refuse what a theory of gradient flow does not cover.
+def require_gradient_flow(
+    dynamics: Dynamics,
+    allowed: str = "predictions are those of 'gradient-flow', its limit for small steps; "
+    "solve this one",
+) -> None:
+    """Refuse what a theory of gradient flow does not cover; `allowed` says what it does.
 
     Raises
     ------
     InputError : any other dynamics.
     """
     if not isinstance(dynamics, GradientFlow):
-        raise InputError(
-            f"given '{dynamics.kind}', predictions are those of 'gradient-flow', "  # type: ignore[attr-defined]
-            "its limit for small steps; solve this one",
-            "dynamics.kind",
-        )
+        raise InputError(f"given '{dynamics.kind}', {allowed}", "dynamics.kind")
 
 
 def step_count(t_max: float, location: str = "solver.t_max") -> int:

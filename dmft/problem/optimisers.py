@@ -35,7 +35,10 @@ class Adaptive(Settings):
     schedule : factor of the step size over the steps.
     """
 
-    discrete: ClassVar[bool] = True
+    discrete: ClassVar[Literal[True]] = True
+    diffusive: ClassVar[Literal[False]] = False
+    batches: ClassVar[Literal[True]] = True
+    coordinatewise: ClassVar[Literal[True]] = True
 
     batch_fraction: Fraction = 1.0
     label_noise_std: float = Field(0.0, ge=0)

@@ -7,15 +7,11 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from dmft.errors import InputError
-from dmft.problem.dynamics import (
-    Dynamics,
-    GradientFlow,
-    StochasticGradientFlow,
-)
+from dmft.problem.dynamics import Dynamics, GradientFlow
 from dmft.problem.features import Features, Isotropic
 from dmft.problem.labels import Labels, LinearLabels, PoissonLabels
 from dmft.problem.losses import Hinge, Logistic, Loss, Poisson, Squared
-from dmft.problem.networks import Diagonal, Network
+from dmft.problem.networks import TRUNCATED, Diagonal, Network
 from dmft.problem.teachers import BernoulliGauss, Empirical, Teacher
 from dmft.resolution import Source, resolve
 from dmft.validation import Settings
@@ -87,14 +83,32 @@ class Problem(Settings):
                 "must be left isotropic",
                 "features",
             )
-        deep = self.network.depth > 2
-        if deep and isinstance(self.dynamics, StochasticGradientFlow):
+        if self.network.depth > 2 and self.dynamics.diffusive:
             raise InputError(
                 f"given '{self.dynamics.kind}' of a network of depth {self.network.depth}, must be "
                 "of depth 2 or linear; deeper networks have 'sgd'",
                 "dynamics.kind",
             )
+        if self.network.code == TRUNCATED:
+            self._check_truncated()
         return self
+
+    def _check_truncated(self) -> None:
+        """Refuse what a truncated network has no closed form for, or no rotation to (u, v)."""
+        plain = ("gradient-flow", "gradient-descent", "sgd")
+        if self.dynamics.kind not in plain:
+            raise InputError(
+                f"given '{self.dynamics.kind}' of a '{self.network.kind}' network, allowed: "
+                f"{', '.join(plain)}",
+                "dynamics.kind",
+            )
+        decay = self.dynamics.weight_decay
+        if decay and not self.dynamics.discrete:
+            raise InputError(
+                f"given {decay:g} with the flow of a '{self.network.kind}' network, must be 0; or "
+                "take steps, dynamics.kind = 'gradient-descent'",
+                "dynamics.weight_decay",
+            )
 
     @model_validator(mode="after")
     def _labels_of_loss(self) -> Problem:
@@ -116,7 +130,7 @@ class Problem(Settings):
                 "noise on labels needs real ones",
                 "dynamics.label_noise_std",
             )
-        if isinstance(self.dynamics, StochasticGradientFlow) and not self.regression:
+        if self.dynamics.diffusive and not self.regression:
             raise InputError(
                 f"given '{self.dynamics.kind}' with loss '{self.loss.kind}' and labels "
                 f"'{self.labels.kind}', its noise is known for the squared loss of linear labels; "

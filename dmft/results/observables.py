@@ -97,7 +97,8 @@ def _moving_charges(problem: Problem) -> bool:
 
 
 def _noisy_charges(problem: Problem) -> bool:
-    return problem.network.code == DEPTH_TWO and problem.dynamics.kind != "gradient-flow"
+    dynamics = problem.dynamics
+    return problem.network.code == DEPTH_TWO and (dynamics.discrete or dynamics.diffusive)
 
 
 @dataclass(frozen=True)

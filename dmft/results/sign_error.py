@@ -29,8 +29,10 @@ def sign_error(
     cosine = np.clip(overlap[moves] / np.sqrt(squared_norm[moves] * spread), -1.0, 1.0)
     if labels.kind == "logit":
         result[moves] = _logit(cosine, labels.slope * np.sqrt(strength))
-    else:
+    elif labels.kind == "sign":
         result[moves] = np.arccos(cosine) / np.pi
+    else:
+        raise TypeError(f"labels of kind '{labels.kind}' are no signs")
     return result
 
 

@@ -1,13 +1,9 @@
-"""Networks of finite dimension: weights of all coordinates, and the parameters that steps train.
+"""Networks of finite dimension in a flow: weights of all coordinates.
 
-In a flow weights are functions of the force accumulated since the last restart. The formulas are
+Weights are functions of the force accumulated since the last restart. The formulas are
 those of `dmft.problem.networks`. `force` is G, shape (d,), and `elapsed` the time tau since the
 restart. Two numbers complete the description: the force is accumulated as
 G' = exp(-growth tau) g - damping G.
-
-In steps an array of parameters has shape (k, d): the rows are w on the linear network; a, b with
-w = (a^L - b^L)/L where the update is a descent along the gradient, for which any rotation of
-(u, v) is as good; and u, v with w = u v where each parameter has a step size of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, Network
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, TRUNCATED, Network
 
 
 class Coordinates(Protocol):
@@ -166,6 +162,54 @@ class DeepCoordinates:
         return expansion * (self.a_power + scaled), expansion * (self.b_power - scaled)
 
 
+@dataclass(frozen=True)
+class TruncatedCoordinates:
+    """State (X(a), X(b)), log|a| up to the level and linear in |a| beyond; no weight decay."""
+
+    stretched_a: np.ndarray
+    stretched_b: np.ndarray
+    level: float
+    growth = 0.0
+    damping = 0.0
+    decay = 0.0
+    restarts = True
+
+    @classmethod
+    def start(cls, a0: np.ndarray, b0: np.ndarray, level: float) -> TruncatedCoordinates:
+        def stretched(a: np.ndarray) -> np.ndarray:
+            size = np.abs(a) / level
+            with np.errstate(divide="ignore"):
+                return np.log(level) + np.where(size > 1.0, size - 1.0, np.log(size))
+
+        return cls(stretched(a0), stretched(b0), level)
+
+    def weights(self, force: np.ndarray, elapsed: float) -> np.ndarray:
+        return self._half_square(self.stretched_a - force) - self._half_square(
+            self.stretched_b + force
+        )
+
+    def steepness(self) -> np.ndarray:
+        return self._slope(self.stretched_a) + self._slope(self.stretched_b)
+
+    def magnitude(self) -> np.ndarray:
+        return 2.0 * (self._half_square(self.stretched_a) + self._half_square(self.stretched_b))
+
+    def sensitivity(self) -> np.ndarray:
+        return np.ones(len(self.stretched_a))
+
+    def advanced(self, force: np.ndarray, elapsed: float) -> TruncatedCoordinates:
+        return TruncatedCoordinates(self.stretched_a - force, self.stretched_b + force, self.level)
+
+    def _slope(self, stretched: np.ndarray) -> np.ndarray:
+        """T(a)^2."""
+        return np.exp(2.0 * np.minimum(stretched, np.log(self.level)))
+
+    def _half_square(self, stretched: np.ndarray) -> np.ndarray:
+        """H(a)."""
+        beyond = np.maximum(stretched - np.log(self.level), 0.0)
+        return self._slope(stretched) * (0.5 + beyond)
+
+
 def start_of(network: Network, weight_decay: float, a0: np.ndarray, b0: np.ndarray) -> Coordinates:
     """The network's coordinates at its initial values a0, b0, each of shape (d,).
 
@@ -176,6 +220,8 @@ def start_of(network: Network, weight_decay: float, a0: np.ndarray, b0: np.ndarr
     """
     if network.code == LINEAR:
         return LinearCoordinates(len(a0), weight_decay)
+    if network.code == TRUNCATED:
+        return TruncatedCoordinates.start(a0, b0, network.constant)
     if network.code not in (DEPTH_TWO, DEEP):
         raise ValueError(f"unknown network {network.code}")
     with np.errstate(divide="ignore", over="ignore"):
@@ -194,94 +240,3 @@ def start_of(network: Network, weight_decay: float, a0: np.ndarray, b0: np.ndarr
 def _power(base: np.ndarray, exponent: float) -> np.ndarray:
     """base^exponent for a negative exponent; NaN where base <= 0."""
     return np.where(base > 0.0, base, np.nan) ** exponent
-
-
-class Parametrisation(Protocol):
-    """What descent asks of a network."""
-
-    def start(self, a0: np.ndarray, b0: np.ndarray) -> np.ndarray:
-        """Parameters (k, d) at initial factors, each of shape (d,)."""
-
-    def weights(self, parameters: np.ndarray) -> np.ndarray:
-        """w, shape (d,)."""
-
-    def slopes(self, parameters: np.ndarray) -> np.ndarray:
-        """dw/dparameter, shape (k, d)."""
-
-    def factors(self, parameters: np.ndarray) -> np.ndarray:
-        """a and b, shape (2, d); of the linear network w and 0."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The linear network's weights themselves, from zero."""
-
-    def start(self, a0: np.ndarray, b0: np.ndarray) -> np.ndarray:
-        return np.zeros((1, len(a0)))
-
-    def weights(self, parameters: np.ndarray) -> np.ndarray:
-        return parameters[0]
-
-    def slopes(self, parameters: np.ndarray) -> np.ndarray:
-        return np.ones_like(parameters)
-
-    def factors(self, parameters: np.ndarray) -> np.ndarray:
-        return np.stack([parameters[0], np.zeros_like(parameters[0])])
-
-
-@dataclass(frozen=True)
-class Powers:
-    """w = (a^L - b^L)/L."""
-
-    depth: int
-
-    def start(self, a0: np.ndarray, b0: np.ndarray) -> np.ndarray:
-        return np.stack([a0, b0])
-
-    def weights(self, parameters: np.ndarray) -> np.ndarray:
-        a, b = parameters
-        return np.asarray((a**self.depth - b**self.depth) / self.depth)
-
-    def slopes(self, parameters: np.ndarray) -> np.ndarray:
-        a, b = parameters ** (self.depth - 1)
-        return np.stack([a, -b])
-
-    def factors(self, parameters: np.ndarray) -> np.ndarray:
-        return parameters
-
-
-@dataclass(frozen=True)
-class Product:
-    """w = u v with u = (a+b)/sqrt2 and v = (a-b)/sqrt2."""
-
-    def start(self, a0: np.ndarray, b0: np.ndarray) -> np.ndarray:
-        return np.stack([a0 + b0, a0 - b0]) / 2**0.5
-
-    def weights(self, parameters: np.ndarray) -> np.ndarray:
-        return np.asarray(parameters[0] * parameters[1])
-
-    def slopes(self, parameters: np.ndarray) -> np.ndarray:
-        return parameters[::-1]
-
-    def factors(self, parameters: np.ndarray) -> np.ndarray:
-        u, v = parameters
-        return np.stack([u + v, u - v]) / 2**0.5
-
-
-def parametrisation(network: Network, *, coordinatewise: bool) -> Parametrisation:
-    """The parameters that are trained.
-
-    coordinatewise : whether the update treats every parameter on its own scale, so that it
-        matters which they are: u, v at depth 2.
-
-    Raises
-    ------
-    ValueError : a network whose parameters are not known.
-    """
-    if network.code == LINEAR:
-        return Weights()
-    if network.code == DEPTH_TWO and coordinatewise:
-        return Product()
-    if network.code in (DEPTH_TWO, DEEP):
-        return Powers(network.depth)
-    raise ValueError(f"unknown network {network.code}")

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.problem import Problem
-from dmft.problem.dynamics import SGD, GradientDescent
+from dmft.problem.dynamics import SGD
 from dmft.problem.losses import Loss
 from dmft.problem.optimisers import Adaptive
-from dmft.simulation.coordinates import parametrisation
 from dmft.simulation.data import DataSet
 from dmft.simulation.flow import IntegrationError
 from dmft.simulation.optimisers import Optimised, update_of
@@ -51,9 +50,9 @@ def descend(
     IntegrationError : the weights have grown beyond all bounds: the step is too large.
     """
     dynamics, last = problem.dynamics, int(times[-1])
-    assert isinstance(dynamics, Optimised)
+    assert dynamics.discrete
     update = update_of(dynamics, last)
-    network = parametrisation(problem.network, coordinatewise=update.coordinatewise)
+    network = problem.network.parametrisation(update.coordinatewise)
     parameters = network.start(data.coordinates.a0, data.coordinates.b0)
     bound = _LARGEST ** (1.0 / problem.network.depth)
     recorded = np.empty((3, len(times), parameters.shape[1]))
@@ -83,7 +82,7 @@ def _force(
 ) -> np.ndarray:
     """X^T l'(Xw, y), or its estimate from a batch."""
     features, labels = data.features, data.labels
-    if isinstance(dynamics, GradientDescent):
+    if not dynamics.batches:
         return features.T @ loss.slopes(features @ w, labels)
     chosen, fraction = _batch(dynamics, len(labels), rng)
     fields, labels = features[chosen] @ w, labels[chosen]

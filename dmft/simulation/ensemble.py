@@ -12,7 +12,7 @@ import numpy as np
 
 from dmft.errors import InputError, Interrupted
 from dmft.problem import Problem
-from dmft.problem.dynamics import StochasticGradientFlow, step_count, stored_steps
+from dmft.problem.dynamics import require_gradient_flow, step_count, stored_steps
 from dmft.problem.population import strata
 from dmft.progress import Progress, shown
 from dmft.results.observables import (
@@ -229,11 +229,10 @@ def default_times(problem: Problem, points: int, t_max: float) -> np.ndarray:
 def _check_dynamics(problem: Problem) -> None:
     if not problem.dynamics.discrete:
         require_slopes(problem.loss)
-    if isinstance(problem.dynamics, StochasticGradientFlow):
-        raise InputError(
-            f"given '{problem.dynamics.kind}', a limit that no finite network has, simulate 'sgd' "
-            "with the same step_size and batch_fraction: step k is at time k step_size",
-            "dynamics.kind",
+        require_gradient_flow(
+            problem.dynamics,
+            "a limit that no finite network has, simulate 'sgd' with the same step_size and "
+            "batch_fraction: step k is at time k step_size",
         )
 
 

@@ -72,6 +72,6 @@ class Adapted:
 def update_of(dynamics: Optimised, steps: int) -> Update:
     """The update of a dynamics over at most `steps` steps, its step sizes scheduled."""
     sizes = dynamics.step_size * step_factors(dynamics.schedule, steps)
-    if isinstance(dynamics, Adaptive):
+    if dynamics.coordinatewise:
         return Adapted(dynamics, sizes)
     return Descent(dynamics, sizes)

@@ -9,11 +9,11 @@ import numpy as np
 
 from dmft.numerics.collocation import STAGES, radau
 from dmft.problem import Problem
-from dmft.problem.networks import LINEAR
+from dmft.problem.networks import DEPTH_TWO, LINEAR
 from dmft.solver.linear_samples import LinearSamples
 from dmft.solver.panel_rows import PanelRows
 from dmft.solver.sides import CoordinatePaths
-from dmft.solver.support import concentration, supported_rtol
+from dmft.solver.support import ALWAYS_SUPPORTED, concentration, supported_rtol
 
 _SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
 # Relative to their start, below which precision of residual and error is absolute: both may vanish.
@@ -24,6 +24,10 @@ _ERROR_FLOOR = 1e-4
 # it is absolute.
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.05, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
+# The same of the weights during an escape: each path has an error of its own, in the time when it
+# leaves zero. Measured at depth 2, the estimate is five to eight times the error of the paths, and
+# thirty times or more what that does to the curves.
+_ESCAPE_SHARE = 0.2
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
@@ -67,6 +71,8 @@ class Accuracy:
         self._asked = self.rtol = rtol
         self.tolerance = _SWEEP_TOLERANCE * rtol
         self._supporting, self._concentration = supporting, 0.0
+        self._depth_two = problem.network.code == DEPTH_TWO
+        self._steep = False
 
     def commit(self, slope: np.ndarray) -> None:
         """Set the tolerance of the next panels, given dw/dG in the last one, (paths, stages)."""
@@ -77,6 +83,9 @@ class Accuracy:
         self._concentration = max(self._concentration, here)
         self.rtol = max(self._asked, supported_rtol(self._concentration, self._supporting))
         self.tolerance = _SWEEP_TOLERANCE * self.rtol
+        if self._depth_two and not self._steep:
+            few = concentration(self._paths.probability, slope)  # not by their feature variances
+            self._steep = supported_rtol(few, self._supporting) == ALWAYS_SUPPORTED
 
     def least_news(self) -> float:
         """What a node must add to the noise to get a direction, see `NoiseBasis.rows`.
@@ -170,4 +179,9 @@ class Accuracy:
         forces = math.sqrt(probability @ swept.force[:, -1] ** 2)
         first = ratio * math.sqrt(self._first_risk)
         residual_error = ratio * displacement / (forces + floor * first)
-        return max(displacement / self.size(swept.error), share * residual_error)
+        counted = _ESCAPE_SHARE if self._escaping() else 1.0
+        return max(counted * displacement / self.size(swept.error), share * residual_error)
+
+    def _escaping(self) -> bool:
+        """Whether paths leave zero one by one, so steeply that the sample supports no tolerance."""
+        return self._steep and self._residual() > _LATE

@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 
 from dmft.errors import InputError
 from dmft.problem import Problem
-from dmft.problem.dynamics import GradientFlow
+from dmft.problem.dynamics import require_gradient_flow
 from dmft.results.solution import Kernels
 from dmft.solver.classical_process import Process, draw_population
 from dmft.solver.classical_rows import LinearRows, SampledRows, symmetric_root
@@ -110,10 +110,7 @@ def classical_solve(
     InputError : an option outside its range, a start that the network cannot use, steps instead
         of a gradient flow, or a loss whose slope jumps.
     """
-    if not isinstance(problem.dynamics, GradientFlow):
-        raise InputError(
-            f"given '{problem.dynamics.kind}', must be 'gradient-flow'", "dynamics.kind"
-        )
+    require_gradient_flow(problem.dynamics, "must be 'gradient-flow'")
     steps = _checked_steps(t_max, step, n_paths, damping, tolerance, max_iterations)
     # One thread: threads slow many small triangles down, and would change the last digits.
     # Paths that diverge are reported, so the overflow on the way needs no warning.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.problem import Problem
-from dmft.problem.networks import DEPTH_TWO, LINEAR
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, TRUNCATED
 from dmft.problem.population import Coordinates, strata
 
 _ROWS = 32  # time steps whose memory of the rows before is one matrix product
@@ -101,6 +101,12 @@ class Process:
             plus = (a0 * np.exp(-force - lam * time)) ** 2
             minus = (b0 * np.exp(force - lam * time)) ** 2
             return (plus - minus) / 2, -(plus + minus)
+        if self.network.code == TRUNCATED:
+            plus, of_plus = _cut_factor(a0, -force, self.network.constant)
+            minus, of_minus = _cut_factor(b0, force, self.network.constant)
+            return plus - minus, -(of_plus + of_minus)
+        if self.network.code != DEEP:
+            raise ValueError(f"unknown network {self.network.code}")
         growth = np.exp(self.network.growth(lam) * time)
         roots = np.array(
             [a0 ** (2 - depth) + (depth - 2) * force, b0 ** (2 - depth) - (depth - 2) * force]
@@ -153,6 +159,21 @@ class Process:
             slope, residual_response, self.increment, self.coordinates.variance, self._probability,
             self.sampling_ratio,
         )  # fmt: skip
+
+
+def _cut_factor(
+    start: np.ndarray, moved: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """H(a) and T(a)^2 of a = e^moved |start|, whose motion a' = T(a) is linear above the level."""
+    size = np.abs(start)
+    # The time that a takes to the level; before and after it is its start that counts.
+    with np.errstate(divide="ignore"):
+        crossing = np.where(size <= level, np.log(level / size), 1.0 - size / level)
+    beyond = moved - crossing
+    inside = level * np.exp(np.minimum(beyond, 0.0))
+    outside = level * (1.0 + np.maximum(beyond, 0.0))
+    half = np.where(beyond <= 0.0, inside**2 / 2, level * outside - level**2 / 2)
+    return half, np.minimum(inside, level) ** 2
 
 
 def _relative_change(new: np.ndarray, old: np.ndarray) -> float:

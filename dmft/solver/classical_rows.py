@@ -19,7 +19,14 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.problem import Problem
-from dmft.problem.labels import LogitLabels, Outliers, PoissonLabels, RandomLabels, SignLabels
+from dmft.problem.labels import (
+    LinearLabels,
+    LogitLabels,
+    Outliers,
+    PoissonLabels,
+    RandomLabels,
+    SignLabels,
+)
 from dmft.solver.classical_process import Averages
 
 _ROWS = 32  # time steps whose memory of the rows before is one matrix product
@@ -156,7 +163,9 @@ def _labels(
         return np.where(noisy >= 0.0, 1.0, -1.0)
     if isinstance(law, Outliers):
         return np.where(uniform < law.fraction, field + law.outlier_std * normal, noisy)
-    return noisy
+    if isinstance(law, LinearLabels):
+        return noisy
+    raise TypeError(f"unknown labels '{law.kind}'")
 
 
 def data_side(

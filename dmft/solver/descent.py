@@ -50,10 +50,10 @@ class Descent:
         steps: int,
         largest: float,
     ) -> None:
-        from dmft.solver.networks import depth_of
+        from dmft.solver.networks import depth_of, level_of
 
         self._dynamics = dynamics
-        self._depth = depth_of(problem.network)
+        self._depth, self._level = depth_of(problem.network), level_of(problem.network)
         self._ratio = problem.sampling_ratio
         self._largest = largest
         self._noisy = dynamics.batches
@@ -234,8 +234,9 @@ class Descent:
         def fill(c: slice) -> None:
             slope_a, slope_b, inner_a, inner_b = self._terms[:, c]
             power_terms(
-                self._depth, self._a[c], self._b[c], w[c], slope_a, slope_b, inner_a, inner_b
-            )
+                self._depth, self._level, self._a[c], self._b[c], w[c], slope_a, slope_b,
+                inner_a, inner_b,
+            )  # fmt: skip
 
         self._workers.map(fill)
         return w

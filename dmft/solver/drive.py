@@ -3,6 +3,10 @@
 Outputs of a side at all nodes factor into Y = L Q (noise.py). What they drive sees noise of
 covariance L L^T, with one standard normal per direction on each of its paths. The residuals of the
 squared loss have no paths of their own: coordinates feel noise of their own directions.
+
+This is the noise of marches on panels and of steps with tangents, exact and ever growing. Steps
+without tangents keep a bounded one (folded_noise.py), where a direction and its normal, on paths of
+the other side, are folded together.
 """
 
 from __future__ import annotations
@@ -20,11 +24,16 @@ class Paths(Protocol):
     """Where a side's noise comes from: `PathSet` or `DataRows`."""
 
     count: int
+    strata: list[slice]
     probability: np.ndarray
 
-    def innovations(self, directions: int) -> np.ndarray: ...
+    def innovations(self, directions: int) -> np.ndarray:
+        """Fresh noise of shape (count, directions)."""
+        ...
 
-    def use(self, directions: int) -> None: ...
+    def use(self, directions: int) -> None:
+        """Consume the first of the last innovations."""
+        ...
 
 
 class Drive:

@@ -11,6 +11,7 @@ import numpy as np
 
 _EXACT = 1e-8  # relative size of what orthogonalisation leaves that still counts as new
 _LARGEST_SHARE = 0.5  # of a stratum's size that its basis may take
+_AT_ONCE = 6  # directions made orthogonal at a time, as they are asked for
 _LARGEST_LEVERAGE = 30.0  # of a path in a basis vector, times the number of paths
 
 
@@ -39,6 +40,7 @@ class Innovations:
         self._generators = generators
         self._rotation = rotation
         self._known = [self._root_share[chosen, None] for chosen in strata]
+        self._drawn = np.empty((len(normals), 0))  # not yet orthogonal to what is known
         self._noise = np.empty((len(normals), 0))
         self._used = 0
 
@@ -47,6 +49,8 @@ class Innovations:
 
         leverage : times the mean square of what is new in it, the largest square it may have.
         """
+        if self._drawn.size:
+            self._noise = np.hstack([self._noise, self._clean(self._drawn.shape[1])])
         for index, chosen in enumerate(self._strata):
             column = (self._root_share * function)[chosen, None]
             self._known[index] = _extended(self._known[index], column, leverage)[0]
@@ -70,18 +74,32 @@ class Innovations:
         Orthogonalisation goes from the most uniform dimension to the least, so that the first
         stay what they are; then come the directions of the march.
         """
-        rotation = self._rotation if self._rotation is not None else np.eye(self._block)
-        self._rotation = None
-        count = len(self._normals)
-        normals, self._normals = self._normals, np.empty((count, 0))
-        missing = max(0, len(rotation) - normals.shape[1])
-        noise = np.empty((count, len(rotation)))
+        if self._rotation is not None:
+            rotation, self._rotation = self._rotation, None
+            self._draw(len(rotation))
+            return self._clean(len(rotation)) @ rotation
+        if not self._drawn.shape[1]:
+            self._draw(self._block)
+        return self._clean(min(_AT_ONCE, self._drawn.shape[1]))
+
+    def _draw(self, directions: int) -> None:
+        """Normals that are orthogonal to nothing yet: low-discrepancy ones, then random ones."""
+        normals, self._normals = self._normals, self._normals[:, :0]
+        missing = max(0, directions - normals.shape[1])
+        more = [
+            generator.standard_normal((chosen.stop - chosen.start, missing))
+            for generator, chosen in zip(self._generators, self._strata, strict=True)
+        ]
+        self._drawn = np.hstack([normals, np.concatenate(more)])[:, :directions]
+
+    def _clean(self, directions: int) -> np.ndarray:
+        """The first of the drawn normals, orthogonal to all that is known, which they then are."""
+        columns, self._drawn = np.split(self._drawn, [directions], axis=1)
+        noise = np.empty_like(columns)
         for index, chosen in enumerate(self._strata):
             root = self._root_share[chosen, None]
-            more = self._generators[index].standard_normal((len(root), missing))
-            columns = root * np.hstack([normals[chosen], more])[:, : len(rotation)]
-            self._known[index], clean = _extended(self._known[index], columns)
-            noise[chosen] = (clean / root) @ rotation
+            self._known[index], clean = _extended(self._known[index], root * columns[chosen])
+            noise[chosen] = clean / root
         return noise
 
 

@@ -2,11 +2,13 @@
 
 The formulas are those of problem/networks.py. Flows need w = phi(G) on the stages of a panel, its
 slope, bounds of a Newton step and of a first guess, and the state (p, q) that restarts it at the
-panel's end. Shapes: n paths, k stages. An unknown code raises.
+panel's end. Shapes: n paths, k stages. `constant` is that of the network, its depth or its level.
+An unknown code raises.
 
 Steps move the parameters of a coordinate: w itself on the linear network (depth 1), (u, v) with
 w = uv at depth 2, (a, b) with w = (a^L - b^L)/L at depth L >= 3. Their gradients for a force g on w
 are (g), (v g, u g) and (a^(L-1) g, -b^(L-1) g). Plain descent is as good in (a, b) at depth 2.
+Truncated networks have depth 2 and (a, b) cut off at `level`, which is infinite for all others.
 """
 
 from __future__ import annotations
@@ -15,17 +17,27 @@ import math
 
 import numpy as np
 
-from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, Network
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, TRUNCATED, Network
 from dmft.solver.compiled import compiled, solve_in_place
 
 _MOST_ITERATIONS = 100
 _LONGEST_STEP = 0.7  # of Newton in G at depth 2, where w grows like e^(2G)
+_TINY = -14.0  # log of a factor up to which it is no weight yet, and may grow by any step
 _MARGIN = 0.2  # part of the distance to the singularity of a deep network that a step must leave
 _LONGEST_GUESS, _GUESSED_ROOM = 3.0, 0.8
 
 
 @compiled
-def weight(code, depth, decay, growth, p, q, accumulated, elapsed):
+def _truncated_half_square(x, level):
+    """h(x) and its slope: H(a) and T(a)^2 of a cut factor with X(a) = x."""
+    if x <= math.log(level):
+        square = math.exp(2.0 * x)
+        return 0.5 * square, square
+    return level * level * (x - math.log(level) + 0.5), level * level
+
+
+@compiled
+def weight(code, constant, decay, growth, p, q, accumulated, elapsed):
     """w = phi(G) and dphi/dG of one coordinate, as problem/networks.py defines them."""
     if code == 1:
         a = math.exp(2.0 * (p - accumulated - decay * elapsed))
@@ -35,24 +47,33 @@ def weight(code, depth, decay, growth, p, q, accumulated, elapsed):
         damping = math.exp(-decay * elapsed)
         return damping * (p - accumulated), -damping
     if code == 2:
+        depth = constant
         scale = math.exp(growth * elapsed)
         exponent = -1.0 / (depth - 2)
         a = (scale * (p + (depth - 2) * accumulated)) ** exponent
         b = (scale * (q - (depth - 2) * accumulated)) ** exponent
         w = (a**depth - b**depth) / depth
         return w, -scale * (a ** (2 * depth - 2) + b ** (2 * depth - 2))
+    if code == 3:
+        half_a, slope_a = _truncated_half_square(p - accumulated, constant)
+        half_b, slope_b = _truncated_half_square(q + accumulated, constant)
+        return half_a - half_b, -(slope_a + slope_b)
     raise ValueError("unknown network")
 
 
 @compiled
-def _admissible_part(code, depth, p, q, accumulated, step):
+def _admissible_part(code, constant, decay, p, q, elapsed, accumulated, step):
     """Fraction of a Newton step that neither overflows nor crosses a singularity."""
     part = 1.0
-    if code == 1:
-        longest = np.max(np.abs(step))
-        if longest > _LONGEST_STEP:
-            part = _LONGEST_STEP / longest
+    if code == 1 or code == 3:
+        for i in range(step.shape[0]):
+            # G falls by the step: log a grows by it, or log b by its negative.
+            growing = p - accumulated[i] if step[i] > 0.0 else q + accumulated[i]
+            longest = max(_LONGEST_STEP, _TINY - growing + decay * elapsed[i])
+            if part * abs(step[i]) > longest:
+                part = longest / abs(step[i])
     elif code == 2:
+        depth = constant
         for i in range(step.shape[0]):
             while True:
                 trial = accumulated[i] - part * step[i]
@@ -68,7 +89,7 @@ def _admissible_part(code, depth, p, q, accumulated, step):
 
 def bounded(
     code: int,
-    depth: int,
+    constant: float,
     decay: float,
     p: np.ndarray,
     q: np.ndarray,
@@ -76,12 +97,14 @@ def bounded(
     elapsed: np.ndarray,
 ) -> np.ndarray:
     """First guesses of G, (n, k), moved to where phi neither overflows nor is singular."""
-    if code == DEPTH_TWO:
+    if code in (DEPTH_TWO, TRUNCATED):
         # On the support of a stationary state |G| grows like the weight decay.
-        limit = _LONGEST_GUESS + decay * elapsed
-        return np.clip(accumulated, -limit, limit)
+        decayed = decay * elapsed
+        lowest = decayed + np.maximum(_LONGEST_GUESS, _TINY - p[:, None])  # of -G
+        highest = decayed + np.maximum(_LONGEST_GUESS, _TINY - q[:, None])
+        return np.clip(accumulated, -lowest, highest)
     if code == DEEP:
-        room = _GUESSED_ROOM / (depth - 2)
+        room = _GUESSED_ROOM / (constant - 2)
         return np.clip(accumulated, -room * p[:, None], room * q[:, None])
     if code == LINEAR:
         return accumulated
@@ -89,22 +112,31 @@ def bounded(
 
 
 def initial_state(
-    code: int, depth: int, a0: np.ndarray, b0: np.ndarray
+    code: int, constant: float, a0: np.ndarray, b0: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """State (p, q) at t = 0."""
     if code == DEPTH_TWO:
         with np.errstate(divide="ignore"):
             return np.log(np.abs(a0)), np.log(np.abs(b0))
     if code == DEEP:
-        return a0 ** (2.0 - depth), b0 ** (2.0 - depth)
+        return a0 ** (2.0 - constant), b0 ** (2.0 - constant)
+    if code == TRUNCATED:
+        return _stretched_log(a0, constant), _stretched_log(b0, constant)
     if code == LINEAR:
         return np.zeros_like(a0), np.zeros_like(b0)
     raise ValueError(f"unknown network {code}")
 
 
+def _stretched_log(a: np.ndarray, level: float) -> np.ndarray:
+    """X(a) = log|a| up to the level, and linear in |a| beyond."""
+    with np.errstate(divide="ignore"):
+        inside = np.log(np.minimum(np.abs(a), level))
+    return np.asarray(inside + np.maximum(np.abs(a) / level - 1.0, 0.0))
+
+
 def moved_state(
     code: int,
-    depth: int,
+    constant: float,
     decay: float,
     growth: float,
     p: np.ndarray,
@@ -113,10 +145,10 @@ def moved_state(
     step: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """State (p, q) after a panel with this accumulated force at its end."""
-    if code == DEPTH_TWO:
+    if code in (DEPTH_TWO, TRUNCATED):
         return p - accumulated - decay * step, q + accumulated - decay * step
     if code == DEEP:
-        scale = math.exp(growth * step)
+        depth, scale = constant, math.exp(growth * step)
         with np.errstate(over="ignore"):  # infinite state: weights that have decayed to zero
             return scale * (p + (depth - 2) * accumulated), scale * (q - (depth - 2) * accumulated)
     if code == LINEAR:
@@ -125,18 +157,18 @@ def moved_state(
 
 
 @compiled
-def weights_on_stages(code, depth, decay, growth, p, q, accumulated, elapsed, w, slope):
+def weights_on_stages(code, constant, decay, growth, p, q, accumulated, elapsed, w, slope):
     """Fill w and slope = dphi/dG, both (n, k), at given accumulated forces (n, k)."""
     for m in range(accumulated.shape[0]):
         for i in range(accumulated.shape[1]):
             w[m, i], slope[m, i] = weight(
-                code, depth, decay, growth, p[m], q[m], accumulated[m, i], elapsed[i]
+                code, constant, decay, growth, p[m], q[m], accumulated[m, i], elapsed[i]
             )
 
 
 @compiled
 def solve_weights(
-    code, depth, decay, growth, p, q, root_variance, teacher, elapsed, coupling, ratio, drive,
+    code, constant, decay, growth, p, q, root_variance, teacher, elapsed, coupling, ratio, drive,
     shift, tolerance, accumulated, w, slope,
 ):  # fmt: skip
     """Solve G = sqrt(s) (c + C (delta sqrt(s) (phi(G) - w*) + b)) for every path by damped Newton.
@@ -157,7 +189,7 @@ def solve_weights(
             iterations += 1
             for i in range(stages):
                 w[m, i], slope[m, i] = weight(
-                    code, depth, decay, growth, p[m], q[m], accumulated[m, i], elapsed[i]
+                    code, constant, decay, growth, p[m], q[m], accumulated[m, i], elapsed[i]
                 )
             if converged:
                 break
@@ -170,7 +202,9 @@ def solve_weights(
                 jacobian[i, i] += 1.0
                 residual[i] = accumulated[m, i] - root * total
             solve_in_place(jacobian, residual)
-            part = _admissible_part(code, depth, p[m], q[m], accumulated[m], residual)
+            part = _admissible_part(
+                code, constant, decay, p[m], q[m], elapsed, accumulated[m], residual
+            )
             longest = 0.0
             for i in range(stages):
                 accumulated[m, i] -= part * residual[i]
@@ -193,16 +227,22 @@ def depth_of(network: Network) -> int:
     ------
     ValueError : a network that is neither linear nor made of powers or products.
     """
-    if network.code not in (LINEAR, DEPTH_TWO, DEEP):
+    if network.code not in (LINEAR, DEPTH_TWO, DEEP, TRUNCATED):
         raise ValueError(f"unknown network {network.code}")
     return 1 if network.code == LINEAR else network.depth
 
 
-def initial_parameters(depth: int, a0: np.ndarray, b0: np.ndarray) -> np.ndarray:
+def level_of(network: Network) -> float:
+    """Where the parameters are cut off: infinite but for truncated networks."""
+    return network.constant if network.code == TRUNCATED else math.inf
+
+
+def initial_parameters(depth: int, level: float, a0: np.ndarray, b0: np.ndarray) -> np.ndarray:
     """Parameters of every coordinate at the start, shape (1 or 2, n)."""
     if depth == 1:
         return np.zeros((1, len(a0)))
-    return np.array([a0 + b0, a0 - b0]) / 2**0.5 if depth == 2 else np.array([a0, b0])
+    product = depth == 2 and level == math.inf
+    return np.array([a0 + b0, a0 - b0]) / 2**0.5 if product else np.array([a0, b0])
 
 
 @compiled
@@ -215,38 +255,52 @@ def _power(x, n):
 
 
 @compiled
-def parameter_weights(depth, parameters, w):
+def _power_terms(depth, level, x):
+    """x^L, x^(L-1) and x^(L-2); of a cut factor 2 H(x), T(x) and T'(x)."""
+    if abs(x) > level:
+        return level * (2.0 * abs(x) - level), math.copysign(level, x), 0.0
+    return _power(x, depth), _power(x, depth - 1), _power(x, depth - 2)
+
+
+@compiled
+def parameter_weights(depth, level, parameters, w):
     """Fill w (n,) from the parameters (1 or 2, n) of every coordinate."""
     for m in range(len(w)):
         if depth == 1:
             w[m] = parameters[0, m]
-        elif depth == 2:
+        elif depth == 2 and level == math.inf:
             w[m] = parameters[0, m] * parameters[1, m]
         else:
-            w[m] = (_power(parameters[0, m], depth) - _power(parameters[1, m], depth)) / depth
+            of_a = _power_terms(depth, level, parameters[0, m])
+            of_b = _power_terms(depth, level, parameters[1, m])
+            w[m] = (of_a[0] - of_b[0]) / depth
 
 
 @compiled
-def parameter_gradients(depth, force, parameters, gradients):
+def parameter_gradients(depth, level, force, parameters, gradients):
     """Fill gradients (1 or 2, n) of the parameters for forces (n,) on w."""
     for m in range(len(force)):
         if depth == 1:
             gradients[0, m] = force[m]
-        elif depth == 2:
+        elif depth == 2 and level == math.inf:
             gradients[0, m] = parameters[1, m] * force[m]
             gradients[1, m] = parameters[0, m] * force[m]
         else:
-            gradients[0, m] = _power(parameters[0, m], depth - 1) * force[m]
-            gradients[1, m] = -_power(parameters[1, m], depth - 1) * force[m]
+            gradients[0, m] = _power_terms(depth, level, parameters[0, m])[1] * force[m]
+            gradients[1, m] = -_power_terms(depth, level, parameters[1, m])[1] * force[m]
 
 
 @compiled
-def power_terms(depth, a, b, w, slope_a, slope_b, inner_a, inner_b):
-    """Fill w, dw/da = a^(L-1), -dw/db = b^(L-1) and a^(L-2), b^(L-2), all (n,)."""
+def power_terms(depth, level, a, b, w, slope_a, slope_b, inner_a, inner_b):
+    """Fill w, dw/da = a^(L-1), -dw/db = b^(L-1) and a^(L-2), b^(L-2), all (n,); as cut off."""
     for m in range(len(a)):
         if depth == 1:
             w[m] = a[m]
             slope_a[m], slope_b[m], inner_a[m], inner_b[m] = 1.0, 0.0, 0.0, 0.0
+        elif abs(a[m]) > level or abs(b[m]) > level:
+            of_a, slope_a[m], inner_a[m] = _power_terms(depth, level, a[m])
+            of_b, slope_b[m], inner_b[m] = _power_terms(depth, level, b[m])
+            w[m] = (of_a - of_b) / depth
         else:
             w[m] = (a[m] ** depth - b[m] ** depth) / depth
             slope_a[m], slope_b[m] = a[m] ** (depth - 1), b[m] ** (depth - 1)

@@ -14,14 +14,23 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dmft.problem.dynamics import SGD, GradientDescent
-from dmft.problem.optimisers import Adagrad, Adam, AdamW, RMSprop, SignDescent
-from dmft.problem.user_optimiser import UserOptimiser
 from dmft.solver.compiled import compiled
 
 PLAIN, MOMENTUM, ADAM, ADAMW, RMSPROP, ADAGRAD, SIGN = range(7)
 # Numbers that a rule keeps for one parameter.
 MEMORY = {PLAIN: 0, MOMENTUM: 1, ADAM: 2, ADAMW: 2, RMSPROP: 2, ADAGRAD: 1, SIGN: 1}
+
+
+# The rule of each kind of dynamics, and the settings that it knows beside the weight decay.
+_RULES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "gradient-descent": (MOMENTUM, ("momentum", "nesterov")),
+    "sgd": (MOMENTUM, ("momentum", "nesterov")),
+    "adam": (ADAM, ("beta1", "beta2", "epsilon")),
+    "adamw": (ADAMW, ("beta1", "beta2", "epsilon")),
+    "rmsprop": (RMSPROP, ("momentum", "beta2", "epsilon")),
+    "adagrad": (ADAGRAD, ("epsilon",)),
+    "sign": (SIGN, ("momentum",)),
+}
 
 
 def rule_of(dynamics: Any) -> tuple[int, np.ndarray]:
@@ -31,20 +40,12 @@ def rule_of(dynamics: Any) -> tuple[int, np.ndarray]:
     ------
     ValueError : dynamics that no rule is known for.
     """
-    decay = getattr(dynamics, "weight_decay", 0.0)
-    if isinstance(dynamics, GradientDescent | SGD):
-        code = MOMENTUM if dynamics.momentum else PLAIN
-        return code, np.array([decay, dynamics.momentum, float(dynamics.nesterov)])
-    if isinstance(dynamics, Adam | AdamW):
-        code = ADAM if isinstance(dynamics, Adam) else ADAMW
-        return code, np.array([decay, dynamics.beta1, dynamics.beta2, dynamics.epsilon])
-    if isinstance(dynamics, RMSprop):
-        return RMSPROP, np.array([decay, dynamics.momentum, dynamics.beta2, dynamics.epsilon])
-    if isinstance(dynamics, Adagrad):
-        return ADAGRAD, np.array([decay, dynamics.epsilon])
-    if isinstance(dynamics, SignDescent):
-        return SIGN, np.array([decay, dynamics.momentum])
-    raise ValueError(f"no rule for {dynamics!r}")
+    if dynamics.kind not in _RULES:
+        raise ValueError(f"no rule for {dynamics!r}")
+    code, names = _RULES[dynamics.kind]
+    if code == MOMENTUM and dynamics.momentum == 0.0:
+        code = PLAIN
+    return code, np.array([float(getattr(dynamics, name)) for name in ("weight_decay", *names)])
 
 
 @compiled
@@ -167,8 +168,11 @@ class Known:
 
 
 def optimiser_of(dynamics: Any) -> tuple[Optimiser, int]:
-    """The optimiser of some discrete dynamics, and how many numbers it keeps for a parameter."""
-    if isinstance(dynamics, UserOptimiser):
+    """The optimiser of some discrete dynamics, and how many numbers it keeps for a parameter.
+
+    A dynamics that has no rule here brings its own, as `UserOptimiser` does.
+    """
+    if dynamics.kind not in _RULES:
         return dynamics.compiled(), dynamics.memory
     code, settings = rule_of(dynamics)
     return Known(code, settings), MEMORY[code]

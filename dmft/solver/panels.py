@@ -24,6 +24,7 @@ from dmft.solver.pilot import (
     make_plan,
 )
 from dmft.solver.plan import Plan
+from dmft.solver.progress import FLOW_COSTS
 from dmft.solver.scheme import (
     Advance,
     Finished,
@@ -36,16 +37,17 @@ from dmft.solver.scheme import (
 )
 
 _FIRST_CAPACITY = 32  # panels the pilot's storage starts with
-_MOST_SPLITS = 8  # panels of the plan that may be cut in two when a replicate needs it
 
 
 class Flow(Protocol):
     """One kind of flow: its marches and what they leave behind.
 
     descends : whether train_mse can only fall.
+    most_splits : panels of a plan that may be cut in two when a replicate needs it.
     """
 
     descends: bool
+    most_splits: int
 
     @property
     def rows_type(self) -> type:
@@ -96,6 +98,8 @@ class Flow(Protocol):
 class PanelScheme:
     """Marches of a flow over panels; see `Scheme`."""
 
+    costs = FLOW_COSTS
+
     def __init__(self, settings: SolverSettings, flow: Flow) -> None:
         self._settings = settings
         self._flow = flow
@@ -103,13 +107,19 @@ class PanelScheme:
 
     def pilot(self, saved: Saved | None) -> PanelPilot:
         """A pilot at its start, or where it was left."""
-        rtol, t_max = self._settings.rtol, self._settings.t_max
-        march = self._start(PILOT_PATHS, 0, None, _FIRST_CAPACITY)
-        control = self._flow.control(march, rtol)
-        if saved:
-            self._replay(march, saved)
-            control.restore(saved["control"])
-        return PanelPilot(self._flow, march, control, t_max)
+        march = self._start(PILOT_PATHS, 0, None, _FIRST_CAPACITY, pilot=True)
+        return self._pilot(march, saved)
+
+    def onward(self, plan: Plan, saved: Saved) -> PanelPilot:
+        """Replicate 1 at the end of a plan, with the control that a pilot had there."""
+        if "panels" not in saved or "control" not in saved:
+            raise InputError(
+                f"given {self._settings.t_max:g}, the state ends at {plan.end:g} and keeps no "
+                "panels to go on from: solve again",
+                "solver.t_max",
+            )
+        march = self._start(self._settings.n_paths, 1, plan.rotation, plan.panels, pilot=True)
+        return self._pilot(march, saved)
 
     def march(self, plan: Plan, index: int, saved: Saved | None) -> PanelReplicate:
         """Replicate `index` at its start or where it was left."""
@@ -120,12 +130,12 @@ class PanelScheme:
 
     def other_plan(self, plan: Plan, panel: int, failures: int) -> Plan:
         """Cut the panel that failed in two, or give up the time beyond it."""
-        if failures < _MOST_SPLITS:
+        if failures < self._flow.most_splits:
             return plan.split(panel)
         if panel == 0:
             raise NotConverged("the first panel did not converge, nothing was reached")
-        reason = f"the sweeps did not converge beyond t = {plan.edges[panel]:.6g}"
-        if plan.reason:
+        reason = f"the sweeps did not converge beyond t = {plan.edges[panel]:.6g}: too few n_paths"
+        if plan.reason and failures == self._flow.most_splits:  # not that of an earlier cut
             reason += f"; the pilot {plan.reason}"
         return plan.cut(panel, reason)
 
@@ -153,12 +163,27 @@ class PanelScheme:
         assert isinstance(march, PanelPilot | PanelReplicate)
         return march.kept()
 
+    def _pilot(self, march: PanelMarch, saved: Saved | None) -> PanelPilot:
+        control = self._flow.control(march, self._settings.rtol)
+        before = None
+        if saved:
+            self._replay(march, saved)
+            control.restore(saved["control"])
+            before = saved.get("before")
+        return PanelPilot(self._flow, march, control, self._settings.t_max, before)
+
     def _start(
-        self, count: int, index: int, rotation: np.ndarray | None, panels: int
+        self,
+        count: int,
+        index: int,
+        rotation: np.ndarray | None,
+        panels: int,
+        *,
+        pilot: bool = False,
     ) -> PanelMarch:
         seed, rtol = sampling_seed(self._settings, index), self._settings.rtol
         with _no_garbage_collection():  # the first march loads the compiled kernels
-            return self._flow.start(count, seed, rotation, panels, rtol, pilot=index == 0)
+            return self._flow.start(count, seed, rotation, panels, rtol, pilot)
 
     def _replay(self, march: PanelMarch, saved: Saved) -> None:
         """Commit the saved panels again: a small part of the work of solving them."""
@@ -173,14 +198,22 @@ class PanelScheme:
 
 
 class PanelPilot:
-    """A pilot under way."""
+    """A pilot under way, also one that goes on from the end of a replicate."""
 
-    def __init__(self, flow: Flow, march: PanelMarch, control: StepControl, t_max: float) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        march: PanelMarch,
+        control: StepControl,
+        t_max: float,
+        before: Tree | None,
+    ) -> None:
+        """before : the state that the control had before the last panel, if it is another now."""
         self._flow = flow
         self._march = march
         self._control = control
         self._t_max = t_max
-        self._before = control.state()  # the last panel
+        self._before: Tree = dict(before or control.state())
 
     @property
     def work(self) -> dict[str, float]:
@@ -192,7 +225,7 @@ class PanelPilot:
         march, control = self._march, self._control
         following = control.state()
         for attempt in adaptive_panels(march, control, self._t_max):
-            self._before, following = following, control.state()
+            self._before, following = dict(following), control.state()
             yield Advance(march.time, attempt.time_error, attempt.sweeps, len(march.rows))
             control.reason = self._flow.hopeless(march)
             if control.reason:
@@ -200,16 +233,23 @@ class PanelPilot:
 
     def saved(self) -> Tree:
         """The rows of its panels and the state of the control."""
-        return {**_saved(self._march), "control": self._control.state()}
+        control = self._control.state()
+        return {**_saved(self._march), "control": control, "before": self._before}
 
     def kept(self) -> Tree:
-        """All but the last panel, which is as short as t_max made it, with the control before."""
-        return {**_without_work(self._march.rows[:-1]), "control": self._before}
+        """The control before the last panel, which t_max cut short, or the longer step after."""
+        step = max(self._before["step"], self._control.step)
+        return {"control": {**self._before, "step": step}}
 
-    def plan(self) -> Plan:
+    def plan(self, early: str = "") -> Plan:
         """What it has found."""
+        self._control.reason = self._control.reason or early
         rotation = self._flow.rotation(self._march)
         return make_plan(self._march, self._control, self._t_max, rotation)
+
+    def replicate(self, plan: Plan) -> PanelReplicate:
+        """Its march as that of a replicate, at the end of the plan."""
+        return PanelReplicate(self._flow, self._march, plan)
 
 
 class PanelReplicate:

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from dmft.problem import Problem
+from dmft.results.observables import Samples
 from dmft.solver.data_rows import DataRows
-from dmft.solver.directions import Directions
+from dmft.solver.folded_noise import FoldedNoise
 from dmft.solver.losses import losses
-from dmft.solver.normals import Normals
+from dmft.solver.normal_supply import NormalSupply
 from dmft.solver.residuals import CAPACITY, KEPT, NEWEST, Batches, Recent, amplifies, fold_columns
 from dmft.solver.sampling import PathSet
 
@@ -32,7 +33,11 @@ class PathResiduals:
     """
 
     def __init__(
-        self, problem: Problem, path_set: PathSet, normals: Normals, seed: np.random.SeedSequence
+        self,
+        problem: Problem,
+        path_set: PathSet,
+        normals: NormalSupply,
+        seed: np.random.SeedSequence,
     ) -> None:
         self._ratio = problem.sampling_ratio
         self._loss = problem.loss
@@ -45,10 +50,10 @@ class PathResiduals:
         self._row_root = np.sqrt(self.rows.probability)
         self._normals = normals  # of the coordinates, one for every direction of the slopes
         learnt = np.array([self.rows.field, self.rows.labels])
-        self._row_normals = Normals(self.rows, of_rows, learnt)
+        self._row_normals = NormalSupply(self.rows, of_rows, learnt)
         count, rows = path_set.count, self.rows.count
-        self._weights = Directions(CAPACITY, count, rows)
-        self._slopes = Directions(CAPACITY, rows, count)
+        self._weights = FoldedNoise(CAPACITY, count, rows)
+        self._slopes = FoldedNoise(CAPACITY, rows, count)
         self._weight_table = np.zeros((CAPACITY, CAPACITY))  # <q_k, z_d>
         self._slope_table = np.zeros((CAPACITY, CAPACITY))  # <q_d, z_k>
         self._of_weights, self._of_slopes = Recent(), Recent()
@@ -202,13 +207,13 @@ class PathResiduals:
             self._normals.forget()
             self._folded = True
 
-    def kept_losses(self) -> tuple[np.ndarray, np.ndarray]:
-        """Fields and losses of the kept rows of weights, shape (rows, kept) each."""
+    def samples(self, problem: Problem) -> Samples:
+        """See `Residuals`."""
         fields = np.array(self.kept_fields).T.copy()
         value, slope, curvature = np.empty((3, *fields.shape))
         loss = self._loss
         losses(loss.code, loss.parameter, fields, self.rows.labels, value, slope, curvature)
-        return fields, value
+        return Samples(problem, fields, self.rows.labels, value, self.rows.probability)
 
     def keep(self) -> None:
         """See `Residuals`."""

@@ -48,16 +48,14 @@ class Plan:
         edges, directions = self.edges[: panel + 1], self.directions[:panel]
         return replace(self, edges=edges, directions=directions, reason=reason)
 
-    def extended(self, later: Plan, begin: int) -> Plan:
-        """This plan up to a panel of a later one, which goes on from there to a later time.
+    def extended(self, later: Plan, panels: int) -> Plan:
+        """The first panels of this plan, then those that follow the same ones in a later plan.
 
-        begin : the panel of `later`, which begins where one of this plan does. The noise of what is
-        there already stays, so the rotation is that of this plan.
+        The noise of what is there already stays, so the rotation is that of this plan.
         """
-        kept = int(np.searchsorted(self.edges, later.edges[begin]))
-        edges = np.concatenate([self.edges[:kept], later.edges[begin:]])
-        directions = np.concatenate([self.directions[:kept], later.directions[begin:]])
-        return Plan(edges, directions, self.rotation, later.reason)
+        edges = np.concatenate([self.edges[: panels + 1], later.edges[panels + 1 :]])
+        directions = np.concatenate([self.directions[:panels], later.directions[panels:]])
+        return Plan(edges, directions, self.rotation, later.reason, later.rtol)
 
     def saved(self) -> dict[str, Any]:
         """The plan as a tree of arrays and text."""

@@ -31,6 +31,7 @@ class Replicates:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self.curves: dict[str, list[np.ndarray]] = {"train_mse": [], "excess_risk": []}
+        self._biases: dict[str, list[np.ndarray]] = {}  # of curves, as each replicate measures them
         self._sums: dict[str, np.ndarray] = {}
         self.work: dict[str, float] = {}
         self._paths: SamplePaths | None = None
@@ -53,8 +54,14 @@ class Replicates:
         user: Mapping[str, UserObservable] | None = None,
     ) -> None:
         """Take in a finished replicate; see `Finished.observed` for the rest."""
-        for name, curve in finished.observed(threshold, user).items():
+        observed = finished.observed(threshold, user)
+        for name, curve in observed.items():
             self.curves.setdefault(name, []).append(curve)
+        if finished.fewer is not None:
+            for name, curve in finished.fewer.observed(threshold, user).items():
+                whole = np.pad(curve, (0, len(observed[name]) - len(curve)), mode="edge")
+                bias = finished.lever * (whole - observed[name])
+                self._biases.setdefault(name, []).append(bias)
         for name, kernel in finished.kernels.items():
             self._add(name, kernel)
             if name in _MOMENTS:
@@ -110,6 +117,7 @@ class Replicates:
         tree: dict[str, Any] = {"count": self.count, "work": dict(self.work)}
         if self.count:
             tree["curves"] = {name: np.array(rows) for name, rows in self.curves.items()}
+            tree["biases"] = {name: np.array(rows) for name, rows in self._biases.items()}
             tree["sums"] = dict(self._sums)
             tree["blocks"] = self._blocks.state()
         if self._paths is not None:
@@ -123,6 +131,8 @@ class Replicates:
         replicates.work = dict(tree["work"])
         if tree["count"]:
             replicates.curves = {name: list(rows) for name, rows in tree["curves"].items()}
+            kept = tree.get("biases", {})  # older states have none
+            replicates._biases = {name: list(rows) for name, rows in kept.items()}
             replicates._sums = dict(tree["sums"])
             replicates._blocks = BlockSums.from_state(tree["blocks"])
         if "paths" in tree:
@@ -165,13 +175,17 @@ class Replicates:
         return curve
 
     def _stderr(self, name: str, time_error: TimeError) -> np.ndarray:
-        """Standard error of a mean curve and, in quadrature, what the time discretisation may add.
+        """Standard error of a mean curve and, in quadrature, what replicates have in common.
 
-        The start is exact. The sampling error can be far below the time error where second moments
-        are exact, as on the linear network and near it.
+        That is what the time discretisation may add and the bias of few paths, where it is
+        measured: its square grows by that of its own sampling error. The start is exact. The
+        sampling error can be far below the time error where second moments are exact, as on the
+        linear network and near it.
         """
         rows = np.array(self.curves[name])
-        return np.hypot(_stderr(rows), time_error(name, rows.mean(axis=0)))
+        error = np.hypot(_stderr(rows), time_error(name, rows.mean(axis=0)))
+        biases = self._biases.get(name)
+        return np.hypot(error, np.mean(biases, axis=0)) if biases else error
 
     def _mean_kernels(self, weights: np.ndarray) -> Kernels:
         n = self.count

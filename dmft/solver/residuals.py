@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from dmft.problem import Problem
-from dmft.problem.dynamics import SGD, GradientDescent
-from dmft.solver.directions import Directions
-from dmft.solver.normals import Normals
+from dmft.results.observables import Samples
+from dmft.solver.folded_noise import FoldedNoise
+from dmft.solver.normal_supply import NormalSupply
 from dmft.solver.sampling import PathSet
 
 # Directions that a march holds at most; the newest of them stay as they are when the others are
@@ -65,7 +65,7 @@ def amplifies(dynamics: Any) -> bool:
     descend: the echo of a step in itself is then a Gram matrix. Plain descent does not need
     it, and keeps normals that are as uniform as they were drawn (docs/optimisers.md).
     """
-    return not isinstance(dynamics, GradientDescent | SGD) or dynamics.momentum > 0.0
+    return bool(dynamics.coordinatewise or dynamics.momentum > 0.0)
 
 
 class Residuals(Protocol):
@@ -91,6 +91,10 @@ class Residuals(Protocol):
 
     def keep(self) -> None:
         """Store what is wanted of the present row."""
+        ...
+
+    def samples(self, problem: Problem) -> Samples | None:
+        """Fields and losses of the kept rows of weights; None where no data rows are sampled."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -137,7 +141,7 @@ class LinearResiduals:
     correlation : C_r of the kept rows, shape (kept, kept).
     """
 
-    def __init__(self, problem: Problem, path_set: PathSet, normals: Normals) -> None:
+    def __init__(self, problem: Problem, path_set: PathSet, normals: NormalSupply) -> None:
         self._ratio = problem.sampling_ratio
         self._noise_std = problem.noise_std
         self._batches = Batches.of(problem.dynamics)
@@ -145,7 +149,7 @@ class LinearResiduals:
         self._teacher = self._root_variance * path_set.coordinates.teacher
         self._root = np.sqrt(path_set.probability)
         self._normals = normals
-        self._directions = Directions(CAPACITY, path_set.count + 1, path_set.count)
+        self._directions = FoldedNoise(CAPACITY, path_set.count + 1, path_set.count)
         self._table = np.zeros((CAPACITY, CAPACITY))  # <q_i, z_d>
         self._recent = Recent()
         self._present = np.zeros(0)
@@ -220,6 +224,9 @@ class LinearResiduals:
         present[0, : len(self._present)] = self._present
         self._kept = np.vstack([self._kept, present])
         self._correlation.append(self._kept @ present[0])
+
+    def samples(self, problem: Problem) -> None:
+        """See `Residuals`: one residual stands for all."""
 
     @property
     def correlation(self) -> np.ndarray:

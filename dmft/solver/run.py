@@ -1,9 +1,8 @@
 """One solve: a pilot, then independent replicates, with progress, checkpoints and stopping.
 
 A finished solve is extended from what it kept: more replicates are added to those there are. For a
-later time the pilot goes on where its last panel began, which t_max had cut short, and so does
-every replicate, over the panels that follow there. Panels are those of a solve to the later time;
-the noise of what was there stays, with its rotation.
+later time replicate 1 goes on where it ended and chooses the panels that follow, in place of a
+pilot; the others go on over these. What was there stays: its panels, its noise and its rotation.
 """
 
 from __future__ import annotations
@@ -22,9 +21,10 @@ from dmft.settings import SolverSettings
 from dmft.solver.extension import check_label, label_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
-from dmft.solver.progress import FLOW_COSTS, STEP_COSTS, WorkMeter
+from dmft.solver.progress import WorkMeter
 from dmft.solver.replicates import Replicates
-from dmft.solver.scheme import Advance, PanelFailed, Saved, Scheme, Tree, Underway
+from dmft.solver.scheme import Advance, PanelFailed, Replicate, Saved, Scheme, Tree, Underway
+from dmft.solver.time_limit import TimeLimit
 
 
 class Run:
@@ -41,6 +41,7 @@ class Run:
         stop: Callable[[], bool] | None = None,
         observables: Mapping[str, UserObservable] | None = None,
         keep: Callable[[Tree], None] | None = None,
+        limit: TimeLimit | None = None,
     ) -> None:
         self._problem = problem
         self._settings = settings
@@ -51,11 +52,12 @@ class Run:
         self._stop = stop
         self._observables = observables
         self._keep = keep
+        self._limit = limit
+        self._cut_short = ""  # why there are fewer replicates than wanted
         self._former: Plan | None = None  # of the solve that is extended to a later time
         self._marches: dict[str, Tree] = {}  # what finished ones kept, the pilot's under "0"
         self._saved_at = time.monotonic()
-        costs = STEP_COSTS if problem.dynamics.discrete else FLOW_COSTS
-        self._meter = WorkMeter(costs, PILOT_PATHS, settings.n_paths)
+        self._meter = WorkMeter(scheme.costs, PILOT_PATHS, settings.n_paths)
         self._plan: Plan | None = None
         self._failures = 0  # panels of the plan that a replicate could not pass
         self._done = Replicates(problem)
@@ -66,7 +68,7 @@ class Run:
         pending = self._restore(resume) if resume else None
         if self._plan is None:
             self._plan, pending = self._run_pilot(pending), None
-        while self._done.count < self._wanted():
+        while self._done.count < self._wanted() and not self._cut_short:
             pending = pending or self._marches.get(str(self._done.count + 1))
             pending = self._run_replicate(self._plan, pending)
         if self._keep is not None:
@@ -76,7 +78,7 @@ class Run:
         def time_error(name: str, mean: np.ndarray) -> np.ndarray:
             return self._scheme.time_error(name, mean, plan)
 
-        verdict = self._verdict(plan.reason)
+        verdict = self._verdict("; ".join(filter(None, (plan.reason, self._cut_short))))
         grid, rtol = self._scheme.grid(plan), plan.rtol or None
         return self._done.solution(self._settings, grid, time_error, *verdict, rtol)
 
@@ -114,21 +116,27 @@ class Run:
     # ------------------------------------------------------------------ pilot and replicates
 
     def _run_pilot(self, pending: Saved | None) -> Plan:
-        pilot = self._scheme.pilot(pending)
-        self._follow(pilot, self._settings.t_max)
-        plan = pilot.plan()
         if self._former is not None:
-            begin = len(self._marches["0"]["panels"])
-            plan, self._former = self._former.extended(plan, begin), None
+            return self._run_onward(self._former, pending)
+        pilot = self._scheme.pilot(pending)
+        plan = pilot.plan(self._follow(pilot, self._settings.t_max, self._ends_pilot))
         self._keep_march(0, pilot)
         return plan
+
+    def _ends_pilot(self, advance: Advance) -> str:
+        """Why what chooses the panels must not go on, or ""."""
+        limit, t_max = self._limit, self._settings.t_max
+        return limit.ends_pilot(advance.time, t_max) if limit else ""
 
     def _run_replicate(self, plan: Plan, pending: Saved | None) -> Tree | None:
         """March one replicate over the plan; where the next may begin, if this one has failed."""
         self._scheme.check_memory(plan.panels)
         replicate = self._scheme.march(plan, self._done.count + 1, pending)
+        count, limit = self._done.count, self._limit
         try:
-            self._follow(replicate, plan.end)
+            self._cut_short = self._follow(
+                replicate, plan.end, lambda _: limit.ends_replicates(count) if limit else ""
+            )
         except PanelFailed as failure:
             # Nobody else has passed the panels before this one, or all start again: they share
             # the panels.
@@ -139,28 +147,39 @@ class Run:
             self._failures += 1
             self._cut_marches(failure.panel)
             return kept
+        if not self._cut_short:
+            self._take(replicate)
+        return None
+
+    def _take(self, replicate: Replicate) -> None:
+        """Add a replicate that is at its end to those that are done."""
         threshold = self._settings.active_threshold
         self._done.add(replicate.finish(), threshold, self._observables)
         self._keep_march(self._done.count, replicate)
-        return None
 
-    def _follow(self, march: Underway, t_max: float) -> None:
-        """Let it march to its end, or to its failure."""
-        self._march = march
+    def _follow(self, march: Underway, t_max: float, enough: Callable[[Advance], str]) -> str:
+        """Let it march to its end, to its failure, or until it is enough; why it was."""
+        self._march, reason = march, ""
         try:
             for seen, advance in enumerate(march.panels(), start=1):
                 self._after(advance, advance.panels or seen, t_max)
+                reason = enough(advance)
+                if reason:
+                    break
         except PanelFailed:
             self._done.add_work(march.work)
             raise
         finally:
             self._march = None
         self._done.add_work(march.work)
+        return reason
 
     # ------------------------------------------------------------------ progress and checkpoints
 
     def _after(self, advance: Advance, panels: int, t_max: float) -> None:
         """Report how far the march under way is, save a checkpoint when it is time, stop."""
+        if self._former is not None:  # nobody knew how many panels there would be
+            self._scheme.check_memory(panels + 1)
         if self._progress is not None:
             self._progress(self._report(advance, panels, t_max))
         now = time.monotonic()
@@ -173,7 +192,10 @@ class Run:
 
     def _report(self, advance: Advance, panels: int, t_max: float) -> Progress:
         count, wanted = self._done.count, self._wanted()
-        if self._plan is None:
+        if self._former is not None:
+            stage = f"replicate 1/{wanted}"
+            told = self._meter.onward_panel(panels, advance.time, t_max, wanted)
+        elif self._plan is None:
             stage, known = "pilot", int(t_max) if self._problem.dynamics.discrete else None
             told = self._meter.pilot_panel(panels, advance.time, t_max, wanted, known)
         else:
@@ -192,7 +214,7 @@ class Run:
         if self._plan is not None:
             state["plan"] = self._plan.saved()
         if self._former is not None:
-            state["former"] = self._former.saved()
+            state["beyond"] = self._former.saved()
         if self._marches:
             state["marches"] = dict(self._marches)
         march = {} if self._march is None else self._march.saved()
@@ -214,44 +236,36 @@ class Run:
             self._done = Replicates.from_state(self._problem, state["replicates"])
             if "plan" in state:
                 self._plan = Plan.restored(state["plan"])
-            if "former" in state:
-                self._former = Plan.restored(state["former"])
+            if "beyond" in state:
+                self._former = Plan.restored(state["beyond"])
             self._marches = dict(state.get("marches", {}))
         except (KeyError, TypeError) as error:
             raise InputError(f"given a state without {error}, cannot resume", "resume") from None
-        if self._former is not None and "march" not in state:
-            return self._marches["0"]
-        return self._go_on(self._plan) or state.get("march")
+        if "former" in state:
+            raise InputError("given a state of another version, cannot resume", "resume")
+        return None if self._goes_on(self._plan) else state.get("march")
 
     # ------------------------------------------------------------------ to a later time
 
-    def _go_on(self, plan: Plan | None) -> Saved | None:
-        """Prepare to go on from a finished plan to a later t_max; where the pilot begins.
-
-        Raises
-        ------
-        InputError : nothing was kept to go on from.
-        """
+    def _goes_on(self, plan: Plan | None) -> bool:
+        """Whether a finished plan ends before t_max; prepares to go on from there."""
         if plan is None or plan.reason or plan.end >= self._settings.t_max * (1.0 - 1e-12):
-            return None
-        if "0" not in self._marches:
-            why = (
-                "steps cannot be continued" if self._problem.dynamics.discrete else "it keeps none"
-            )
-            raise InputError(
-                f"given {self._settings.t_max:g}, the state ends at {plan.end:g} and has no panels "
-                f"to go on from ({why}): solve again",
-                "solver.t_max",
-            )
-        pilot = self._marches["0"]
-        begin = sum(float(rows["step"]) for rows in pilot["panels"].values())
-        self._cut_marches(int(np.searchsorted(plan.edges, begin * (1.0 - 1e-9))))
-        self._marches["0"] = pilot
+            return False
         work = self._done.work
         self._done = Replicates(self._problem)
         self._done.work = work
         self._former, self._plan = plan, None
-        return pilot
+        return True
+
+    def _run_onward(self, former: Plan, pending: Saved | None) -> Plan:
+        """Let replicate 1 go on and choose the panels for all; the plan with these."""
+        kept = {**self._marches.get("0", {}), **self._marches.get("1", {})}
+        onward = self._scheme.onward(former, pending or kept)
+        early = self._follow(onward, self._settings.t_max, self._ends_pilot)
+        plan, self._former = former.extended(onward.plan(early), len(kept["panels"])), None
+        self._keep_march(0, onward)
+        self._take(onward.replicate(plan))
+        return plan
 
     def _keep_march(self, index: int, march: Underway) -> None:
         kept = self._scheme.kept(march) if self._keep is not None else {}

@@ -17,6 +17,13 @@ One solve, as `Run` calls a scheme:
         finished = replicate.finish()
     grid = scheme.grid(plan)
 
+To a later time, the first replicate of a finished solve goes on in place of the pilot:
+
+    onward = scheme.onward(plan, saved)
+    for advance in onward.panels(): ...
+    plan = plan.extended(onward.plan(), plan.panels)
+    finished = onward.replicate(plan).finish()
+
 Rules that keep a solve reproducible:
 - every random number derives from `SeedSequence(settings.seed, spawn_key=(index,))`, index 0 in the
   pilot and 1, 2, ... in replicates (`sampling_seed`);
@@ -44,7 +51,9 @@ from dmft.results.observables import (
 from dmft.results.solution import SamplePaths
 from dmft.settings import SolverSettings
 from dmft.solver.plan import Plan
+from dmft.solver.progress import Costs
 
+_BESIDE = 2**31  # beyond the number of any replicate
 Tree = dict[str, Any]  # nested, of arrays, numbers and text: what a checkpoint can hold
 Saved = Mapping[str, Any]
 
@@ -85,6 +94,8 @@ class Finished:
     samples : fields of the sampled data rows, where there are any.
     kernels : the correlations and responses of `Kernels`, shape (time, time).
     parameters : E[u(t) u(s) + v(t) v(s)], None but at depth 2.
+    fewer : the same of a march of its own with fewer paths, on as many nodes as it reached.
+    lever : what the bias of a curve is of its difference between the two.
     """
 
     weights: Weights
@@ -93,6 +104,8 @@ class Finished:
     parameters: np.ndarray | None
     paths: SamplePaths
     samples: Samples | None = None
+    fewer: Finished | None = None
+    lever: float = 0.0
 
     def observed(
         self, threshold: float, user: Mapping[str, UserObservable] | None
@@ -138,8 +151,8 @@ class Underway(Protocol):
 class Pilot(Underway, Protocol):
     """The march that finds the plan."""
 
-    def plan(self) -> Plan:
-        """What was found; called when `panels` is exhausted.
+    def plan(self, early: str = "") -> Plan:
+        """What was found; called when `panels` is exhausted, or earlier with the reason.
 
         Raises
         ------
@@ -156,13 +169,23 @@ class Replicate(Underway, Protocol):
         ...
 
 
+class Onward(Pilot, Protocol):
+    """A replicate that goes on beyond a plan and finds what follows for all, as a pilot does."""
+
+    def replicate(self, plan: Plan) -> Replicate:
+        """The march as that of a replicate, at the end of the plan; when `panels` is exhausted."""
+        ...
+
+
 class Scheme(Protocol):
     """How the dynamics of a problem is marched.
 
     descends : whether train_mse can only fall, so that a rise means too few paths.
+    costs : of panels and endings, from which the time left is told.
     """
 
     descends: bool
+    costs: Costs
 
     def pilot(self, saved: Saved | None) -> Pilot:
         """A pilot at its start, or where `Underway.saved` left it.
@@ -170,6 +193,17 @@ class Scheme(Protocol):
         Raises
         ------
         InputError : what is saved comes from another version.
+        """
+        ...
+
+    def onward(self, plan: Plan, saved: Saved) -> Onward:
+        """Replicate 1 of a finished solve at the end of its plan, or where it was left on the way.
+
+        saved : what was kept of the pilot and of the replicate, or what `Underway.saved` says.
+
+        Raises
+        ------
+        InputError : a finished solve of this scheme cannot be continued.
         """
         ...
 
@@ -202,7 +236,7 @@ class Scheme(Protocol):
     def kept(self, march: Underway) -> Tree:
         """What of a finished march serves to continue it to a later time; {} if nothing does.
 
-        Its `panels` are numbered, and may be cut off behind any of them.
+        The `panels` of a replicate are numbered, and may be cut off behind any of them.
         """
         ...
 
@@ -211,6 +245,12 @@ class Scheme(Protocol):
         ...
 
 
-def sampling_seed(settings: SolverSettings, index: int) -> np.random.SeedSequence:
-    """Where the random numbers of a march come from; index 0 is the pilot."""
-    return np.random.SeedSequence(settings.seed, spawn_key=(index,))
+def sampling_seed(
+    settings: SolverSettings, index: int, *, beside: bool = False
+) -> np.random.SeedSequence:
+    """Where the random numbers of a march come from; index 0 is the pilot.
+
+    beside : of the march beside a replicate, if there is one.
+    """
+    key = (_BESIDE, index) if beside else (index,)
+    return np.random.SeedSequence(settings.seed, spawn_key=key)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import SGD, GradientDescent, GradientFlow, StochasticGradientFlow
+from dmft.problem.problem import require_squared
 from dmft.problem.schedules import Constant
 from dmft.settings import SolverSettings
 from dmft.solver.scheme import Scheme
@@ -22,34 +23,36 @@ def scheme_of(
     Raises
     ------
     InputError : no scheme knows its loss, labels or optimiser yet.
+    TypeError : a dynamics without a scheme.
     """
-    from dmft.problem.problem import require_squared
-
-    if isinstance(problem.dynamics, GradientFlow) and not problem.regression:
-        from dmft.solver.panels import PanelScheme
-        from dmft.solver.two_sided_flow import TwoSidedFlow
-
-        _require_smooth(problem)
-        return PanelScheme(settings, TwoSidedFlow(problem, settings.n_paths, pool))
-    if problem.dynamics.discrete:
-        plain = problem.dynamics
-        if isinstance(plain, GradientDescent | SGD) and _tangents_pay(problem, plain, settings):
+    dynamics = problem.dynamics
+    if dynamics.discrete:
+        if isinstance(dynamics, GradientDescent | SGD) and _tangents_pay(
+            problem, dynamics, settings
+        ):
             from dmft.solver.steps import Steps
 
-            return Steps(problem, plain, settings, pool)
+            return Steps(problem, dynamics, settings, pool)
         from dmft.solver.tangent_free import TangentFree
 
         return TangentFree(problem, settings)
-    require_squared(problem)
-    if isinstance(problem.dynamics, StochasticGradientFlow):
-        from dmft.solver.noisy_flow import NoisyFlow
-        from dmft.solver.panels import PanelScheme
-
-        return PanelScheme(settings, NoisyFlow(problem, problem.dynamics, pool))
-    from dmft.solver.flow import PlainFlow
     from dmft.solver.panels import PanelScheme
 
-    return PanelScheme(settings, PlainFlow(problem, settings.n_paths, pool))
+    if isinstance(dynamics, StochasticGradientFlow):
+        from dmft.solver.noisy_flow import NoisyFlow
+
+        require_squared(problem)
+        return PanelScheme(settings, NoisyFlow(problem, dynamics, pool))
+    if not isinstance(dynamics, GradientFlow):
+        raise TypeError(f"no scheme for {dynamics!r}")
+    if problem.regression:
+        from dmft.solver.flow import PlainFlow
+
+        return PanelScheme(settings, PlainFlow(problem, settings.n_paths, pool))
+    from dmft.solver.two_sided_flow import TwoSidedFlow
+
+    _require_smooth(problem)
+    return PanelScheme(settings, TwoSidedFlow(problem, settings.n_paths, pool))
 
 
 def _tangents_pay(

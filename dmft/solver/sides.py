@@ -86,7 +86,7 @@ class CoordinatePaths:
 
         network, self._decay = problem.network, problem.dynamics.weight_decay
         self.growth = network.growth(self._decay)
-        self._law = (network.code, network.depth, self._decay, self.growth)
+        self._law = (network.code, network.constant, self._decay, self.growth)
         self.workers = Workers(path_set.count, pool)
         # A chunk of paths shares its damping, so no chunk crosses a stratum.
         self._damped = Workers(path_set.count, pool, [stratum.start for stratum in path_set.strata])
@@ -96,7 +96,7 @@ class CoordinatePaths:
         self.teacher = path_set.coordinates.teacher
         self.root_variance = np.sqrt(path_set.coordinates.variance)
         self.state = initial_state(
-            network.code, network.depth, path_set.coordinates.a0, path_set.coordinates.b0
+            network.code, network.constant, path_set.coordinates.a0, path_set.coordinates.b0
         )
         start = Stages.at(np.zeros((path_set.count, 1)))
         self.evaluate(start, np.zeros(1))
@@ -184,7 +184,7 @@ class CoordinatePaths:
 
     def _law_of(
         self, chunk: slice, elapsed: np.ndarray, damping: Damping | None
-    ) -> tuple[tuple[int, int, float, float], np.ndarray]:
+    ) -> tuple[tuple[int, float, float, float], np.ndarray]:
         """Law and times of the paths of a chunk; damped factors see it as a decay of rate 1."""
         if not self._damps(damping):
             return self._law, elapsed

@@ -16,6 +16,7 @@ from dmft.solver.extension import state_in
 from dmft.solver.run import Run
 from dmft.solver.scheme import Saved, Tree
 from dmft.solver.schemes import scheme_of
+from dmft.solver.time_limit import TimeLimit
 
 
 def solve(
@@ -37,6 +38,7 @@ def solve(
     keep: Callable[[Tree], None] | None = None,
     resume: Saved | str | Path | None = None,
     stop: Callable[[], bool] | None = None,
+    time_limit: float | None = None,
 ) -> Solution:
     """Solve the dynamical mean-field equations of a problem.
 
@@ -68,9 +70,12 @@ def solve(
     keep : called at the end with the state from which the solve can be extended later.
     resume : such a state, or the file of `dmft solve` that has one. A state of an unfinished solve
         is continued to the identical result; a finished one is extended to more replicates, which
-        gives the identical result too, or a flow to a later t_max, on the panels that a solve to it
-        has, with the noise of what is there already.
+        gives the identical result too, or a flow to a later t_max: it goes on from its end, what is
+        there keeps its times and noise.
     stop : polled after each panel; when it returns True the solve raises Interrupted.
+    time_limit : seconds within which the solve should end, from its second panel on, which has all
+        code compiled. It then ends at an earlier time or with fewer replicates, two at least, and
+        says so in its `reason`; how far it comes depends on the machine.
 
     Returns
     -------
@@ -97,10 +102,13 @@ def solve(
     )  # fmt: skip
     if threads is not None and threads < 1:
         raise InputError(f"given {threads}, must be at least 1", "threads")
+    if time_limit is not None and not time_limit > 0.0:
+        raise InputError(f"given {time_limit}, must be above 0", "time_limit")
     check_user_observables(observables)
     with thread_pool(threads) as pool, shown(progress, "solve") as report:
         scheme = scheme_of(problem, settings, pool)
         callbacks = (report, checkpoint, checkpoint_seconds, stop, observables, keep)
+        limit = None if time_limit is None else TimeLimit(time_limit)
         if isinstance(resume, str | Path):
             resume = state_in(Path(resume), problem, settings)
-        return Run(problem, settings, scheme, *callbacks).finish(resume)
+        return Run(problem, settings, scheme, *callbacks, limit).finish(resume)

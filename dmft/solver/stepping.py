@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dmft.errors import NotConverged
+from dmft.errors import InputError, NotConverged
 from dmft.problem.dynamics import step_count, stored_steps
 from dmft.settings import SolverSettings
 from dmft.solver.plan import Plan
@@ -24,13 +24,17 @@ class Diverged(ArithmeticError):
 
 
 class StepMarch(Protocol):
-    """A march of explicit steps.
+    """A march of explicit steps."""
 
-    count : steps made. work : counters of the work done.
-    """
+    @property
+    def count(self) -> int:
+        """Steps made."""
+        ...
 
-    count: int
-    work: dict[str, float]
+    @property
+    def work(self) -> dict[str, float]:
+        """Counters of the work done."""
+        ...
 
     def step(self) -> None:
         """One step more.
@@ -44,6 +48,15 @@ class StepMarch(Protocol):
     def saved(self) -> Tree:
         """Its state; {} where that is large."""
         ...
+
+
+def no_later_steps(settings: SolverSettings, plan: Plan) -> InputError:
+    """What a finished solve answers that is to go on: it keeps no state."""
+    return InputError(
+        f"given {settings.t_max:g}, the state ends at {plan.end:g} and steps cannot be continued: "
+        "solve again",
+        "solver.t_max",
+    )
 
 
 class StepPilot:
@@ -80,15 +93,15 @@ class StepPilot:
         """Its state, where that is small."""
         return self._march.saved()
 
-    def plan(self) -> Plan:
+    def plan(self, early: str = "") -> Plan:
         """One panel per step that was reached."""
         reached, reason = self._march.count, ""
         if reached == 0:
             raise NotConverged(f"diverged in the first step: {self._limit}")
         if reached < self._steps:
-            reason = (
-                f"diverged: the mean squared residual passed {DIVERGED:g} times its start at step "
-                f"{reached + 1}, {self._limit}"
+            reason = early or (
+                f"diverged: the mean squared residual passed {DIVERGED:g} times its start, or the "
+                f"weights all bounds, at step {reached + 1}, {self._limit}"
             )
         edges, directions = np.arange(reached + 1.0), np.ones((reached, 1), dtype=bool)
         return Plan(edges, directions, self._rotation(reached), reason)

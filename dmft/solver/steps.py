@@ -17,10 +17,12 @@ from dmft.solver.memory import memory_excess
 from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
+from dmft.solver.progress import TRACED_STEP_COSTS
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import (
     Finished,
     Grid,
+    Onward,
     Saved,
     Tree,
     Underway,
@@ -32,6 +34,7 @@ from dmft.solver.stepping import (
     VANISHED_RISK,
     StepPilot,
     StepReplicate,
+    no_later_steps,
     plan_before,
     step_grid,
     stored_of,
@@ -43,6 +46,7 @@ class Steps:
     """Steps of gradient descent or SGD; see `Scheme`."""
 
     descends = False
+    costs = TRACED_STEP_COSTS
 
     def __init__(
         self,
@@ -66,6 +70,10 @@ class Steps:
         if saved:
             march.restore(saved)
         return StepPilot(march, steps, self._limit, partial(_noise_rotation, march))
+
+    def onward(self, plan: Plan, saved: Saved) -> Onward:
+        """Steps do not go on."""
+        raise no_later_steps(self._settings, plan)
 
     def march(self, plan: Plan, index: int, saved: Saved | None) -> StepReplicate:
         """Replicate `index` at its start or where it was left."""
@@ -106,9 +114,7 @@ class Steps:
     def _check_memory(self, count: int, panels: int) -> None:
         excess = memory_excess(8.0 * count * (panels * (panels - 1) / 2 + 12 * panels))
         if excess:
-            flow = {"sgd": "stochastic-gradient-flow"}.get(
-                self._problem.dynamics.kind, "gradient-flow"
-            )
+            flow = "stochastic-gradient-flow" if self._dynamics.batches else "gradient-flow"
             raise InputError(
                 f"given {panels}, which {excess} for {count} paths: take fewer paths and more "
                 f"replicates, or dynamics.kind = '{flow}', whose cost does not grow with the "

@@ -19,15 +19,18 @@ from dmft.problem.schedules import step_factors
 from dmft.solver.networks import (
     depth_of,
     initial_parameters,
+    level_of,
     parameter_gradients,
     parameter_weights,
 )
-from dmft.solver.normals import Normals
+from dmft.solver.normal_supply import NormalSupply
 from dmft.solver.optimisers import optimiser_of
 from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.residuals import Batches, LinearResiduals, Residuals
 from dmft.solver.sampling import PathSet
 from dmft.solver.stepping import Diverged
+
+_LARGEST_RISK = 1e100  # squares of kernels beyond it overflow
 
 
 class Stepwise:
@@ -56,10 +59,12 @@ class Stepwise:
         wide = not Batches.of(dynamics).noisy
         self.path_set = PathSet(problem, count, seed, rotation, wide)
         coordinates = self.path_set.coordinates
-        self.depth = depth_of(problem.network)
+        self.depth, self._level = depth_of(problem.network), level_of(problem.network)
         self._optimiser, slots = optimiser_of(dynamics)
         self._steps = dynamics.step_size * step_factors(dynamics.schedule, steps)
-        self.parameters = initial_parameters(self.depth, coordinates.a0, coordinates.b0)
+        self.parameters = initial_parameters(
+            self.depth, self._level, coordinates.a0, coordinates.b0
+        )
         self._memory = np.zeros((*self.parameters.shape, slots))
         self._root_variance = np.sqrt(coordinates.variance)
         self._stored = {int(node) for node in stored}
@@ -74,7 +79,7 @@ class Stepwise:
         learnt = [coordinates.teacher, self._root_variance, self._root_variance * w]
         for function in learnt:
             self.path_set.learn(function)
-        normals = Normals(self.path_set, seed, np.array(learnt))
+        normals = NormalSupply(self.path_set, seed, np.array(learnt))
         self.residuals: Residuals
         if problem.regression:
             self.residuals = LinearResiduals(problem, self.path_set, normals)
@@ -91,7 +96,7 @@ class Stepwise:
         """
         self.work["steps"] += 1.0
         gradients, size = np.empty_like(self.parameters), self._steps[self.count]
-        parameter_gradients(self.depth, self._force, self.parameters, gradients)
+        parameter_gradients(self.depth, self._level, self._force, self.parameters, gradients)
         for each in zip(self.parameters, gradients, self._memory, strict=True):
             self._optimiser.move(*each, self.count, size)
         self.count += 1
@@ -160,17 +165,20 @@ class Stepwise:
 
     def _weights(self) -> np.ndarray:
         w = np.empty(self.parameters.shape[1])
-        parameter_weights(self.depth, self.parameters, w)
+        parameter_weights(self.depth, self._level, self.parameters, w)
         return w
 
     def _observe(self, w: np.ndarray) -> None:
+        # The slopes of some losses are bounded, whatever the weights do.
+        with np.errstate(over="ignore", invalid="ignore"):
+            risk = self.probability @ (self._root_variance * (w - self.teacher)) ** 2
+        if not risk < _LARGEST_RISK:
+            raise Diverged
         self._force = self._root_variance * self.residuals.force(w)
         moment = self.residuals.moment
         if not moment <= self._largest * (self.moment[0] if self.count else np.inf):
             raise Diverged
-        self.moment[self.count] = moment
-        error = self._root_variance * (w - self.teacher)
-        self.risk[self.count] = self.probability @ error**2
+        self.moment[self.count], self.risk[self.count] = moment, risk
         self.work["direction_flops"] += 12.0 * len(w) * self.residuals.rank
         if self.count in self._stored:
             self.kept_weights.append(w)

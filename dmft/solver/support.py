@@ -16,7 +16,7 @@ import numpy as np
 
 # Measured (docs/accuracy.md): where scatter and bias begin to grow with a finer tolerance, and the
 # tolerance that every sample supports.
-_SHARE, _ALWAYS = 0.1, 1e-2
+_SHARE, ALWAYS_SUPPORTED = 0.1, 1e-2
 _EVEN = 1.0  # V below it: half of all paths or more take part
 
 
@@ -30,4 +30,4 @@ def concentration(probability: np.ndarray, response: np.ndarray) -> float:
 
 def supported_rtol(largest: float, paths: int) -> float:
     """The finest tolerance that `paths` support once V has been `largest`; zero if any."""
-    return min(_ALWAYS, _SHARE * max(0.0, largest - _EVEN) / paths)
+    return min(ALWAYS_SUPPORTED, _SHARE * max(0.0, largest - _EVEN) / paths)

@@ -6,6 +6,7 @@ the cube of their number; `schemes.scheme_of` says which of the two marches what
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,22 +15,23 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import step_count
 from dmft.problem.networks import DEPTH_TWO
-from dmft.results.observables import Samples
 from dmft.settings import SolverSettings
 from dmft.solver.bias import bias_share
+from dmft.solver.fewer import Accompanied, accompanied, fewer_paths
 from dmft.solver.memory import memory_excess
 from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
-from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
+from dmft.solver.progress import STEP_COSTS
 from dmft.solver.residuals import CAPACITY
-from dmft.solver.scheme import Finished, Grid, Saved, Tree, Underway, sampling_seed
+from dmft.solver.scheme import Finished, Grid, Onward, Saved, Tree, Underway, sampling_seed
 from dmft.solver.stepping import (
     DIVERGED,
     HOPELESS,
     VANISHED_RISK,
     StepPilot,
     StepReplicate,
+    no_later_steps,
     plan_before,
     step_grid,
     stored_of,
@@ -42,6 +44,7 @@ class TangentFree:
     """Steps of any discrete dynamics; see `Scheme`."""
 
     descends = False
+    costs = STEP_COSTS
 
     def __init__(self, problem: Problem, settings: SolverSettings) -> None:
         self._problem = problem
@@ -51,16 +54,30 @@ class TangentFree:
     def pilot(self, saved: Saved | None) -> StepPilot:
         """A pilot at its start, or where it was left."""
         steps = step_count(self._settings.t_max)
-        march = self._stepwise(PILOT_PATHS, 0, None, steps, np.arange(0), DIVERGED)
+        seed = sampling_seed(self._settings, 0)
+        nothing = np.arange(0)
+        march = Stepwise(self._problem, PILOT_PATHS, seed, None, steps, nothing, DIVERGED)
         march.residuals.traced = True
         if saved:
             march.restore(saved)
         return StepPilot(march, steps, self._limit, partial(_noise_rotation, march))
 
+    def onward(self, plan: Plan, saved: Saved) -> Onward:
+        """Steps do not go on."""
+        raise no_later_steps(self._settings, plan)
+
     def march(self, plan: Plan, index: int, saved: Saved | None) -> StepReplicate:
         """Replicate `index` at its start or where it was left."""
-        stored, count = stored_of(self._settings, plan.panels), self._settings.n_paths
-        march = self._stepwise(count, index, plan.rotation, plan.panels, stored, HOPELESS)
+        settings = self._settings
+        stored, count = stored_of(settings, plan.panels), settings.n_paths
+
+        def start(paths: int, beside: bool) -> Stepwise:
+            seed = sampling_seed(settings, index, beside=beside)
+            of_plan = (plan.rotation, plan.panels, stored, HOPELESS)
+            return Stepwise(self._problem, paths, seed, *of_plan)
+
+        fewer = fewer_paths(count, plan.panels) if accompanied(index) else 0
+        march = Accompanied(start(count, False), start(fewer, True) if fewer else None)
         if saved:
             march.restore(saved)
         return StepReplicate(march, plan.panels, partial(self._finished, march, stored))
@@ -77,7 +94,8 @@ class TangentFree:
         """Refuse paths whose directions and stored steps do not fit."""
         count, sides = self._settings.n_paths, 1 if self._problem.regression else 2
         stored = len(stored_of(self._settings, panels))
-        excess = memory_excess(8.0 * count * (sides * 4.0 * CAPACITY + 8.0 * stored))
+        both = count + fewer_paths(count, panels)
+        excess = memory_excess(8.0 * both * (sides * 4.0 * CAPACITY + 8.0 * stored))
         if excess:
             raise InputError(
                 f"given {count}, which {excess}: take fewer paths and more replicates",
@@ -96,20 +114,16 @@ class TangentFree:
         systematic[0] = 0.0
         return np.asarray(systematic)
 
-    def _stepwise(
-        self,
-        count: int,
-        index: int,
-        rotation: np.ndarray | None,
-        steps: int,
-        stored: np.ndarray,
-        growth: float,
-    ) -> Stepwise:
-        seed = sampling_seed(self._settings, index)
-        return Stepwise(self._problem, count, seed, rotation, steps, stored, growth)
+    def _finished(self, march: Accompanied, stored: np.ndarray) -> Finished:
+        """What a march leaves behind, with that of the one beside it."""
+        finished = self._of(march.main, stored)
+        if march.beside is None:
+            return finished
+        return replace(finished, fewer=self._of(march.beside, stored), lever=march.lever)
 
-    def _finished(self, march: Stepwise, stored: np.ndarray) -> Finished:
-        """What a march leaves behind, on the stored steps."""
+    def _of(self, march: Stepwise, stored: np.ndarray) -> Finished:
+        """What one march leaves behind, on the stored steps that it reached."""
+        stored = stored[: len(march.kept_weights)]
         problem = self._problem
         weights = np.array(march.kept_weights).T
         probability, residuals = march.probability[:, None], march.residuals
@@ -121,13 +135,9 @@ class TangentFree:
         observed = weights_of(problem, march, weights, charges)
         root = np.sqrt(march.coordinates.variance)[:, None]
         error = root * (weights - march.teacher[:, None])
+        samples = residuals.samples(problem)
         curves: dict[str, np.ndarray] = {}
-        samples = None
-        if isinstance(residuals, PathResiduals):
-            fields, losses = residuals.kept_losses()
-            rows = residuals.rows
-            samples = Samples(problem, fields, rows.labels, losses, rows.probability)
-        else:
+        if samples is None:
             curves = curves_of_squared_loss(march.moment[stored], march.probability @ error**2)
         return Finished(
             observed,

@@ -8,7 +8,7 @@ import numpy as np
 
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
-from dmft.problem.losses import Squared
+from dmft.problem.losses import SQUARED
 from dmft.problem.networks import DEPTH_TWO, LINEAR
 from dmft.results.observables import Samples
 from dmft.solver.bias import bias_share
@@ -27,13 +27,14 @@ class TwoSidedFlow:
     """Gradient flow of which both sides are sampled; see `panels.Flow`."""
 
     rows_type = PanelDrives
+    most_splits = 8
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
         """n_paths : of each side of a replicate."""
         self._problem = problem
         self._n_paths = n_paths
         self._pool = pool
-        self.descends = isinstance(problem.loss, Squared) and not problem.dynamics.weight_decay
+        self.descends = problem.loss.code == SQUARED and not problem.dynamics.weight_decay
 
     def start(
         self,

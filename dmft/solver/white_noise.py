@@ -91,6 +91,7 @@ class WhiteNoise:
         self._first_mse = self._last_mse()
         self._ends = [(0.0, self._intensity_of(self._first_mse))]
         self._smooth_now = samples.force_now
+        self._last_kicks: tuple[tuple[float, bytes], Kicks] | None = None
 
     # ------------------------------------------------------------------ kernels
 
@@ -127,11 +128,11 @@ class WhiteNoise:
 
     def added(self, drive: np.ndarray, rows: PanelRows) -> np.ndarray:
         """With sqrt(delta) nu."""
-        return drive + self._white(Kicks.of(rows.step, rows.intensity))
+        return drive + self._white(self._kicks(rows.step, rows.intensity))
 
     def damping(self, step: float, intensity: np.ndarray) -> Damping:
         """s delta Q of every path."""
-        return Damping(self._scale, Kicks.of(step, intensity).variation)
+        return Damping(self._scale, self._kicks(step, intensity).variation)
 
     def intensity(self, rows: PanelRows, better: PanelRows, factor: np.ndarray) -> np.ndarray:
         """That of better rows, from the residual at the panel's end."""
@@ -140,7 +141,7 @@ class WhiteNoise:
 
     def commit(self, rows: PanelRows) -> None:
         """Append a panel."""
-        kicks = Kicks.of(rows.step, rows.intensity)
+        kicks = self._kicks(rows.step, rows.intensity)
         self._smooth_now = self._samples.force_now - self._white(kicks, 0)[:, -1]
         self._path_set.use(STAGES)
         self.factor = _appended(self.factor, self._rows(rows, kicks.loading))
@@ -150,6 +151,13 @@ class WhiteNoise:
         self.variation = np.append(self.variation, self.variation[-1] + kicks.variation)
         end = self._ends[-1][0] + (rows.step * radau().nodes)[-1]
         self._ends.append((float(end), float(rows.intensity[-1, 0])))
+
+    def _kicks(self, step: float, intensity: np.ndarray) -> Kicks:
+        """Those of a panel: a sweep asks for the same ones several times."""
+        key = (step, intensity.tobytes())
+        if self._last_kicks is None or self._last_kicks[0] != key:
+            self._last_kicks = key, Kicks.of(step, intensity)
+        return self._last_kicks[1]
 
     def _white(self, kicks: Kicks, after: int = STAGES) -> np.ndarray:
         """sqrt(delta) nu of every path; its normals come `after` those of the data."""
@@ -162,7 +170,7 @@ class WhiteNoise:
 
     def _residual_rows(self, rows: PanelRows, better: PanelRows, factor: np.ndarray) -> np.ndarray:
         """Better rows of the residual on all noise but the batch's own, that of present rows."""
-        loading = Kicks.of(rows.step, rows.intensity).loading
+        loading = self._kicks(rows.step, rows.intensity).loading
         batches = self._rows(better, loading)
         batches[:, -STAGES:] -= loading
         return np.hstack([factor, batches])
@@ -207,7 +215,7 @@ class WhiteNoise:
         """
         tableau, step, ratio = radau(), swept.rows.step, self._samples.ratio
         root, probability = self._paths.root_variance, self._paths.probability
-        kicks_of = Kicks.of(step, swept.rows.intensity)
+        kicks_of = self._kicks(step, swept.rows.intensity)
         slope = root[:, None] * swept.slope
         noise = self._path_set.innovations(2 * STAGES)[:, STAGES:] @ kicks_of.brownian.T
         kicks = math.sqrt(ratio) * root[:, None] * slope * noise

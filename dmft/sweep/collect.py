@@ -8,6 +8,7 @@ there are more points than files that a process may open, because HDF5 opens the
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import numpy as np
 from dmft.config import parse_config
 from dmft.errors import InputError
 from dmft.store import check_output
-from dmft.store.hdf5 import reading
+from dmft.store.hdf5 import numbers_of, reading
 from dmft.store.saving import saving
 from dmft.store.schema import COLLECTION
 from dmft.sweep.collection import Collection, load_collection
@@ -62,6 +63,8 @@ def collect(
     each point, and are NaN beyond; `time` holds the times. What begins with "final_" are the
     last values of the curves.
 
+    `wall_seconds` and `cpu_seconds` are what the computations of a point took.
+
     Parameters
     ----------
     packed : copy the curves; by default where there are more than 200 points.
@@ -100,6 +103,8 @@ def collect(
         writer.texts("reason", reason, "why the status is not done")
         for task in grid.tasks:
             writer.task(task, {name: sources[name] for name in sources if name.startswith(task)})
+        for name, (spent, long_name) in _spent(there, grid).items():
+            writer.numbers(name, spent, {"long_name": long_name, "units": "s"})
         file.attrs["coordinates"] = " ".join(writer.coordinates)
     return load_collection(path)
 
@@ -124,7 +129,7 @@ def _look(path: Path) -> _Source:
                     source.scalars[name] = dataset.asstr()[()] if text else float(dataset[()])
                 elif dataset.ndim == 1:
                     source.lengths[name] = len(dataset)
-                    source.scalars[f"final_{name}"] = float(dataset[-1])
+                    source.scalars[f"final_{name}"] = float(numbers_of(dataset)[-1])
     except InputError as error:
         return _Source(path, problem=error.message)
     return source
@@ -154,6 +159,27 @@ def _states(
         status.append(worst[0])
         reason.append(worst[1])
     return status, reason
+
+
+def _spent(folder: Folder, grid: Grid) -> dict[str, tuple[list[float], str]]:
+    """Time that the items of every point took, all tries together; NaN where none was computed."""
+    events, found = list(folder.events()), {}
+    for name, key, words in (
+        ("wall_seconds", "seconds", "wall-clock time of the computations"),
+        ("cpu_seconds", "cpu_seconds", "CPU time of the computations"),
+    ):
+        of_items: dict[str, float] = {}
+        for event in events:
+            seconds = event.get(key)
+            if isinstance(seconds, int | float) and math.isfinite(seconds):
+                item = str(event.get("item"))
+                of_items[item] = of_items.get(item, 0.0) + seconds
+        of_points = []
+        for point in grid.points:
+            known = [of_items[item.name] for item in point.items if item.name in of_items]
+            of_points.append(sum(known) if known else math.nan)
+        found[name] = (of_points, words)
+    return found
 
 
 # ---------------------------------------------------------------------- writing
@@ -197,6 +223,10 @@ class _Writer:
         dataset = self._create(name, np.array(texts, dtype=object).reshape(self._grid.shape))
         self._label(dataset, {"long_name": long_name})
 
+    def numbers(self, name: str, numbers: Sequence[float], about: Mapping[str, str]) -> None:
+        """A number at every point."""
+        self._label(self._create(name, np.reshape(numbers, self._grid.shape)), about)
+
     def task(self, task: str, sources: Mapping[str, _Source]) -> None:
         """Curves, last values and values of one task."""
         prefix = "" if task == self._grid.tasks[0] else f"{task}_"
@@ -239,8 +269,7 @@ class _Writer:
             self.texts(prefix + name, texts, labels.get("long_name", name))
             return
         numbers = [np.nan if value is None else value for value in values]
-        dataset = self._create(prefix + name, np.reshape(numbers, self._grid.shape))
-        self._label(dataset, labels)
+        self.numbers(prefix + name, numbers, labels)
 
     def _curve(
         self, name: str, curve: str, found: list[_Source | None], longest: int

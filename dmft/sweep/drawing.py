@@ -28,6 +28,8 @@ _WORDS = {
     "train_mse": "training mean squared error",
     "mean_charge": "mean charge",
     "effective_alpha": "effective alpha",
+    "wall_seconds": "wall-clock seconds",
+    "cpu_seconds": "CPU seconds",
 }
 
 

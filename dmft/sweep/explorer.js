@@ -3,6 +3,11 @@
 const grid = JSON.parse(document.getElementById("grid-data").textContent);
 const byId = (id) => document.getElementById(id);
 
+// A label of an axis, numbers to six digits.
+function shown(label) {
+  return typeof label === "number" ? String(Number(label.toPrecision(6))) : label;
+}
+
 function options(select, names) {
   for (const [value, words] of names) select.add(new Option(words, value));
 }
@@ -17,7 +22,7 @@ function lines() {
   const fixed = grid.axes.map((axis, number) => Number(byId(`grid-at-${number}`).value));
   const groups = by < 0 || by === x ? [null] : grid.axes[by].labels.map((_, at) => at);
   return groups.map((group) => ({
-    name: group === null ? "" : `${grid.axes[by].name} = ${grid.axes[by].labels[group]}`,
+    name: group === null ? "" : `${grid.axes[by].name} = ${shown(grid.axes[by].labels[group])}`,
     points: grid.axes[x].labels.map((label, at) => {
       const position = [...fixed];
       if (group !== null) position[by] = group;
@@ -30,9 +35,11 @@ function lines() {
 }
 
 function words(point) {
-  const where = grid.axes.map((axis, number) => `${axis.name} = ${axis.labels[point.position[number]]}`);
+  const where = grid.axes.map((axis, number) => `${axis.name} = ${shown(axis.labels[point.position[number]])}`);
   const value = chart.value(point.y, point.error, "standard error");
-  return [value, ...where, grid.status[point.place]].join("\n");
+  const reason = grid.reason[point.place], seconds = grid.seconds?.[point.place] ?? null;
+  const status = grid.status[point.place] + (reason ? `: ${reason}` : "");
+  return [value, ...where, status, ...(seconds === null ? [] : [`took ${chart.short(seconds)} s`])].join("\n");
 }
 
 // Some eight labels of an axis, numbers where they belong and text at its number.
@@ -76,14 +83,14 @@ function start() {
   const other = grid.axes.findIndex((axis, at) => at !== longest && axis.labels.length > 1);
   byId("grid-by").value = other;
   grid.axes.forEach((axis, number) => {
-    const label = document.createElement("label"), shown = document.createElement("output");
+    const label = document.createElement("label"), place = document.createElement("output");
     const slider = Object.assign(document.createElement("input"), {
       id: `grid-at-${number}`, type: "range", min: 0, max: axis.labels.length - 1, step: 1, value: 0,
     });
-    const say = () => { shown.textContent = ` ${axis.labels[Number(slider.value)]}`; };
+    const say = () => { place.textContent = ` ${shown(axis.labels[Number(slider.value)])}`; };
     slider.addEventListener("input", () => { say(); draw(); });
     say();
-    label.append(`${axis.name} `, slider, shown);
+    label.append(`${axis.name} `, slider, place);
     byId("grid-fixed").append(label, " ");
   });
   const free = () => grid.axes.forEach((_, number) => {

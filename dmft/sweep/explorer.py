@@ -58,7 +58,7 @@ def explorer(collection: Collection) -> str:
 
 
 def _data(collection: Collection) -> dict[str, Any]:
-    """Axes with their labels, status, and values with errors at every point in the order of C."""
+    """Axes with their labels; of every point, in the order of C, its state, time and values."""
     values = {
         name: {
             "words": label_of(name),
@@ -78,6 +78,10 @@ def _data(collection: Collection) -> dict[str, Any]:
             for name in collection.dimensions
         ],
         "status": [str(status) for status in collection.status.ravel()],
+        "reason": [str(reason) for reason in collection.reason.ravel()],
+        "seconds": _numbers(collection.values["wall_seconds"])
+        if "wall_seconds" in collection.values  # older collections have none
+        else None,
         "values": {name: values[name] for name in order},
     }
 

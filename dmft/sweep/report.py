@@ -97,7 +97,10 @@ def _pictures(collection: Collection) -> Iterator[str]:
     several = sum(length > 1 for length in collection.shape)
     for curve in _SHOWN:
         there = [value for value in (f"final_{curve}", curve) if value in collection.values]
-        if not there or not np.isfinite(collection.values[there[0]]).any():
+        if not there:
+            continue
+        finite = collection.values[there[0]][np.isfinite(collection.values[there[0]])]
+        if not np.any(finite):  # a value that is zero everywhere needs no picture
             continue
         value, words = there[0], label_of(there[0])
         yield f"<h2>{html.escape(words).capitalize()}</h2>"

@@ -12,9 +12,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.features import EmpiricalFeatures, PowerLaw
-from dmft.problem.networks import Diagonal, Start
+from dmft.problem.networks import TRUNCATED, Start
 from dmft.problem.teachers import Empirical
 
 _TAIL = 8.5  # standard deviations; beyond lies 2e-17 of a normal law
@@ -70,7 +71,12 @@ class Channels:
 
 
 def channels_of(problem: Problem) -> Channels:
-    """The population of a problem."""
+    """The population of a problem.
+
+    Raises
+    ------
+    InputError : a truncated network, whose limits are not known.
+    """
     pairs = problem.teacher if isinstance(problem.teacher, Empirical) else None
     if pairs is not None and pairs.feature_variances is not None:
         values, features = pairs.sorted_pairs()
@@ -126,7 +132,12 @@ def _starts(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """|a0|, |b0| and their weights."""
     network = problem.network
     one = np.ones(1)
-    if not isinstance(network, Diagonal):
+    if network.code == TRUNCATED:
+        raise InputError(
+            f"given '{network.kind}', known here for: diagonal, linear; a solve knows it",
+            "problem.network.kind",
+        )
+    if network.linear:
         return one, one, one
     if network.init_u is None or network.init_v is None:
         return network.init_scale * one, network.init_scale * one, one

@@ -30,9 +30,9 @@ import numpy as np
 
 from dmft.errors import NotConverged
 from dmft.problem import Problem
-from dmft.problem.networks import Diagonal
 from dmft.theory.averages import Moments, Penalty
 from dmft.theory.channels import Channels
+from dmft.theory.mirror import start_of
 
 _SMALLEST = 1e-14  # of the noise level tau, relative to the size of the teacher
 _COARSE = 1e-2
@@ -207,8 +207,7 @@ def fixed_point_of(
 def size_of(problem: Problem, channels: Channels) -> float:
     """Root mean square of sqrt(s) times teacher and, without weight decay, initial weight."""
     size = channels.second_moment
-    if isinstance(problem.network, Diagonal) and problem.dynamics.weight_decay == 0.0:
-        depth = problem.network.depth
-        start = (channels.a0**depth - channels.b0**depth) / depth
+    if problem.dynamics.weight_decay == 0.0:
+        start = start_of(problem.network, channels)
         size += float(channels.probability @ (channels.feature * start**2))
     return size**0.5

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.problem import Problem
-from dmft.problem.labels import LogitLabels, PoissonLabels, SignLabels
+from dmft.problem.labels import LogitLabels, PoissonLabels, RandomLabels, SignLabels
 from dmft.theory.channels import gauss_legendre
 
 _TAIL = 8.5
@@ -54,6 +54,8 @@ def label_nodes(problem: Problem, strength: float) -> Nodes:
         density = 2.0 * density * above
     elif isinstance(labels, LogitLabels):
         density = 2.0 * density * expit(labels.slope * size * v)
+    elif not isinstance(labels, RandomLabels):
+        raise TypeError(f"unknown labels '{labels.kind}'")
     kept = density > 0.0
     return Nodes(v[kept], np.ones(int(kept.sum())), density[kept])
 

@@ -30,9 +30,8 @@ from numpy.typing import ArrayLike
 
 from dmft.errors import InputError
 from dmft.problem import Problem
-from dmft.problem.dynamics import GradientFlow
+from dmft.problem.dynamics import require_gradient_flow
 from dmft.problem.features import Isotropic
-from dmft.problem.networks import Linear
 from dmft.problem.teachers import BernoulliGauss, Discrete, Empirical, Gaussian, Rademacher, Teacher
 
 # Halvings of the angle towards the lower spectral edge, and Gauss nodes between two of them.
@@ -200,7 +199,7 @@ def _filters(
 
 
 def _checked(problem: Problem, time: ArrayLike) -> np.ndarray:
-    if not isinstance(problem.network, Linear):
+    if not problem.network.linear:
         raise InputError(
             f"given kind '{problem.network.kind}', the closed form needs 'linear'",
             "problem.network",
@@ -210,11 +209,7 @@ def _checked(problem: Problem, time: ArrayLike) -> np.ndarray:
         raise InputError(
             "given feature variances, the closed form needs kind 'isotropic'", "problem.features"
         )
-    if not isinstance(problem.dynamics, GradientFlow):
-        raise InputError(
-            f"given kind '{problem.dynamics.kind}', the closed form needs 'gradient-flow'",
-            "dynamics",
-        )
+    require_gradient_flow(problem.dynamics, "the closed form needs 'gradient-flow'")
     times = np.asarray(time, dtype=float)
     if not np.all(np.isfinite(times) & (times >= 0)):
         raise InputError("given a negative or infinite time, must be at least 0", "time")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.problem import Problem
-from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, Network
 from dmft.theory.channels import Channels
 
 
@@ -55,6 +55,7 @@ class Mirror:
             return Point(y, product * np.sinh(angle), np.ones_like(y), 2 * product * np.cosh(angle))
         if self.code == DEEP:
             return self._deep(y)
+        self._must_be_linear()
         return Point(y, y, np.ones_like(y), np.ones_like(y))
 
     def _deep(self, y: np.ndarray) -> Point:
@@ -80,6 +81,7 @@ class Mirror:
             return np.log(self.b0 / self.a0) / 2
         if self.code == DEEP:
             return (self.depth - 2) * np.log(self.b0 / self.a0)
+        self._must_be_linear()
         return np.zeros_like(self.a0)
 
     def parameter_of(self, weight: np.ndarray) -> np.ndarray:
@@ -91,7 +93,12 @@ class Mirror:
             return 0.5 * (np.arcsinh(weight / (self.a0 * self.b0)) - np.log(self.a0 / self.b0))
         if self.code == DEEP:
             return self._deep_parameter(weight)
+        self._must_be_linear()
         return weight
+
+    def _must_be_linear(self) -> None:
+        if self.code != LINEAR:
+            raise ValueError(f"unknown network {self.code}")
 
     def _deep_parameter(self, weight: np.ndarray) -> np.ndarray:
         power, depth = self.depth - 2, self.depth
@@ -103,6 +110,21 @@ class Mirror:
         bound = np.log1p((1.0 + ratio) / ratio * np.expm1(growth))
         grows_from_below = np.where(weight > 0, self.a0 < self.b0, self.b0 < self.a0)
         return np.sign(weight) * (bound + np.where(grows_from_below, 2.0 * np.log(ratio), 0.0))
+
+
+def start_of(network: Network, channels: Channels) -> np.ndarray:
+    """w(0) of every channel, shape (channel,).
+
+    Raises
+    ------
+    ValueError : a network whose weights are not known.
+    """
+    if network.code == LINEAR:
+        return np.zeros_like(channels.a0)
+    if network.code not in (DEPTH_TWO, DEEP):
+        raise ValueError(f"unknown network {network.code}")
+    depth = network.depth
+    return np.asarray((channels.a0**depth - channels.b0**depth) / depth)
 
 
 def mirror_of(problem: Problem, channels: Channels) -> Mirror:

@@ -20,7 +20,7 @@ import numpy as np
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
-from dmft.problem.networks import Diagonal
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.problem.problem import require_squared
 from dmft.theory.averages import SmoothPenalty, Speeds
 from dmft.theory.channels import Channels, channels_of
@@ -98,11 +98,7 @@ def predict(problem: Problem, near: Prediction | None = None) -> Prediction:
     if problem.noise_std == 0.0 and size_of(problem, channels) == 0.0:
         return _nothing(problem, channels)
     if problem.dynamics.weight_decay > 0:
-        if isinstance(problem.network, Diagonal):
-            if problem.network.depth > 2:
-                return _bridge(problem, channels)
-            return _lasso(problem, channels)
-        return _ridge(problem, channels)
+        return _decayed(problem, channels)
     if problem.sampling_ratio == 1.0:
         return _critical(problem)
     if problem.sampling_ratio > 1.0:
@@ -118,7 +114,7 @@ def checked_channels(problem: Problem) -> Channels:
     InputError : as said.
     """
     channels = channels_of(problem)
-    if not isinstance(problem.network, Diagonal):
+    if problem.network.linear:
         return channels
     power = max(2, 2 * problem.network.depth - 2)
     starts = np.concatenate([channels.a0, channels.b0])
@@ -140,9 +136,21 @@ def checked_channels(problem: Problem) -> Channels:
 
 def penalty_of(problem: Problem, channels: Channels) -> SmoothPenalty | QuadraticPenalty:
     """The mirror potential that the flow without weight decay minimises."""
-    if isinstance(problem.network, Diagonal):
-        return SmoothPenalty(channels, mirror_of(problem, channels))
-    return QuadraticPenalty(channels)
+    if problem.network.linear:
+        return QuadraticPenalty(channels)
+    return SmoothPenalty(channels, mirror_of(problem, channels))
+
+
+def _decayed(problem: Problem, channels: Channels) -> Prediction:
+    """The end under weight decay, whose penalty is another one in every network."""
+    code = problem.network.code
+    if code == LINEAR:
+        return _ridge(problem, channels)
+    if code == DEPTH_TWO:
+        return _lasso(problem, channels)
+    if code == DEEP:
+        return _bridge(problem, channels)
+    raise ValueError(f"unknown network {code}")
 
 
 def _bridge(problem: Problem, channels: Channels) -> Prediction:
@@ -182,7 +190,7 @@ def _interpolation(problem: Problem, channels: Channels, near: Prediction | None
     rate = lower_edge(penalty.speeds(found.tau, found.theta), problem.sampling_ratio)
     # The excess risk moves in proportion to the residual, unless the error is orthogonal to
     # every remaining motion, as in a linear network without noise.
-    linear = not isinstance(problem.network, Diagonal) and problem.noise_std == 0.0
+    linear = problem.network.linear and problem.noise_std == 0.0
     return Prediction(
         regime="interpolation",
         excess_risk=found.excess_risk,
@@ -241,14 +249,14 @@ def _least_squares(problem: Problem, channels: Channels) -> Prediction:
 
 
 def _slow_starts(problem: Problem) -> str:
-    if problem.network.kind == "diagonal" and problem.network.init_u is not None:
+    if not problem.network.linear and problem.network.init_u is not None:
         return "starts with |u| close to |v| have speeds close to zero and slow the end down"
     return ""
 
 
 def _critical(problem: Problem) -> Prediction:
     noisy = problem.noise_std > 0
-    linear = not isinstance(problem.network, Diagonal)
+    linear = problem.network.linear
     note = "sampling ratio 1: the spectrum reaches zero and nothing decays exponentially; "
     if noisy:
         note += "the excess risk grows without bound" + (" like sqrt(t)" if linear else "")

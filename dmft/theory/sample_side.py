@@ -18,7 +18,7 @@ import numpy as np
 
 from dmft.problem import Problem
 from dmft.problem.labels import LinearLabels, Outliers
-from dmft.problem.losses import Hinge, Huber, Loss, Squared
+from dmft.problem.losses import Hinge, Huber, Logistic, Loss, Poisson, Squared
 from dmft.theory.label_nodes import Nodes, label_nodes
 
 _TAIL = 8.5
@@ -209,8 +209,10 @@ def samples_of(problem: Problem, strength: float, constraint: str | None = None)
         pull: Pull = Piecewise(constraint)
     elif isinstance(loss, Squared | Huber | Hinge):
         pull = Piecewise(loss.kind, loss.parameter)
-    else:
+    elif isinstance(loss, Logistic | Poisson):
         pull = Smooth(loss.kind == "poisson")
+    else:
+        raise TypeError(f"unknown loss '{loss.kind}'")
     if isinstance(labels, Outliers):
         share = np.array([1.0 - labels.fraction, labels.fraction])
         noise = np.array([problem.noise_std, labels.outlier_std])
@@ -231,7 +233,9 @@ def _loss(loss: Loss, h: np.ndarray, y: np.ndarray) -> np.ndarray:
     gap = np.abs(h - y)
     if isinstance(loss, Huber):
         return np.where(gap <= loss.width, 0.5 * gap**2, loss.width * (gap - 0.5 * loss.width))
-    return np.asarray(0.5 * gap**2)
+    if isinstance(loss, Squared):
+        return np.asarray(0.5 * gap**2)
+    raise TypeError(f"unknown loss '{loss.kind}'")
 
 
 def _truncated(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

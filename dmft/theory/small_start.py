@@ -25,7 +25,7 @@ import numpy as np
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
-from dmft.problem.networks import DEPTH_TWO, Diagonal
+from dmft.problem.networks import DEPTH_TWO
 from dmft.problem.problem import require_squared
 from dmft.theory.channels import Channels, gauss_legendre
 from dmft.theory.least_norm import basis_pursuit
@@ -49,7 +49,7 @@ def small_start_rate(problem: Problem) -> float:
     require_squared(problem)
     channels = checked_channels(problem)
     product = channels.a0 * channels.b0
-    if not isinstance(problem.network, Diagonal) or problem.network.code != DEPTH_TWO:
+    if problem.network.code != DEPTH_TWO:
         raise InputError(
             "the law of small starts needs a diagonal network of depth 2", "problem.network"
         )

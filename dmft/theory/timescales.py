@@ -38,7 +38,7 @@ from numpy.typing import ArrayLike
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import GradientFlow, require_gradient_flow
-from dmft.problem.networks import DEEP, DEPTH_TWO, Diagonal
+from dmft.problem.networks import DEEP, DEPTH_TWO
 from dmft.problem.problem import require_squared
 from dmft.theory.channels import channels_of
 from dmft.theory.least_norm import basis_pursuit, minimum_l2
@@ -84,7 +84,7 @@ def learning_time(problem: Problem) -> float:
 def _dual(problem: Problem, size: float, a0: float, b0: float) -> float:
     """Mean of |psi'(w)| at w = size and w = -size."""
     network = problem.network
-    if not isinstance(network, Diagonal):
+    if network.linear:
         return size
     if network.code == DEPTH_TWO:
         product, shift = a0 * b0, np.log(a0 / b0)
@@ -122,7 +122,7 @@ def current_problem(problem: Problem, time: float) -> Problem:
     InputError : a network without init_scale.
     """
     network = problem.network
-    if not isinstance(network, Diagonal) or network.init_u is not None:
+    if network.linear or network.init_u is not None:
         raise InputError(
             "the drift of weight decay needs a start given by init_scale", "problem.network"
         )
@@ -210,7 +210,7 @@ def grokking(problem: Problem) -> Grokking:
 
     _check_drifts(problem)
     network = problem.network
-    if not isinstance(network, Diagonal) or network.depth != 2 or network.init_u is not None:
+    if network.linear or network.depth != 2 or network.init_u is not None:
         raise InputError(
             "grokking needs a network of depth 2 with an init_scale", "problem.network"
         )

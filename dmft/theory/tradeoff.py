@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
-from dmft.problem.networks import Diagonal
+from dmft.problem.networks import DEEP, DEPTH_TWO
 from dmft.problem.problem import require_squared
 from dmft.theory.least_norm import LeastNorm, basis_pursuit, minimum_l2
 from dmft.theory.prediction import Prediction, predict
@@ -51,17 +51,17 @@ def trade_off(problem: Problem, init_scale: ArrayLike | None = None) -> TradeOff
     """
     require_gradient_flow(problem.dynamics)
     require_squared(problem)
-    if not isinstance(problem.network, Diagonal):
-        raise InputError("given a linear network, whose limit does not depend on its start",
+    if problem.network.code not in (DEPTH_TWO, DEEP):
+        raise InputError(f"given '{problem.network.kind}', known here for: diagonal",
                          "problem.network")  # fmt: skip
     l2 = minimum_l2(problem).excess_risk  # refuses what has no interpolators
     starts = np.geomspace(1e-5, 1e2, 50) if init_scale is None else np.asarray(init_scale, float)
     if starts.ndim != 1 or not np.all(np.isfinite(starts) & (starts > 0)):
         raise InputError("given starts that are not positive numbers", "init_scale")
-    depth = problem.network.depth
     found: list[Prediction] = []
     for start in starts.tolist():
-        network = Diagonal(depth=depth, init_scale=start)
+        given = {"init_scale": start, "init_u": None, "init_v": None}
+        network = problem.network.model_copy(update=given)
         near = found[-1] if found else None
         found.append(predict(problem.model_copy(update={"network": network}), near))
     return TradeOff(

@@ -95,9 +95,12 @@ def directed(squares: np.ndarray) -> np.ndarray:
     return np.flatnonzero(there.reshape(-1, there.shape[-1]).all(axis=0))
 
 
-def cosines(kernel: np.ndarray) -> np.ndarray:
-    """K_ts / sqrt(K_tt K_ss), in [-1, 1] with ones on the diagonal; every K_tt is positive."""
-    norms = np.sqrt(np.diagonal(kernel, axis1=-2, axis2=-1))
+def cosines(kernel: np.ndarray, squares: np.ndarray | None = None) -> np.ndarray:
+    """K_ts / sqrt(K_tt K_ss), in [-1, 1] with ones on the diagonal; every K_tt is positive.
+
+    squares : the K_tt, (..., T), where they are known otherwise than by the diagonal.
+    """
+    norms = np.sqrt(np.diagonal(kernel, axis1=-2, axis2=-1) if squares is None else squares)
     cosine = np.clip(kernel / norms[..., :, None] / norms[..., None, :], -1.0, 1.0)
     index = np.arange(kernel.shape[-1])
     cosine[..., index, index] = 1.0
@@ -130,7 +133,7 @@ def apex_angles(gram: np.ndarray, *, at_origin: bool) -> np.ndarray:
     gram = gram if at_origin else without_start(gram)
     sums = np.cumsum(gram, axis=-2)  # row t: theta_t . b_j
     index = np.arange(gram.shape[-1] - 1)
-    squares = np.diagonal(kernel(gram), axis1=-2, axis2=-1)[..., :-1]
+    squares = squared_norms(gram)[..., :-1]
     steps = np.diagonal(gram, axis1=-2, axis2=-1)[..., 1:]
     products = sums[..., index, index + 1]
     sine = np.sqrt(np.maximum(squares * steps - products**2, 0.0))
@@ -153,7 +156,7 @@ def centred(gram: np.ndarray) -> np.ndarray:
 
 
 def norms(kernel: np.ndarray) -> np.ndarray:
-    """Lengths of the vectors of a kernel, shape (..., T)."""
+    """Lengths of the vectors of a kernel or Gram matrix, shape (..., T)."""
     return np.sqrt(np.maximum(np.diagonal(kernel, axis1=-2, axis2=-1), 0.0))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,14 @@ class Cache:
         for others, matrices in self._sets.items():
             if piece not in matrices:
                 continue
-            change, rows = _change(identities, others)
+            there = _places(tuple(identities), others)
+            if there is None:
+                change, rows = _change(identities, others)
+            else:
+                rows = there >= 0
             if rows.sum() > best[1].sum():
-                best = change @ matrices[piece] @ change.T, rows
+                matrix = matrices[piece]
+                best = change @ matrix @ change.T if there is None else _at(matrix, there), rows
         return best
 
     def add(self, identities: Sequence[str], piece: str, gram: np.ndarray) -> None:
@@ -105,6 +111,30 @@ class Cache:
                 group["key"] = list(rows)
                 group["row"] = np.array(list(rows.values()))
         self._changed = False
+
+
+@lru_cache(maxsize=4)  # asked for every piece
+def _places(wanted: tuple[str, ...], there: tuple[str, ...]) -> np.ndarray | None:
+    """Where the basis vectors of one sequence are in that of another, -1 of those that are not.
+
+    None if some are sums of others: where checkpoints were taken away.
+    """
+    place = {identity: i for i, identity in enumerate(there)}
+    found = np.full(len(wanted), -1)
+    for t, (before, identity) in enumerate(zip((None, *wanted), wanted, strict=False)):
+        at, last = place.get(identity, -1), -1 if before is None else place.get(before, -1)
+        if at < 0 or (before is not None and last < 0):
+            continue
+        if at != last + 1:
+            return None
+        found[t] = at
+    return found
+
+
+def _at(matrix: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Rows and columns from these places, zero where they are -1."""
+    rows = places >= 0
+    return np.where(np.outer(rows, rows), matrix[np.ix_(places, places)], 0.0)
 
 
 def _change(wanted: Sequence[str], there: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

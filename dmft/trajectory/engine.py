@@ -20,10 +20,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dmft.errors import InputError, Interrupted
+from dmft.trajectory.columns import columns_of
 from dmft.trajectory.layout import Unit
-from dmft.trajectory.readers.tensor import as_float
 from dmft.trajectory.series import Series
 
+_COMPILED = 2**28  # bytes to read, above which loading the compiled loops pays
 _SUBBLOCK = 4096  # columns of float64 at a time: they stay in the processor's cache
 
 
@@ -63,7 +64,7 @@ def unit_bytes(series: Series, unit: Unit) -> int:
     count, length = len(series.rows), unit.stop - unit.start
     itemsize = max(row[unit.tensor].itemsize for row in series.rows)
     copies = 1 + 1 / len(unit.shares) if len(unit.shares) > 1 else 1  # of the columns of a share
-    return int(count * (length * itemsize * copies + 4 * 8 * min(length, _SUBBLOCK)))
+    return int(count * (length * itemsize * copies + 2 * 8 * min(length, _SUBBLOCK)))
 
 
 def accumulate(
@@ -97,7 +98,7 @@ def accumulate(
     largest = max((unit.stop - unit.start for unit in units), default=0)
     scratch: SimpleQueue[_Scratch] = SimpleQueue()
     for _ in range(workers):
-        scratch.put(_Scratch(len(series.rows), largest))
+        scratch.put(_Scratch(len(series.rows), largest, sum(lengths) > _COMPILED))
 
     def work(unit: Unit) -> list[np.ndarray]:
         room = scratch.get()
@@ -131,56 +132,47 @@ def accumulate(
 
 
 class _Scratch:
-    """Buffers of one worker: the bytes read, a sub-block of theta and of its differences."""
+    """Buffers of one worker: the bytes read, and a sub-block of differences."""
 
-    def __init__(self, count: int, largest: int) -> None:
-        self._raw: list[np.ndarray | None] = [None] * count
+    def __init__(self, count: int, largest: int, compiled: bool) -> None:
+        self._raw = np.empty((count, 0), np.uint8)
         self._largest = largest
-        self._theta, self._basis = np.empty((2, count, _SUBBLOCK))
+        self._compiled = compiled
+        self._basis = np.empty(count * _SUBBLOCK)
 
     def grams(self, series: Series, unit: Unit, fresh: list[np.ndarray]) -> list[np.ndarray]:
         """Rows of the Gram matrix of each share of the unit."""
         tensors = [row[unit.tensor] for row in series.rows]
         length = unit.stop - unit.start
-        rows = []
-        for t, tensor in enumerate(tensors):
-            buffer = self._buffer(t, self._largest * tensor.itemsize)
-            rows.append(tensor.read(unit.start, unit.stop, buffer).reshape(-1, unit.period))
+        raw = self._room(max(tensor.itemsize for tensor in tensors))
+        rows = [
+            tensor.read(unit.start, unit.stop, into)
+            for tensor, into in zip(tensors, raw, strict=True)
+        ]
+        columns = columns_of(tensors, rows, raw, self._compiled)
         grams = []
         for share, wanted in zip(unit.shares, fresh, strict=True):
             gram = np.zeros((len(wanted), len(tensors)))
-            columns = slice(share.first, share.first + share.width)
-            # A view where the share is the whole unit, copies of the columns otherwise.
-            flat = [row[:, columns].reshape(-1) for row in rows]
-            for start in range(0, length // unit.period * share.width, _SUBBLOCK):
-                part = slice(start, start + _SUBBLOCK)
-                basis = self._differences(
-                    [
-                        as_float(f[part], tensor.dtype)
-                        for f, tensor in zip(flat, tensors, strict=True)
-                    ]
-                )
-                chosen = basis if len(wanted) == len(tensors) else basis[wanted]
-                gram += chosen @ basis.T
+            chosen = columns
+            if len(unit.shares) > 1:
+                chosen = columns.every(unit.period, share.first, share.width, length)
+            size = length // unit.period * share.width
+            for start in range(0, size, _SUBBLOCK):
+                width = min(_SUBBLOCK, size - start)
+                # In C order whatever its width: see `compiled`.
+                basis = self._basis[: len(tensors) * width].reshape(len(tensors), width)
+                chosen.differences(start, basis)
+                some = basis if len(wanted) == len(tensors) else basis[wanted]
+                gram += some @ basis.T
             if not np.isfinite(gram).all():
                 _refuse(series, unit, gram, wanted)
             grams.append(gram)
         return grams
 
-    def _differences(self, theta: list[np.ndarray]) -> np.ndarray:
-        # Two steps, of which the first converts: numpy subtracts mixed types far slower.
-        there, basis = (block[:, : len(theta[0])] for block in (self._theta, self._basis))
-        for row, values in zip(there, theta, strict=True):
-            row[:] = values
-        basis[0] = there[0]
-        np.subtract(there[1:], there[:-1], out=basis[1:])
-        return basis
-
-    def _buffer(self, t: int, size: int) -> np.ndarray:
-        buffer = self._raw[t]
-        if buffer is None or len(buffer) < size:
-            buffer = self._raw[t] = np.empty(size, np.uint8)
-        return buffer
+    def _room(self, itemsize: int) -> np.ndarray:
+        if self._raw.shape[1] != self._largest * itemsize:
+            self._raw = np.empty((len(self._raw), self._largest * itemsize), np.uint8)
+        return self._raw
 
 
 def _refuse(series: Series, unit: Unit, gram: np.ndarray, fresh: np.ndarray) -> None:

@@ -136,7 +136,7 @@ class Trajectory:
         ------
         InputError : a width below 1 or above the number of points.
         """
-        values = self.map().values
+        values = self._cosines(self.gram, None, self.points())
         if not 1 <= width <= len(values):
             raise InputError(f"given {width}, must be from 1 to {len(values)}", "window")
         starts = range(len(values) - width + 1)
@@ -156,8 +156,8 @@ class Trajectory:
         """
         updates = algebra.norms(self.gram)[1:]
         return {
-            "norm": algebra.norms(self.kernel),
-            "distance": algebra.norms(algebra.kernel(algebra.without_start(self.gram))),
+            "norm": _length(algebra.squared_norms(self.gram)),
+            "distance": _length(algebra.squared_norms(self.gram, 0)),
             "path_length": np.concatenate([[0.0], np.cumsum(updates)]),
             "update_norm": updates,
             "update_angle": algebra.update_angles(self.gram),
@@ -203,17 +203,19 @@ class Trajectory:
             raise InputError(
                 f"given {origin}, must be a checkpoint from 0 to {count - 1}", "origin"
             )
-        # Both ways to sum that are used: entries of a kernel, and its diagonal alone.
-        squares = np.diagonal(_kernel(self.gram, origin))
-        points = algebra.directed(np.minimum(squares, algebra.squared_norms(self.gram, origin)))
+        # No kernel: with many checkpoints a similarity would take as long as a map.
+        points = algebra.directed(algebra.squared_norms(self.gram, origin))
         if not len(points):
             raise InputError("nothing moves away from the origin of the map", self.name)
         return points
 
     @staticmethod
     def _cosines(gram: np.ndarray, origin: int | None, points: np.ndarray) -> np.ndarray:
-        return algebra.cosines(_kernel(gram, origin)[..., points[:, None], points])
+        full = algebra.kernel(gram) if origin is None else algebra.relative_kernel(gram, origin)
+        # Norms by the sums that chose the points, which rounding cannot make negative there.
+        squares = algebra.squared_norms(gram, origin)[..., points]
+        return algebra.cosines(full[..., points[:, None], points], squares)
 
 
-def _kernel(gram: np.ndarray, origin: int | None) -> np.ndarray:
-    return algebra.kernel(gram) if origin is None else algebra.relative_kernel(gram, origin)
+def _length(squares: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(squares, 0.0))

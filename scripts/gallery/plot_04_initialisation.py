@@ -12,7 +12,7 @@ import numpy as np
 import dmft
 from dmft.theory import basis_pursuit, minimum_l2, predict
 
-starts = np.geomspace(1e-4, 30.0, 22)
+starts = np.geomspace(1e-4, 30.0, 40)
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for depth, colour in ((2, dmft.plotting.BLUE), (3, dmft.plotting.GREEN)):
     base = dmft.Problem(network={"depth": depth})

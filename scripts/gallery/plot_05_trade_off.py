@@ -14,7 +14,7 @@ from dmft.theory import trade_off
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for ratio, colour in ((0.4, dmft.plotting.BLUE), (0.6, dmft.plotting.ORANGE)):
     problem = dmft.Problem(sampling_ratio=ratio)
-    curve = trade_off(problem, np.geomspace(1e-6, 10.0, 40))
+    curve = trade_off(problem, np.geomspace(1e-6, 10.0, 71))
     axes.plot(curve.relaxation_rate, curve.excess_risk, color=colour, label=f"n/d = {ratio}")
     for start in (1e-5, 1e-2, 0.1, 1.0, 10.0):
         nearest = np.abs(np.log(curve.init_scale / start)).argmin()

@@ -3,7 +3,7 @@
 
 A large start under weak weight decay fits its data at once and generalises a thousand times
 later, when decay has brought it where a small start would have ended. The dashed line has no
-free parameter.
+free parameter; the dotted one is the predicted time.
 """
 
 import matplotlib.pyplot as plt
@@ -18,11 +18,12 @@ predicted = grokking(problem)
 times = np.geomspace(1.0, 2500.0, 40)
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-later = solution.time > 0
-axes.plot(solution.time[later], solution.train_mse[later], label="training error")
-axes.plot(solution.time[later], solution.excess_risk[later], label="excess risk")
+smooth = np.geomspace(solution.time[1], solution.time[-1], 400)
+axes.plot(smooth, solution.curve_at("train_mse", smooth), label="training error")
+axes.plot(smooth, solution.curve_at("excess_risk", smooth), label="excess risk")
 axes.plot(times, drifting_risk(problem, times), "--", color="black", label="prediction")
 axes.axvline(predicted.risk_time, color=dmft.plotting.GREY, linestyle=":")
 axes.set(xscale="log", yscale="log", xlabel=dmft.plotting.TIME_LABEL, ylim=(1e-6, 3))
+axes.set_ylabel("mean squared error")
 axes.legend()
 plt.show()

@@ -25,13 +25,14 @@ from common import Outcome, print_outcome
 NAMES = (
     "kernel_to_rich", "incremental", "collapse", "grokking", "speed", "early_stopping",
     "double_descent", "noise", "power_law", "effective_alpha", "label_noise", "trajectory_start",
-    "trajectory_training", "trajectory_normalisation", "trajectory_heads", "symmetry_equilibrium",
+    "trajectory_training", "trajectory_normalisation", "trajectory_heads", "trajectory_gpt",
+    "symmetry_equilibrium",
     "symmetry_sharpening", "symmetry_alignment", "symmetry_warmup", "conservation_training",
     "conservation_optimisers", "optimisers", "optimiser_edges", "optimiser_ends",
     "optimiser_paths", "losses", "classification_descent",
 )  # fmt: skip
 NEED_TORCH = (
-    "trajectory_training", "trajectory_normalisation", "trajectory_heads",
+    "trajectory_training", "trajectory_normalisation", "trajectory_heads", "trajectory_gpt",
     "conservation_training", "conservation_optimisers",
 )  # fmt: skip
 

@@ -11,10 +11,12 @@ from dmft.bench import suites
 from dmft.cli.main import main
 
 
-@pytest.fixture
-def inside(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def test_checkpoints(inside, capsys):
+    assert main("bench checkpoints --quick -o bench.json --report page.md --json".split()) == 0
+    found = json.loads(capsys.readouterr().out)["checkpoints"]
+    assert (found["checkpoints"], found["parameters"]) == (8, 40_000)
+    assert len(found["ratios"]) == 2 and 0.0 < found["ratio"] < 1.2
+    assert "## Checkpoints" in Path("page.md").read_text()
 
 
 def test_ceiling_with_a_page(inside, capsys):

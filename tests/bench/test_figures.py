@@ -29,5 +29,5 @@ def test_times_that_nobody_waits_for_stand_at_the_edge(monkeypatch, tmp_path):
     draw_race(results, tmp_path / "race.png")
     cut, whole = drawn[0].axes
     assert cut.get_xlim()[1] == 3.16e9 and whole.get_xlim()[1] < 100.0
-    assert [text.get_text() for text in cut.texts] == ["0.01", "1e+06 years \u2192"]
+    assert [text.get_text() for text in cut.texts] == ["0.01", "1,000,000 years \u2192"]
     assert [text.get_text() for text in whole.texts] == ["0.01"]

@@ -65,10 +65,3 @@ def fake_solver(monkeypatch, make_solution) -> FakeSolver:
     solver = FakeSolver(make_solution)
     monkeypatch.setattr("dmft.solver.solve", solver, raising=False)
     return solver
-
-
-@pytest.fixture
-def inside(tmp_path, monkeypatch):
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path

@@ -15,6 +15,7 @@ from dmft.cli.main import main
 from dmft.cli.output import curve_table, print_json
 from dmft.cli.progress import progress_bar
 from dmft.store import load, read_header, save
+from tests.helpers import names
 
 SMALL = ["--set", "simulation.dimension=40", "--set", "simulation.seeds=2"]
 SMALL += ["--set", "simulation.points=5", "--set", "solver.t_max=3"]
@@ -27,10 +28,6 @@ def parse(text: str):
         raise AssertionError(f"{name} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
-
-
-def only(folder: Path, *expected: str) -> None:
-    assert sorted(entry.name for entry in folder.iterdir()) == sorted(expected)
 
 
 def test_solve_prints_a_table_and_saves(inside, capsys, fake_solver):
@@ -51,7 +48,7 @@ def test_solve_prints_a_table_and_saves(inside, capsys, fake_solver):
     assert header.command_line == "dmft " + line
     assert header.config.simulation.dimension == 123
     assert header.config.solver.n_paths == 128
-    only(inside, "config.toml", "out.h5")
+    assert names(inside) == ["config.toml", "out.h5"]
 
 
 def test_solve_in_json(inside, capsys, fake_solver):
@@ -94,7 +91,7 @@ def test_overwrite_replaces(inside, fake_solver):
     Path("out.h5").write_text("old")
     assert main(["solve", "-o", "out.h5", "--overwrite", "--quiet"]) == 0
     assert load("out.h5").status == "done"
-    only(inside, "out.h5")
+    assert names(inside) == ["out.h5"]
 
 
 def test_simulate(inside, capsys):
@@ -104,7 +101,7 @@ def test_simulate(inside, capsys):
     simulation = load("sim.h5")
     assert len(simulation.time) == 6 and simulation.time[-1] == pytest.approx(3)
     assert simulation.settings.dimension == 40
-    only(inside, "sim.h5")
+    assert names(inside) == ["sim.h5"]
     assert main(["simulate", "-o", "sim.h5", "--overwrite", "--json", *SMALL]) == 0
     found = parse(capsys.readouterr().out)
     assert found["file"] == "sim.h5" and found["seed"] == [0, 1]
@@ -199,4 +196,4 @@ def test_bugs_are_not_hidden(inside, fake_solver):
     fake_solver.before_panel = bug
     with pytest.raises(ZeroDivisionError):
         main(["solve", "-o", "out.h5"])
-    only(inside)
+    assert names(inside) == []

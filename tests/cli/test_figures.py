@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dmft.cli.main import main
+from dmft.plotting.pages import PARTS
 from dmft.store import save
 
 PNG = b"\x89PNG"
@@ -112,8 +113,6 @@ def test_plot_that_fails_leaves_the_old_figure(results, inside, capsys, monkeypa
 
 
 def test_plot_of_one_kind(results, capsys):
-    import dmft.cli.plot as command
-
     plotting = sys.modules["dmft.plotting"]
     plotting.plot_part = lambda result, kind, path: path.write_bytes(PNG + kind.encode())
     assert main(["plot", "out.h5", "--kind", "paths", "-o", "fig.png", "--json"]) == 0
@@ -125,4 +124,4 @@ def test_plot_of_one_kind(results, capsys):
     assert not Path("two.png").exists()
     stderr = capsys.readouterr().err
     assert "--kind: given 'paths' of 2 files, must be of one" in stderr
-    assert all(kind in stderr.splitlines()[-1] for kind in command.KINDS)
+    assert all(kind in stderr.splitlines()[-1] for kind in ("page", *PARTS))

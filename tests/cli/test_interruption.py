@@ -14,12 +14,9 @@ import pytest
 from dmft.cli.main import main
 from dmft.errors import DmftError, InputError, Interrupted
 from dmft.store import load, load_checkpoint, read_header, save
+from tests.helpers import names
 
 ROOT = Path(__file__).parents[2]
-
-
-def only(folder: Path, *expected: str) -> None:
-    assert sorted(entry.name for entry in folder.iterdir()) == sorted(expected)
 
 
 def at(panel: int, action):
@@ -50,14 +47,14 @@ def test_signal_then_resume(inside, capsys, fake_solver, uninterrupted, number, 
     assert "dmft resume out.h5" in stderr
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert load_checkpoint("out.h5")[1]["panel"] == panel
-    only(inside, "out.h5", "whole.h5")
+    assert names(inside) == ["out.h5", "whole.h5"]
 
     fake_solver.before_panel = lambda number: None
     assert main(["resume", "out.h5"]) == 0
     assert "status: done" in capsys.readouterr().out
     assert load("out.h5").work == uninterrupted.work
     assert read_header("out.h5").command_line == "dmft solve -o out.h5; dmft resume out.h5"
-    only(inside, "out.h5", "whole.h5")
+    assert names(inside) == ["out.h5", "whole.h5"]
 
 
 def test_interruption_in_json(inside, capsys, fake_solver):
@@ -77,7 +74,7 @@ def test_second_signal_does_not_wait(inside, capsys, fake_solver):
     assert main(["solve", "-o", "out.h5"]) == 130
     assert "dmft resume out.h5" in capsys.readouterr().err
     assert load_checkpoint("out.h5")[1]["panel"] == 3
-    only(inside, "out.h5")
+    assert names(inside) == ["out.h5"]
 
 
 def test_resume_of_a_file_that_did_not_converge(inside, capsys, make_solution):
@@ -92,7 +89,7 @@ def test_resume_of_a_finished_file(inside, capsys, fake_solver, uninterrupted):
     stdout, stderr = capsys.readouterr()
     assert "finished already" in stderr and "status: done" in stdout
     assert Path("whole.h5").read_bytes() == before and len(fake_solver.calls) == 1
-    only(inside, "whole.h5")
+    assert names(inside) == ["whole.h5"]
 
 
 def test_info_of_an_interrupted_file(inside, capsys, fake_solver):
@@ -126,7 +123,7 @@ def test_checkpoint_that_cannot_be_written_is_a_warning(
     assert len(warnings) == 2
     assert warnings[0].startswith("dmft: warning: no checkpoint") and "No space" in warnings[0]
     assert load("out.h5").work == uninterrupted.work
-    only(inside, "out.h5", "whole.h5")
+    assert names(inside) == ["out.h5", "whole.h5"]
 
 
 def test_interrupted_while_the_disk_is_full(inside, capsys, fake_solver, monkeypatch):
@@ -141,7 +138,7 @@ def test_interrupted_while_the_disk_is_full(inside, capsys, fake_solver, monkeyp
     assert main(["solve", "-o", "out.h5"]) == 130
     assert "last checkpoint could not be saved" in capsys.readouterr().err.splitlines()[-1]
     assert load_checkpoint("out.h5")[1]["panel"] == 3  # saved after the panel before
-    only(inside, "out.h5")
+    assert names(inside) == ["out.h5"]
 
 
 @pytest.mark.parametrize("old", [None, "old"])
@@ -155,9 +152,9 @@ def test_failure_at_the_start_brings_back_what_was_there(inside, capsys, fake_so
     assert main(["solve", "-o", "out.h5", "--overwrite"]) == 2
     assert capsys.readouterr().err == "dmft: error: problem.network: cannot be solved\n"
     if old is None:
-        only(inside)
+        assert names(inside) == []
     else:
-        only(inside, "out.h5")
+        assert names(inside) == ["out.h5"]
         assert Path("out.h5").read_text() == old
 
 
@@ -169,11 +166,11 @@ def test_failure_later_keeps_the_checkpoint(inside, fake_solver):
     with pytest.raises(ZeroDivisionError):
         main(["solve", "-o", "out.h5"])
     assert load_checkpoint("out.h5")[1]["panel"] == 3
-    only(inside, "out.h5")
+    assert names(inside) == ["out.h5"]
     with pytest.raises(ZeroDivisionError):
         main(["resume", "out.h5"])
     assert load_checkpoint("out.h5")[1]["panel"] == 3
-    only(inside, "out.h5")
+    assert names(inside) == ["out.h5"]
 
 
 @pytest.mark.parametrize("panel", [0, 2])
@@ -190,7 +187,7 @@ def test_killed_then_resumed(inside, capsys, fake_solver, uninterrupted, panel):
     assert load_checkpoint("out.h5")[1] == {} or panel > 0
     assert main(["resume", "out.h5"]) == 0
     assert load("out.h5").work == uninterrupted.work
-    only(inside, "out.h5", "whole.h5")
+    assert names(inside) == ["out.h5", "whole.h5"]
 
 
 def test_simulation_that_is_interrupted(inside, capsys, monkeypatch):
@@ -202,7 +199,7 @@ def test_simulation_that_is_interrupted(inside, capsys, monkeypatch):
     monkeypatch.setattr("dmft.simulation.simulate", interrupt)
     assert main(["simulate", "-o", "sim.h5"]) == 130
     assert "dmft resume sim.h5" in capsys.readouterr().err
-    only(inside, "sim.h5")
+    assert names(inside) == ["sim.h5"]
 
 
 def test_reader_of_the_output_that_goes_away(inside, fake_solver):
@@ -242,7 +239,7 @@ def test_signal_while_the_result_is_saved_does_not_lose_it(inside, fake_solver, 
     monkeypatch.setattr("dmft.store.save", interrupted_save)
     assert main(["solve", "-o", "out.h5", "--quiet"]) == 0
     assert load("out.h5").status == "done"
-    only(inside, "out.h5")
+    assert names(inside) == ["out.h5"]
 
 
 def test_result_that_cannot_be_saved_leaves_the_checkpoint(
@@ -255,4 +252,4 @@ def test_result_that_cannot_be_saved_leaves_the_checkpoint(
     assert main(["solve", "-o", "out.h5"]) == 1
     assert "No space left" in capsys.readouterr().err
     assert load_checkpoint("out.h5")[1]["panel"] == fake_solver.panels
-    only(inside, "out.h5")
+    assert names(inside) == ["out.h5"]

@@ -16,7 +16,10 @@ from dmft.explore.session import QUICK, Session
 
 pytestmark = pytest.mark.browser
 SETTINGS = ("solver.t_max=2.0", "problem.teacher.kind=gaussian")
-READY = "!document.getElementById('chart').classList.contains('old') && state.curves !== null"
+READY = (
+    "!document.getElementById('chart').classList.contains('old') && state.curves !== null"
+    " && !state.curves.first_look"
+)
 DOTS = "[...document.querySelectorAll('#chart circle')]"
 
 
@@ -44,21 +47,13 @@ def settle(page, number):
 def choose(page, name, value):
     """Choose in a list of the page."""
     before = page.run("state.number")
-    page.run(
-        f"(() => {{ const box = document.getElementById('{name}'); box.value = '{value}';"
-        "box.dispatchEvent(new Event('change')); })()"
-    )
+    page.choose(name, value)
     return settle(page, before)
 
 
 def read(page, number):
     """What the page says of its dot `number` under a real mouse."""
-    x, y = page.run(
-        f"(() => {{ const box = {DOTS}[{number}].getBoundingClientRect();"
-        "return [box.left + box.width / 2, box.top + box.height / 2]; })()"
-    )
-    page.mouse(1.0, 1.0)
-    page.mouse(x, y)
+    page.hover(f"{DOTS}[{number}]")
     return page.run("document.getElementById('hover').textContent")
 
 
@@ -120,6 +115,24 @@ def test_lists_refusals_networks_and_copies(page):
     assert page.run("state.kept.length") == 1
     for kind in ("gradient-descent", "sgd", "adamw", "rmsprop", "adagrad", "gradient-flow"):
         assert choose(page, "dynamics.kind", kind) == ""
+    assert page.console == []
+
+
+def test_what_takes_long_has_a_first_look(page, monkeypatch):
+    """Its curves end earlier, the page says so, and the whole ones follow."""
+    monkeypatch.setattr("dmft.explore.session.FIRST_LOOK", 1e-3)
+    page.run(
+        "window.looks = []; window.words = []; const drawn = draw, said = say;"
+        "draw = () => { drawn(); looks.push(state.curves.time.at(-1)); };"
+        "say = (status, error) => { said(status, error); words.push(status); }"
+    )
+    assert choose(page, "solver.t_max-number", 100) == ""
+    early, whole = page.run("looks")
+    assert early < whole == 100.0
+    words = page.run("words")
+    first = re.compile("First look: .* stopped at t = .* The whole solve goes on: $")
+    assert any(first.match(each) for each in words)
+    assert "First look" not in words[-1]
     assert page.console == []
 
 

@@ -94,7 +94,8 @@ def test_settings_have_controls_and_copies_or_one_line_of_refusal(served):
     assert "dynamics.kind: given 3, allowed: gradient-flow" in answer["error"]
 
 
-def test_curves_are_those_of_a_quick_solve_and_networks_those_of_a_simulation(served):
+def test_curves_are_those_of_a_quick_solve_and_networks_those_of_a_simulation(served, monkeypatch):
+    monkeypatch.setattr("dmft.explore.session.FIRST_LOOK", 600.0)
     *before, answer = lines(ask(served, "curves", request(**{"problem.sampling_ratio": 0.7}))[2])
     assert all(0.0 <= each["progress"] <= 1.0 for each in before)
     solution = dmft.solve(dmft.Problem(sampling_ratio=0.7), t_max=1.0, **QUICK)
@@ -117,6 +118,15 @@ def test_curves_are_those_of_a_quick_solve_and_networks_those_of_a_simulation(se
     flow = {"dynamics.kind": "stochastic-gradient-flow"}
     *_, answer = lines(ask(served, "networks", {**request(**flow), "dimension": 60})[2])
     assert "simulate 'sgd'" in answer["error"]
+
+
+def test_a_slow_solve_has_a_first_look(served, monkeypatch):
+    monkeypatch.setattr("dmft.explore.session.FIRST_LOOK", 1e-6)
+    answers = lines(ask(served, "curves", request())[2])
+    look, answer = (each for each in answers if "curves" in each)
+    assert look["first_look"] and not answer["first_look"]
+    assert look["time"][-1] < answer["time"][-1] == 1.0
+    assert "by the time limit" in look["reason"] and answer["reason"] == ""
 
 
 def test_what_is_outdated_is_given_up(served):

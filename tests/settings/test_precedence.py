@@ -351,7 +351,7 @@ def test_the_page_of_settings_is_up_to_date():
     """`scripts/settings_page` renews it."""
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     assert settings_page(page) == page
-    assert page.count("| `init_scale` |") == 1 + 4  # of a run, and of the models of symmetry
+    assert page.count("| `init_scale` |") == 2 + 4  # of networks, and of the models of symmetry
 
 
 @pytest.mark.slow

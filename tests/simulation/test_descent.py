@@ -8,18 +8,13 @@ from scipy.optimize import root
 
 from dmft import InputError, Problem
 from dmft.problem.dynamics import SGD
-from dmft.settings import SimulationSettings
 from dmft.simulation import simulate
-from dmft.simulation.data import DataSet, draw_data
+from dmft.simulation.data import DataSet
 from dmft.simulation.descent import _batch, _force, descend
 from dmft.simulation.flow import IntegrationError
+from tests.helpers import data_set
 
 BATCHES = {"kind": "sgd", "step_size": 0.1, "batch_fraction": 0.25}
-
-
-def data_of(problem: Problem, dimension: int, seed: int = 0) -> DataSet:
-    sequence = np.random.SeedSequence(seed)
-    return draw_data(problem, SimulationSettings(dimension=dimension), sequence)
 
 
 def run(problem: Problem, data: DataSet, steps: int, seed: int = 1):
@@ -31,7 +26,7 @@ def test_a_step_is_that_of_the_parameters(depth):
     """Against the gradient of the loss in a and b by central differences."""
     dynamics = {"kind": "gradient-descent", "step_size": 0.03, "weight_decay": 0.2}
     problem = Problem(network={"depth": depth, "init_scale": 0.5}, dynamics=dynamics)
-    data = data_of(problem, 30)
+    data = data_set(problem, 30)
     steps = run(problem, data, 3)
 
     def loss(a: np.ndarray, b: np.ndarray) -> float:
@@ -50,7 +45,7 @@ def test_a_step_is_that_of_the_parameters(depth):
 
 def test_the_linear_model_moves_its_weights():
     problem = Problem(network={"kind": "linear"}, dynamics={"kind": "gradient-descent"})
-    data = data_of(problem, 20)
+    data = data_set(problem, 20)
     w = run(problem, data, 2).weights
     first = 0.1 * data.features.T @ data.labels
     np.testing.assert_allclose(w[1], first)
@@ -81,7 +76,7 @@ def test_batches_have_the_moments_of_the_theory(sampling):
 def test_label_noise_is_fresh_and_of_the_right_size():
     dynamics = SGD(batch_fraction=0.25, label_noise_std=2.0)
     problem = Problem(dynamics=dynamics)
-    data = data_of(problem, 40)
+    data = data_set(problem, 40)
     fitted = DataSet(data.features, data.features @ data.coordinates.teacher, data.coordinates)
     rng = np.random.default_rng(6)
     gradients = [
@@ -94,7 +89,7 @@ def test_label_noise_is_fresh_and_of_the_right_size():
 
 def test_whole_batches_are_gradient_descent():
     still = Problem(dynamics={"kind": "gradient-descent"})
-    data = data_of(still, 30)
+    data = data_set(still, 30)
     expected = run(still, data, 5).weights
     for sampling in ("independent", "without-replacement"):
         dynamics = {"kind": "sgd", "batch_fraction": 1.0, "sampling": sampling}
@@ -104,7 +99,7 @@ def test_whole_batches_are_gradient_descent():
 def test_charges_obey_their_identity():
     """ab <- ab ((1 - eta lambda)^2 - (eta g)^2) for any batch, to rounding."""
     problem = Problem(dynamics={**BATCHES, "weight_decay": 0.1})
-    steps = run(problem, data_of(problem, 50), 20)
+    steps = run(problem, data_set(problem, 50), 20)
     keep = 1 - 0.1 * 0.1
     eta_g = keep - steps.a[1:] / steps.a[:-1]
     product = steps.a * steps.b
@@ -154,7 +149,7 @@ def test_implicit_bias_of_finite_steps(dynamics):
     alpha_inf^2 = alpha_+ alpha_- = alpha^2 exp(-gain) and the centre (alpha_+^2 - alpha_-^2)/2.
     """
     problem = Problem(teacher={"kind": "rademacher"}, dynamics=dynamics, sampling_ratio=0.4)
-    data = data_of(problem, 50, seed=4)
+    data = data_set(problem, 50, seed=4)
     steps = run(problem, data, 6000)
     assert np.abs(data.features @ steps.weights[-1] - data.labels).max() < 1e-12
     x = 1 - steps.a[1:] / steps.a[:-1]
@@ -200,7 +195,7 @@ def test_implicit_bias_of_small_batches(n, d, eta):
         "kind": "sgd", "step_size": eta, "batch_fraction": 1 / n, "sampling": "with-replacement",
     }  # fmt: skip
     problem = Problem(sampling_ratio=n / d, dynamics=dynamics)
-    data = data_of(problem, d, seed=2)
+    data = data_set(problem, d, seed=2)
     times = np.arange(0, 15_001.0 if n == 40 else 20_001.0, 20)
     ratios = []
     for seed in range(5 if n == 40 else 3):
@@ -236,7 +231,7 @@ def test_label_noise_leads_to_the_sparsest_interpolator():
         teacher={"kind": "bernoulli-gauss", "density": 0.1},
         dynamics=dynamics,
     )
-    data = data_of(problem, 50, seed=1)
+    data = data_set(problem, 50, seed=1)
     times = np.array([0, 300, 1_000_000.0])
     steps = descend(problem, data, times, np.random.default_rng(7))
     weight = np.sum(data.features**2, axis=0)

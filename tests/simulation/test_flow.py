@@ -7,17 +7,11 @@ from scipy.optimize import nnls
 
 from dmft.errors import InputError
 from dmft.problem import Problem
-from dmft.settings import SimulationSettings
 from dmft.simulation import simulate
 from dmft.simulation.coordinates import start_of
-from dmft.simulation.data import draw_data
 from dmft.simulation.flow import IntegrationError, _March, integrate
 from dmft.simulation.rosenbrock import GAMMA, STAGES, dense_weights, end_weights
-
-
-def draw(problem, dimension, seed=0, **settings):
-    settings = SimulationSettings(dimension=dimension, **settings)
-    return draw_data(problem, settings, np.random.SeedSequence(seed))
+from tests.helpers import data_set
 
 
 def flow(problem, data, times, rtol=1e-4, start=None):
@@ -69,7 +63,7 @@ def test_linear_network_is_solved_exactly(ratio, ridge):
         dynamics={"weight_decay": ridge},
         features={"kind": "discrete", "values": [0.5, 1.5]},
     )
-    data = draw(problem, 80)
+    data = data_set(problem, 80)
     times = np.concatenate([[0.0], np.geomspace(0.05, 1e4, 12)])
     rates, modes = np.linalg.eigh(data.features.T @ data.features)
     rates = np.maximum(rates, 0.0) + ridge
@@ -129,7 +123,7 @@ def test_diagonal_networks_follow_the_raw_equations(network, decay):
         dynamics={"weight_decay": decay},
         features={"kind": "discrete", "values": [0.5, 1.5]},
     )
-    data = draw(problem, 30)
+    data = data_set(problem, 30)
     times = np.concatenate([[0.0], np.geomspace(0.1, 60.0, 12)])
     _, _, exact = raw_flow(problem, data, times)
     error = np.linalg.norm(flow(problem, data, times, rtol=1e-8).weights - exact, axis=1)
@@ -140,7 +134,7 @@ def test_diagonal_networks_follow_the_raw_equations(network, decay):
 def test_fixed_steps_converge_at_order_five(depth):
     # A wrong Jacobian or time derivative would leave the method right but of a lower order.
     problem = Problem(network={"depth": depth, "init_scale": 0.7}, dynamics={"weight_decay": 0.5})
-    data = draw(problem, 30)
+    data = data_set(problem, 30)
     drawn = data.coordinates
     ends = []
     for steps in (10, 20, 40, 320):
@@ -157,7 +151,7 @@ def test_fixed_steps_converge_at_order_five(depth):
 
 def test_error_falls_with_the_tolerance():
     problem = Problem(network={"init_scale": 0.05})
-    data = draw(problem, 60)
+    data = data_set(problem, 60)
     times = np.concatenate([[0.0], np.geomspace(0.1, 300.0, 30)])
     exact = flow(problem, data, times, rtol=1e-9).weights
     size = np.linalg.norm(exact - data.coordinates.teacher, axis=1)
@@ -173,7 +167,7 @@ def test_charge_is_conserved_or_decays_at_its_rate():
     # u^2 - v^2 = 2ab at depth 2; a^(2-L) + b^(2-L) for deep networks without weight decay.
     for network, decay in (({"init_u": 0.5, "init_v": 0.2}, 0.01), ({"depth": 3}, 0.0)):
         problem = Problem(network=network, dynamics={"weight_decay": decay})
-        data = draw(problem, 40)
+        data = data_set(problem, 40)
         drawn = data.coordinates
         start = start_of(problem.network, decay, drawn.a0, drawn.b0)
         rng = np.random.default_rng(1)
@@ -192,7 +186,7 @@ def test_fixed_point_with_weight_decay_is_the_lasso():
     # u'=v'=0 on the support means g = -lambda sign(w), and |g| <= lambda elsewhere.
     decay = 0.1
     problem = Problem(dynamics={"weight_decay": decay})
-    data = draw(problem, 100)
+    data = data_set(problem, 100)
     weights = flow(problem, data, [3e4], rtol=1e-6).weights[-1]
     gradient = data.features.T @ (data.features @ weights - data.labels)
     support = np.abs(weights) > 1e-6
@@ -207,7 +201,7 @@ def test_fixed_point_with_weight_decay_is_the_lasso():
 def test_small_starts_end_at_the_entropic_interpolator(scale):
     # G = -asinh(w / alpha^2) / 2 accumulates in the row space of X, and Xw = y.
     problem = Problem(network={"init_scale": scale}, noise_std=0.0)
-    data = draw(problem, 60)
+    data = data_set(problem, 60)
     weights = flow(problem, data, [1e7]).weights[-1]
     residual = data.features @ weights - data.labels
     assert np.linalg.norm(residual) < 1e-7 * np.linalg.norm(data.labels)
@@ -219,7 +213,7 @@ def test_small_starts_end_at_the_entropic_interpolator(scale):
 
 def test_long_times_cost_logarithmically():
     problem = Problem(dynamics={"weight_decay": 0.1})
-    data = draw(problem, 60)
+    data = data_set(problem, 60)
     short, long = (flow(problem, data, [t]).steps for t in (1e3, 1e6))
     assert long < short + 30
 
@@ -227,7 +221,7 @@ def test_long_times_cost_logarithmically():
 def test_deep_escape_from_a_tiny_start():
     # The flow waits for about alpha^(2-L)/(L-2) before it moves at all.
     problem = Problem(network={"depth": 3, "init_scale": 1e-3})
-    data = draw(problem, 60)
+    data = data_set(problem, 60)
     result = flow(problem, data, [1e2, 1e5])
     risk = np.mean((result.weights - data.coordinates.teacher) ** 2, axis=1)
     assert risk[0] > 0.99 and risk[1] < 0.5
@@ -238,7 +232,7 @@ def test_deep_escape_from_a_tiny_start():
 def test_vanishing_starts_are_integrated(network):
     # alpha^2 underflows in the first, b = 0 for good in the second: then w = a^2/2 >= 0.
     problem = Problem(network=network, sampling_ratio=2.0)
-    data = draw(problem, 40)
+    data = data_set(problem, 40)
     weights = flow(problem, data, [1e5]).weights[-1]
     gradient = data.features.T @ (data.features @ weights - data.labels)
     if "init_u" in network:
@@ -253,7 +247,7 @@ def test_vanishing_starts_are_integrated(network):
 
 def test_recorded_times_do_not_change_the_path():
     problem = Problem()
-    data = draw(problem, 50)
+    data = data_set(problem, 50)
     sparse = flow(problem, data, [0.0, 3.0, 40.0])
     dense = flow(problem, data, np.linspace(0.0, 40.0, 401))
     np.testing.assert_array_equal(sparse.weights[1:], dense.weights[[30, 400]])
@@ -262,7 +256,7 @@ def test_recorded_times_do_not_change_the_path():
 
 def test_no_weights_come_from_a_flow_that_cannot_proceed():
     problem = Problem()
-    data = draw(problem, 20)
+    data = data_set(problem, 20)
     data.labels[3] = np.nan
     with pytest.raises(IntegrationError, match="cannot proceed beyond t = 0"):
         flow(problem, data, [1.0])
@@ -326,7 +320,7 @@ def test_other_losses_against_an_explicit_integration(loss, labels, network, rat
         dynamics={"weight_decay": 0.05 if ratio > 1 else 0.0},
         features={"kind": "discrete", "values": [0.5, 1.5]},
     )
-    data = draw(problem, 30)
+    data = data_set(problem, 30)
     times = np.concatenate([[0.0], np.geomspace(0.1, 20.0, 5)])
     found = flow_of_loss(problem, data, times, 1e-7)
     exact = explicit_flow(problem, data, times)
@@ -337,7 +331,7 @@ def test_other_losses_against_an_explicit_integration(loss, labels, network, rat
 def test_separable_data_end_in_the_margin_directions():
     """dw/dlog t of separable data at t = 1e6: largest l2 margin, by least distance programming."""
     problem = Problem(sampling_ratio=1.0, noise_std=0.3, network={"kind": "linear"}, **CLASSES)
-    data = draw(problem, 150)
+    data = data_set(problem, 150)
     w = flow_of_loss(problem, data, [0.0, 1e5, 1e6, 1e7], 1e-6)
     direction = (w[3] - w[2]) / np.log(10.0)
     rows = data.labels[:, None] * data.features
@@ -355,7 +349,7 @@ def test_separable_data_end_in_the_margin_directions():
 
 def test_inseparable_data_end_at_the_minimum():
     problem = Problem(sampling_ratio=4.0, noise_std=0.7, **CLASSES)
-    data = draw(problem, 80)
+    data = data_set(problem, 80)
     w = flow_of_loss(problem, data, [0.0, 1e6], 1e-5)[-1]
     slopes = problem.loss.slopes(data.features @ w, data.labels)
     assert np.abs(data.features.T @ slopes).max() < 1e-10

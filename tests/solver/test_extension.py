@@ -42,25 +42,53 @@ def short():
 def test_a_later_time(name, short):
     problem = FLOWS[name]
     before, state = short if name == "plain" else kept(problem, 10.0)
-    extended = dmft.solve(problem, t_max=200.0, resume=state, **OPTIONS)
+    later: dict = {}
+    extended = dmft.solve(problem, t_max=200.0, resume=state, keep=later.update, **OPTIONS)
     direct = dmft.solve(problem, t_max=200.0, **OPTIONS)
-    common = np.isin(extended.time, direct.time)  # one may have cut a panel in two
-    assert common.sum() == len(direct.time) or state["splits"]
-    assert name == "noisy" or common.all()
-    same = before.time[:-3]  # all but the panel that t_max had cut short
-    np.testing.assert_array_equal(extended.time[: len(same)], same)
+    there = len(before.time)
+    np.testing.assert_array_equal(extended.time[:there], before.time)
+    at = np.geomspace(20.0, 200.0, 8)
     for curve in ("excess_risk", "train_mse"):
-        one, other = extended.curves[curve], direct.curves[curve]
-        first = before.curves[curve].runs[:, : len(same)]
-        np.testing.assert_allclose(one.runs[:, : len(same)], first, rtol=1e-9, err_msg=curve)
-        there = np.isin(direct.time, extended.time)
-        error = np.hypot(one.stderr[common], other.stderr[there])[1:]
-        z = np.abs(one.mean[common] - other.mean[there])[1:] / error
+        one = extended.curves[curve]
+        first = before.curves[curve].runs
+        np.testing.assert_allclose(one.runs[:, :there], first, rtol=1e-9, err_msg=curve)
+        error = np.hypot(*(each.curve_at(f"{curve}_stderr", at) for each in (extended, direct)))
+        z = np.abs(extended.curve_at(curve, at) - direct.curve_at(curve, at)) / error
         assert np.median(z) < 2.5 and z.max() < 12.0, curve  # of four replicates each
-    # At most one panel more of each march than the longer solve has beyond the shorter one.
+    # At most one panel more of each replicate, and none of a pilot; a cut panel is made again.
     more = extended.work["panels"] - direct.work["panels"]
-    most = (1 + state["splits"]) * (1 + OPTIONS["replicates"])
-    assert abs(more) <= most
+    assert more <= OPTIONS["replicates"] or later["splits"]
+
+
+def test_only_what_follows_is_marched(short, monkeypatch):
+    """Counters do not depend on the machine: attempts, and drawings of paths."""
+    from dmft.solver.march import March
+
+    before, state = short
+    attempts = []
+    attempt = March.attempt
+
+    def counted(self, *arguments):
+        attempts.append(self.time)
+        return attempt(self, *arguments)
+
+    monkeypatch.setattr(March, "attempt", counted)
+    extended = dmft.solve(PROBLEM, t_max=200.0, resume=state, **OPTIONS)
+    new = (len(extended.time) - len(before.time)) / 3
+    assert min(attempts) >= 10.0 * (1.0 - 1e-12)
+    assert len(attempts) <= new * (OPTIONS["replicates"] + 1)
+
+
+def test_steps_of_a_later_time_do_not_feel_how_short_the_last_panel_was():
+    """A panel that t_max leaves a sliver of must not shorten those that follow."""
+    whole, _ = kept(PROBLEM, 200.0, replicates=2)
+    edge = whole.time[::3][-5]
+    lengths = {}
+    for name, t_max in {"whole": 0.999 * edge, "sliver": edge * 1.001}.items():
+        _, state = kept(PROBLEM, t_max, replicates=2)
+        more = dmft.solve(PROBLEM, t_max=200.0, resume=state, **{**OPTIONS, "replicates": 2})
+        lengths[name] = len(more.time)
+    assert abs(lengths["whole"] - lengths["sliver"]) <= 3
 
 
 def test_more_replicates_are_those_of_a_solve_with_more(short):
@@ -102,8 +130,12 @@ def test_both_at_once_and_again(short):
     dmft.solve(PROBLEM, t_max=50.0, resume=state, keep=first.update, **OPTIONS)
     twice = dmft.solve(PROBLEM, t_max=200.0, resume=first, **{**OPTIONS, "replicates": 5})
     once = dmft.solve(PROBLEM, t_max=200.0, resume=state, **{**OPTIONS, "replicates": 5})
-    np.testing.assert_array_equal(twice.time, once.time)
-    assert len(twice.curves["excess_risk"].runs) == 5
+    assert len(twice.curves["excess_risk"].runs) == len(once.curves["excess_risk"].runs) == 5
+    at = np.geomspace(20.0, 200.0, 8)
+    error = np.hypot(*(each.curve_at("excess_risk_stderr", at) for each in (twice, once)))
+    z = np.abs(twice.curve_at("excess_risk", at) - once.curve_at("excess_risk", at)) / error
+    assert z.max() < 12.0
+    np.testing.assert_array_equal(twice.time[: len(short[0].time)], short[0].time)
 
 
 @pytest.mark.parametrize("stop_after", [3, 9])
@@ -147,7 +179,11 @@ def test_a_panel_that_fails_on_the_way_is_cut_for_all(short, monkeypatch):
     monkeypatch.setattr(PanelReplicate, "panels", failing)
     extended = dmft.solve(PROBLEM, t_max=100.0, resume=state, **OPTIONS)
     assert failed and extended.status == "done"
-    assert len(extended.time) == len(dmft.solve(PROBLEM, t_max=100.0, **OPTIONS).time) + 3
+    monkeypatch.undo()
+    assert (
+        len(extended.time)
+        == len(dmft.solve(PROBLEM, t_max=100.0, resume=state, **OPTIONS).time) + 3
+    )
 
 
 def test_files(tmp_path, monkeypatch, capsys):

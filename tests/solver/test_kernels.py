@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dmft.numerics.collocation import radau
-from dmft.simulation.coordinates import parametrisation, start_of
+from dmft.simulation.coordinates import start_of
 from dmft.solver import kernels, networks
 from dmft.solver.networks import depth_of, initial_state, moved_state
 from dmft.theory.mirror import mirror_of
@@ -14,8 +14,16 @@ from dmft.theory.mirror import mirror_of
 K = 3
 
 
+def half_square(x, level):
+    """H(a) of a cut factor, by way of a itself."""
+    a = np.where(x <= np.log(level), np.exp(x), level * (1.0 + x - np.log(level)))
+    return np.where(a <= level, a**2 / 2, level * a - level**2 / 2)
+
+
 def phi(code, depth, decay, growth, p, q, accumulated, elapsed):
     """NumPy twin of networks.weight, without the derivative."""
+    if code == 3:
+        return half_square(p - accumulated, depth) - half_square(q + accumulated, depth)
     if code == 0:
         return np.exp(-decay * elapsed) * (p - accumulated)
     if code == 1:
@@ -27,7 +35,10 @@ def phi(code, depth, decay, growth, p, q, accumulated, elapsed):
     return (a**depth - b**depth) / depth
 
 
-NETWORKS = [(0, 1, 0.1, -0.1), (1, 2, 0.05, 0.0), (2, 3, 0.0, 0.0), (2, 5, 0.02, 0.06)]
+# code, depth (of a truncated network its level), decay, growth
+NETWORKS = [
+    (0, 1, 0.1, -0.1), (1, 2, 0.05, 0.0), (2, 3, 0.0, 0.0), (2, 5, 0.02, 0.06), (3, 0.6, 0.0, 0.0),
+]  # fmt: skip
 
 
 def some_paths(code, count=40, seed=0):
@@ -164,7 +175,7 @@ def test_an_unknown_network_raises():
             accumulated, w, slope,
         )  # fmt: skip
     with pytest.raises(ValueError, match="unknown network"):
-        networks._admissible_part(7, 3, 1.0, 1.0, np.zeros(3), np.zeros(3))
+        networks._admissible_part(7, 3, 0.0, 1.0, 1.0, np.zeros(3), np.zeros(3), np.zeros(3))
     with pytest.raises(ValueError, match="unknown network 7"):
         initial_state(7, 3, one, one)
     with pytest.raises(ValueError, match="unknown network 7"):
@@ -174,7 +185,7 @@ def test_an_unknown_network_raises():
 
 
 def test_an_unknown_network_raises_in_steps_simulations_and_theory():
-    network = SimpleNamespace(code=7, kind="new", depth=3)
+    network = SimpleNamespace(code=7, kind="new", depth=3, constant=3)
     problem = SimpleNamespace(network=network)
     one = np.ones(2)
     with pytest.raises(ValueError, match="unknown network 7"):
@@ -182,9 +193,26 @@ def test_an_unknown_network_raises_in_steps_simulations_and_theory():
     with pytest.raises(ValueError, match="unknown network 7"):
         start_of(network, 0.0, one, one)
     with pytest.raises(ValueError, match="unknown network 7"):
-        parametrisation(network, coordinatewise=False)
-    with pytest.raises(ValueError, match="unknown network 7"):
         mirror_of(problem, SimpleNamespace(a0=one, b0=one))
+
+
+@pytest.mark.parametrize(("log_start", "decay"), [(-230.0, 0.0), (-40.0, 3.0)])
+def test_weights_leave_tiny_starts_within_one_panel(log_start, decay):
+    """From e^-230, or with a decay of 60 in the panel: more than a hundred steps of 0.7 in G."""
+    law, p = (1, 2, decay, 0.0), np.full(2, log_start)
+    elapsed, coupling = 20.0 * radau().nodes, 20.0 * radau().integration
+    target, drive, shift = np.zeros(2), np.array([[-15.0] * 3, [15.0] * 3]), np.zeros((2, 3))
+    stages = np.zeros((3, 2, 3))
+    _, failed = networks.solve_weights(
+        *law, p, p, np.ones(2), target, elapsed, coupling, 0.5, drive, shift, 1e-10, *stages
+    )
+    assert failed == 0
+    force, w = stages[:2]
+    np.testing.assert_allclose(force, (0.5 * w + drive) @ coupling.T, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(w[0], -w[1], rtol=1e-9)
+    factors = 2.0 * (log_start - force[0] - decay * elapsed)
+    np.testing.assert_allclose(w[0], 0.5 * np.exp(factors), rtol=1e-6)
+    assert w[0, -1] > 5.0
 
 
 def test_guesses_are_kept_where_weights_are_finite():

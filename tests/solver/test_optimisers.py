@@ -33,7 +33,7 @@ def moved(dynamics, depth: int) -> np.ndarray:
     optimiser, slots = optimiser_of(dynamics)
     memory, gradients = np.zeros((2, 5, slots)), np.empty((2, 5))
     for k, force in enumerate(forces()):
-        parameter_gradients(depth, force, start, gradients)
+        parameter_gradients(depth, np.inf, force, start, gradients)
         for each in zip(start[:depth], gradients, memory, strict=False):
             optimiser.move(*each, k, 0.05 * (k + 1))
     return start
@@ -118,13 +118,13 @@ def test_gradients_are_those_of_the_weights(depth):
 
     def w(a, b):
         found = np.empty(2)
-        parameter_weights(depth, np.array([a, b]), found)
+        parameter_weights(depth, np.inf, np.array([a, b]), found)
         return found
 
     slopes = ((w(first + h, second) - w(first - h, second)) / (2 * h),
               (w(first, second + h) - w(first, second - h)) / (2 * h))  # fmt: skip
     found = np.zeros((2, 2))
-    parameter_gradients(depth, np.full(2, 1.5), np.array([first, second]), found)
+    parameter_gradients(depth, np.inf, np.full(2, 1.5), np.array([first, second]), found)
     np.testing.assert_allclose(found, 1.5 * np.array(slopes), atol=1e-8)
 
 

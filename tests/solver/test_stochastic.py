@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -149,6 +151,24 @@ def test_resuming_gives_the_same_numbers():
         resumed = solve(Problem(dynamics=FLOW), **options, resume=states[-1])
         for name in NAMES:
             np.testing.assert_array_equal(getattr(whole, name), getattr(resumed, name))
+
+
+def test_an_intensity_that_has_vanished_need_not_settle():
+    """Relative to itself while it matters; once it is 1e-12 of its start it costs no sweeps."""
+    problem = Problem(sampling_ratio=0.3, noise_std=0.0, dynamics={**FLOW, "batch_fraction": 0.5})
+    march = marched(problem, 2, 0.1)
+    rows = march.rows[-1]
+    first = problem.dynamics.step_size * problem.dynamics.noise_variance(float(march.train_mse[0]))
+    for size, expected in ((1.0, 0.1), (1e-2, 0.1 / 1.01), (1e-4, 0.05), (1e-8, 1e-5)):
+        now = replace(rows, intensity=np.full((STAGES, 1), 0.9 * size * first))
+        better = replace(rows, intensity=np.full((STAGES, 1), size * first))
+        found = march.noise.unsettled(now, better) * march.accuracy.tolerance / 0.1
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+    solution = solve(problem, t_max=400, n_paths=256, replicates=1, rtol=1e-2, threads=1)
+    assert solution.status == "done"
+    assert solution.curves["train_mse"].mean[-1] < 1e-10
+    assert solution.work["sweeps"] < 270  # 227; 990 and no end if it had to settle
 
 
 def test_noise_beyond_stability_is_reported():

@@ -7,9 +7,11 @@ import pytest
 
 import dmft
 from dmft import Interrupted, Problem
-from dmft.solver import residuals, schemes, solve
-from dmft.solver.directions import Directions
+from dmft.solver import residuals, schemes, solve, tangent_free
+from dmft.solver.fewer import fewer_paths
+from dmft.solver.folded_noise import FoldedNoise
 from dmft.solver.replicates import Replicates
+from dmft.solver.stepping import Diverged
 from dmft.solver.stepwise import Stepwise
 from dmft.theory.linear import marchenko_pastur
 
@@ -158,7 +160,7 @@ def test_rows_of_data_answer_like_the_closed_form(sampling):
 def test_folding_keeps_what_recent_rows_use():
     """Rows of low rank on many directions: functions and normals of what they span survive."""
     rng = np.random.default_rng(0)
-    directions = Directions(40, 100, 50)
+    directions = FoldedNoise(40, 100, 50)
     functions = np.linalg.qr(rng.standard_normal((100, 30)))[0].T
     for index, function in enumerate(functions):
         directions.add(function, rng.standard_normal(50), white=index % 3 == 0)
@@ -179,7 +181,7 @@ def test_folding_keeps_what_recent_rows_use():
 def test_fresh_normals_see_nothing_of_earlier_functions():
     """With one entry of every function, that of the noise, that is on no path."""
     rng = np.random.default_rng(1)
-    directions = Directions(40, 101, 100)
+    directions = FoldedNoise(40, 101, 100)
     for function in np.linalg.qr(rng.standard_normal((101, 30)))[0].T:
         directions.add(function, rng.standard_normal(100))
     root = np.sqrt(rng.dirichlet(np.full(100, 5.0)))
@@ -202,6 +204,80 @@ def test_folding_does_not_move_the_curves(monkeypatch):
         a, b = wide.curves[name], other.curves[name]
         error = np.hypot(np.hypot(a.stderr, b.stderr), 3e-3 * a.mean)
         assert np.max(np.abs(a.mean - b.mean) / error) < 5.0, name
+
+
+# ------------------------------------------------------------------ bias
+
+
+def test_the_bias_of_few_paths_is_in_the_error_bars(monkeypatch):
+    """Adam's vanishing train_mse is off by four standard errors that know of scatter only."""
+    problem = Problem(dynamics={"kind": "adam", "step_size": 0.03})
+    found = solve(problem, t_max=100, n_paths=1024, replicates=12)
+    monkeypatch.setattr(tangent_free, "fewer_paths", lambda n_paths, steps: 0)
+    truth = solve(problem, t_max=100, n_paths=8192, replicates=2)
+    off, late = np.abs(found.train_mse - truth.train_mse), slice(90, None)
+    scatter = found.replicate_train_mse.std(axis=0, ddof=1) / 12**0.5
+    assert np.min((off / scatter)[late]) > 3.0
+    assert np.max((off / found.train_mse_stderr)[late]) < 3.0
+    assert found.train_mse_stderr[0] == pytest.approx(scatter[0], abs=1e-12)
+
+
+def test_what_marches_beside_changes_no_curve(monkeypatch):
+    problem = Problem(dynamics={"kind": "adam", "step_size": 0.02})
+    options = {"t_max": 20, "n_paths": 1024, "replicates": 2}
+    measured = solve(problem, **options)
+    monkeypatch.setattr(tangent_free, "fewer_paths", lambda n_paths, steps: 0)
+    alone = solve(problem, **options)
+    for name, curve in measured.curves.items():
+        np.testing.assert_array_equal(curve.runs, alone.curves[name].runs)
+        assert np.all(curve.stderr >= alone.curves[name].stderr), name
+    assert measured.work["steps"] == alone.work["steps"] + 20
+
+
+def test_a_march_beside_that_diverges_is_left_behind(monkeypatch):
+    """The error bars stay as large as it left them."""
+    problem = Problem(dynamics={"kind": "adam", "step_size": 0.02})
+    step = Stepwise.step
+
+    def fails(march):
+        if march.path_set.count == 256 and march.count == 12:
+            raise Diverged
+        step(march)
+
+    options = {"t_max": 20, "n_paths": 1024, "replicates": 2}
+    whole = solve(problem, **options)
+    monkeypatch.setattr(Stepwise, "step", fails)
+    left = solve(problem, **options)
+    assert left.status == "done"
+    for name, curve in whole.curves.items():
+        np.testing.assert_array_equal(left.curves[name].mean, curve.mean)
+        np.testing.assert_allclose(left.curves[name].stderr[:13], curve.stderr[:13], rtol=1e-9)
+        assert np.isfinite(left.curves[name].stderr).all()
+    assert left.excess_risk_stderr[-1] > 1.2 * whole.excess_risk_stderr[-1]
+
+
+@pytest.mark.parametrize("polled", [50, 110])  # in replicates 1 and 2
+def test_error_bars_survive_an_interruption(polled):
+    problem = Problem(dynamics={"kind": "adam", "step_size": 0.02})
+    options = {"t_max": 30, "n_paths": 1024, "replicates": 3}
+    whole, states, polls = solve(problem, **options), [], iter(range(1, 1000))
+    with pytest.raises(Interrupted):
+        solve(problem, **options, checkpoint=states.append, stop=lambda: next(polls) == polled)
+    assert solve(problem, **options, resume=states[-1]) == whole
+    # An older state knows of no march beside a replicate.
+    older = states[-1]
+    older.get("march", {}).pop("beside", None)
+    older["replicates"].pop("biases", None)
+    plain = solve(problem, **options, resume=older)
+    assert np.all(plain.train_mse_stderr >= plain.replicate_train_mse.std(0, ddof=1) / 3**0.5)
+    np.testing.assert_array_equal(plain.train_mse, whole.train_mse)
+
+
+def test_few_paths_have_none_beside_them():
+    """And 256 paths are none that hold the directions of a long march."""
+    paths = (1023, 1024, 2048, 4096)
+    assert [fewer_paths(n, 500) for n in paths] == [0, 256, 256, 512]
+    assert [fewer_paths(n, 501) for n in paths] == [0, 0, 512, 512]
 
 
 # ------------------------------------------------------------------ runs

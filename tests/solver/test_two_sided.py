@@ -10,6 +10,7 @@ from dmft.errors import InputError
 from dmft.numerics.workers import thread_pool
 from dmft.solver.echo import DriveRows
 from dmft.solver.losses import loss_terms
+from dmft.solver.sides import DataPaths
 from dmft.solver.two_sided import PanelDrives
 from dmft.solver.two_sided_flow import TwoSidedFlow
 from dmft.theory import max_margin
@@ -206,6 +207,25 @@ def test_replay_threads_and_checkpoint_form_give_the_same_bits():
             replay.commit(PanelDrives(**asdict(rows)))
     assert np.array_equal(replay.weights, again.weights)
     assert np.array_equal(replay.fields, again.fields)
+
+
+def test_first_guesses_are_nearer_than_the_last_fields(monkeypatch):
+    """Fields continued in log time save sweeps: by three at least, beyond the first panels."""
+    guesses, kept = [], DataPaths.guess
+
+    def guess(self, last, change):
+        stages = kept(self, last, change)
+        guesses.append(stages.unknown.copy())
+        return stages
+
+    monkeypatch.setattr(DataPaths, "guess", guess)
+    march, _ = march_of(Problem(**SEPARABLE), np.append(0.0, np.geomspace(0.5, 30.0, 12)), 256)
+    committed = guesses[1::2]  # an attempt guesses, and then the commit
+    for panel in range(4, 12):
+        stages = slice(1 + 3 * panel, 4 + 3 * panel)
+        solved, last = march.fields[:, stages], march.fields[:, 3 * panel, None]
+        moved, missed = np.abs(solved - last).mean(), np.abs(solved - committed[panel]).mean()
+        assert missed < moved / 3.0, panel
 
 
 def test_drive_rows_are_a_vector_and_back():

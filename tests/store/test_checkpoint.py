@@ -35,11 +35,11 @@ STATE = {
 }
 
 
-def assert_same(left, right):
+def assert_restored(left, right):
     assert set(left) == set(right)
     for key, value in left.items():
         if isinstance(value, dict):
-            assert_same(value, right[key])
+            assert_restored(value, right[key])
         elif isinstance(value, np.ndarray):
             assert isinstance(right[key], np.ndarray)
             assert right[key].dtype == value.dtype
@@ -53,7 +53,7 @@ def test_state_survives(tmp_path):
     save_checkpoint(tmp_path / "out.h5", config, STATE, "dmft solve")
     found, state = load_checkpoint(tmp_path / "out.h5")
     assert found == config
-    assert_same(STATE, state)
+    assert_restored(STATE, state)
     assert type(state["replicate"]) is int and type(state["numpy"]) is float
     header = read_header(tmp_path / "out.h5")
     assert header.status == "running" and header.command_line == "dmft solve"

@@ -8,16 +8,12 @@ import resource
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from dmft.errors import DmftError, InputError
 from dmft.store import check_output, is_locked, load, locked, replacing, save
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
+from tests.helpers import names
 
 
 def test_refuses_to_overwrite_unless_told(tmp_path, make_solution):

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from dmft.errors import Interrupted
-from dmft.sweep import create
+from dmft.sweep import create, run
+from dmft.sweep.collect import collect
+from dmft.sweep.collection import Collection
 from dmft.sweep.tasks import TASKS
 
 SMALL = """
@@ -22,6 +24,13 @@ rtol = 1e-2
 dimension = 30
 seeds = 3
 points = 5
+"""
+
+THREE_AXES = """
+[axes]
+problem.network.init_scale = { geomspace = [0.01, 1.0, 3] }
+problem.noise_std = [0.1, 0.2, 0.5, 0.7]
+problem.teacher.kind = ["gaussian", "rademacher"]
 """
 
 
@@ -71,5 +80,18 @@ def make_sweep(tmp_path):
         grid = tmp_path / f"{name}.toml"
         grid.write_text(text, encoding="utf-8")
         return create(grid, tmp_path / name).path
+
+    return make
+
+
+@pytest.fixture
+def make_collection(make_sweep, fake_solve, tmp_path):
+    """Computes and collects a sweep of 3 x 4 x 2 points; `before` as in `FakeSolve`."""
+
+    def make(before=lambda config: None) -> Collection:
+        fake_solve.before = before
+        folder = make_sweep(THREE_AXES)
+        run(folder)
+        return collect(folder, tmp_path / "all.h5")
 
     return make

@@ -14,16 +14,13 @@ import pytest
 
 from dmft.sweep import claims
 from dmft.sweep.claims import acquire, active, claimed
+from tests.helpers import names
 
 
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "running").mkdir()
     return tmp_path / "running"
-
-
-def names(folder):
-    return sorted(entry.name for entry in folder.iterdir())
 
 
 def claim_and_die(folder, progress):

@@ -15,39 +15,20 @@ from dmft.sweep.collection import Collection
 from dmft.sweep.explorer import explorer
 from dmft.sweep.report import write_report
 
-GRID = """
-[axes]
-problem.network.init_scale = { geomspace = [0.01, 1.0, 3] }
-problem.noise_std = [0.1, 0.2, 0.5, 0.7]
-problem.teacher.kind = ["gaussian", "rademacher"]
-"""
 DOTS = "[...document.querySelectorAll('#grid-chart circle')]"
 
 
 @pytest.fixture
-def collection(make_sweep, fake_solve, tmp_path):
-    folder = make_sweep(GRID)
-    run(folder)
-    return collect(folder, tmp_path / "all.h5")
+def collection(make_collection):
+    return make_collection()
 
 
 def read(page, number):
     """What the page says of its dot `number` under a real mouse, and which point that is."""
-    x, y, place = page.run(
-        f"(() => {{ const dot = {DOTS}[{number}], box = dot.getBoundingClientRect();"
-        "return [box.left + box.width / 2, box.top + box.height / 2, dot.dataset.place] })()"
-    )
-    page.mouse(1.0, 1.0)
-    page.mouse(x, y)
+    dot = f"{DOTS}[{number}]"
+    page.hover(dot)
+    place = page.run(f"{dot}.dataset.place")
     return int(place), page.run("document.getElementById('grid-hover').textContent")
-
-
-def choose(page, control, option):
-    """Choose in a list."""
-    page.run(
-        f"(() => {{ const box = document.getElementById('{control}');"
-        f"box.value = '{option}'; box.dispatchEvent(new Event('change')); }})()"
-    )
 
 
 def check_reading(collection, place, words):
@@ -63,7 +44,11 @@ def check_reading(collection, place, words):
     for at, name in zip(where, collection.dimensions, strict=True):
         label = collection.coordinates[name][1][at]
         assert f"{name} = {label if isinstance(label, str) else f'{label:g}'}" in words
-    assert words.endswith(collection.status[where])
+    *_, status, took = words.split("\n")
+    reason = collection.reason[where]
+    assert status == collection.status[where] + (f": {reason}" if reason else "")
+    seconds = float(re.fullmatch(r"took (\S+) s", took)[1])
+    assert seconds == pytest.approx(collection.values["wall_seconds"][where], rel=0.01)
 
 
 @pytest.mark.browser
@@ -74,7 +59,7 @@ def test_every_control_moves_and_values_are_those_of_the_file(collection, browse
     page.open((tmp_path / "report.html").as_uri())
     page.run("document.getElementById('grid-chart').scrollIntoView()")
     assert page.run(f"{DOTS}.length") == 12  # along four noises, a colour for each of three starts
-    choose(page, "grid-by", "-1")
+    page.choose("grid-by", "-1")
     for axis, place in ((0, 1.0), (2, 1.0), (0, 0.5)):
         before = page.run(f"{DOTS}.map(dot => dot.dataset.place)")
         page.drag(f"#grid-at-{axis}", place)
@@ -89,9 +74,9 @@ def test_every_control_moves_and_values_are_those_of_the_file(collection, browse
         for option in page.run(
             f"[...document.getElementById('{control}').options].map(o => o.value)"
         ):
-            choose(page, control, option)
+            page.choose(control, option)
             assert page.run(f"{DOTS}.length") > 0
-    choose(page, "grid-x", "1")
+    page.choose("grid-x", "1")
     ticks = "document.querySelectorAll('#grid-chart line').length"
     before = page.run(f"{DOTS}.map(dot => dot.getAttribute('cx'))")
     page.click("#grid-log-x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,8 +14,6 @@ import numpy as np
 import pytest
 
 from dmft.errors import InputError
-from dmft.sweep import run
-from dmft.sweep.collect import collect
 from dmft.sweep.figures import plot_curves, plot_lines, plot_map, plot_phase_diagram
 from dmft.sweep.report import write_report
 
@@ -23,25 +22,16 @@ browser = next(filter(None, map(shutil.which, BROWSERS)), None)
 needs_browser = pytest.mark.skipif(
     browser is None, reason=f"none of {', '.join(BROWSERS)} is installed (apt-get install chromium)"
 )
-GRID = """
-[axes]
-problem.network.init_scale = { geomspace = [0.01, 1.0, 3] }
-problem.noise_std = [0.1, 0.2, 0.5, 0.7]
-problem.teacher.kind = ["gaussian", "rademacher"]
-"""
 VIRIDIS_END = np.array([253, 231, 37]) / 255
 
 
 @pytest.fixture
-def collection(make_sweep, fake_solve, tmp_path):
+def collection(make_collection):
     def before(config):
         if config.problem.noise_std == 0.7 and config.problem.teacher.kind == "gaussian":
             raise InputError("x < y & 'z'", "problem")
 
-    fake_solve.before = before
-    folder = make_sweep(GRID)
-    run(folder)
-    return collect(folder, tmp_path / "all.h5")
+    return make_collection(before)
 
 
 def pixels(path, colour, tolerance=0.02):
@@ -66,6 +56,21 @@ def test_points_link_to_their_results(collection, tmp_path):
     assert len(links) == int((collection.texts["file"] != "").sum()) > 0
     for link in links:
         assert (tmp_path / "a b" / unquote(link)).resolve().is_file()
+
+
+def test_times_and_failures_are_in_the_page(collection, tmp_path):
+    """Every point has its time, of all tries, from the logs of the workers."""
+    write_report(collection, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "<th>wall-clock seconds</th>" in text and "<th>CPU seconds</th>" in text
+    spent: dict[str, float] = {}
+    for path in (tmp_path / "sweep" / "log").glob("*.jsonl"):
+        for event in map(json.loads, path.read_text().splitlines()):
+            spent[event["item"]] = spent.get(event["item"], 0.0) + event.get("seconds", 0.0)
+    assert len(spent) == collection.status.size
+    assert collection.values["wall_seconds"].sum() == pytest.approx(sum(spent.values()))
+    assert text.count('<tr class="failed">') == int((collection.status == "failed").sum()) == 3
+    assert "x &lt; y &amp; &#x27;z&#x27;" in text
 
 
 def test_phase_diagram_into_given_axes(collection):

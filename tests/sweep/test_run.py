@@ -18,16 +18,13 @@ from dmft.sweep import Settings, create, open_folder, run
 from dmft.sweep.claims import acquire
 from dmft.sweep.status import plan, retry, status
 from dmft.sweep.worker import Work, compute
+from tests.helpers import names
 
 GRID = "[axes]\nproblem.noise_std = [0.1, 0.2, 0.3]\n"
 
 
 def events(folder: Path, kind: str) -> list[dict]:
     return [event for event in open_folder(folder).events() if event["event"] == kind]
-
-
-def files(folder: Path, which: str) -> list[str]:
-    return sorted(entry.name for entry in (folder / which).iterdir())
 
 
 def test_everything_is_computed_once(make_sweep, fake_solve):
@@ -38,7 +35,7 @@ def test_everything_is_computed_once(make_sweep, fake_solve):
     for name, item in open_folder(folder).grid.items.items():
         solution = load(open_folder(folder).result(name))
         assert solution.problem == item.config.problem
-    assert files(folder, "running") == []
+    assert names(folder / "running") == []
     again = run(folder)
     assert again.computed == {} and again.skipped == 3 and len(fake_solve.noises) == 3
 
@@ -62,7 +59,7 @@ def test_a_changed_base_over_old_results_is_refused(make_sweep, fake_solve, tmp_
     changed.write_text("[base.solver]\nn_paths = 512\n" + GRID)
     create(changed, folder)  # nothing was computed yet
     run(folder)
-    before = files(folder, "results")
+    before = names(folder / "results")
     (folder / "grid.toml").write_text(GRID)
     message = "base.solver.n_paths: given 4096, the results in .* were computed with 512"
     for action in (status, run, lambda path: create(folder / "grid.toml", path)):
@@ -77,7 +74,7 @@ def test_a_changed_base_over_old_results_is_refused(make_sweep, fake_solve, tmp_
     create(folder / "grid.toml", folder, replace=True)
     run(folder)
     assert status(folder).done == 3 and status(folder).unused == 3
-    assert set(before) < set(files(folder, "results"))
+    assert set(before) < set(names(folder / "results"))
 
 
 def test_not_converged_is_done_but_said(make_sweep, fake_solve):
@@ -164,7 +161,7 @@ def test_full_disk_stops_the_sweep_and_loses_nothing(make_sweep, fake_solve, mon
         run(folder)
     found = status(folder)
     assert (found.done, found.failed, found.pending, found.running) == (1, 0, 2, 0)
-    assert files(folder, "running") == []
+    assert names(folder / "running") == []
     full.clear()
     fake_solve.before = lambda config: None
     assert run(folder).computed == {"done": 2}
@@ -220,7 +217,7 @@ def test_process_that_lost_its_claim_publishes_nothing(make_sweep, fake_solve):
     item = next(iter(open_folder(folder).grid.items.values()))
     fake_solve.before = lambda config: (folder / "running" / f"{item.name}.claim-1").touch()
     assert compute(Work(folder, item)).state == "busy"
-    assert files(folder, "results") == []
+    assert names(folder / "results") == []
 
 
 def test_points_that_kill_their_process_are_given_up(make_sweep, fake_solve):
@@ -243,7 +240,7 @@ def test_stop_on_request(make_sweep, fake_solve):
     with pytest.raises(Interrupted, match=r"interrupted, 2 results are left; continue with: dmft"):
         run(folder, stop=lambda: len(fake_solve.noises) >= 2)
     found = status(folder)
-    assert (found.done, found.pending) == (1, 2) and files(folder, "running") == []
+    assert (found.done, found.pending) == (1, 2) and names(folder / "running") == []
     assert run(folder).computed == {"done": 2}
 
 
@@ -254,7 +251,7 @@ def test_other_executors_are_asked_to_stop_by_a_file(make_sweep, fake_solve):
     assert 2 <= status(folder).done < 8
     with ThreadPoolExecutor(2) as pool:
         run(folder, pool)
-    assert status(folder).done == 8 and files(folder, "running") == []
+    assert status(folder).done == 8 and names(folder / "running") == []
 
 
 class Breaking(Executor):

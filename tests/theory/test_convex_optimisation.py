@@ -11,18 +11,12 @@ import pytest
 from scipy.optimize import linprog
 
 import dmft
-from dmft.settings import SimulationSettings
 from dmft.simulation.coordinates import start_of
-from dmft.simulation.data import draw_data
 from dmft.simulation.flow import integrate
 from dmft.theory import basis_pursuit, predict
+from tests.helpers import data_set
 
 SIGNIFICANT = 3.0
-
-
-def data_of(problem, dimension, seed):
-    settings = SimulationSettings(dimension=dimension, seeds=1)
-    return draw_data(problem, settings, np.random.SeedSequence(seed))
 
 
 def bregman_minimiser(features, labels, a0, b0):
@@ -75,7 +69,7 @@ def ensemble(problem, minimiser, dimension, seeds):
     """Excess risk, training error and share of nonzero weights: means and standard errors."""
     rows = []
     for seed in range(seeds):
-        data = data_of(problem, dimension, seed)
+        data = data_set(problem, dimension, seed)
         drawn = data.coordinates
         weights = minimiser(data)
         rows.append(
@@ -131,7 +125,7 @@ def test_basis_pursuit():
 def test_exact_recovery_by_linear_programming(ratio):
     """The l1 transition of density 0.1 is at 0.33: recovery above, none below."""
     problem = dmft.Problem(sampling_ratio=ratio, noise_std=0.0)
-    data = data_of(problem, 300, 1)
+    data = data_set(problem, 300, 1)
     error = np.mean((l1_minimiser(data.features, data.labels) - data.coordinates.teacher) ** 2)
     expected = basis_pursuit(problem)
     assert expected.recovered == (ratio > 0.33)
@@ -165,7 +159,7 @@ def test_lasso(extra):
 def test_the_flow_ends_at_the_minimiser(start):
     """One data set, no ensemble: gradient flow and convex program give the same weights."""
     problem = dmft.Problem(network={"init_scale": start})
-    data = data_of(problem, 60, 5)
+    data = data_set(problem, 60, 5)
     drawn = data.coordinates
     flow = start_of(problem.network, 0.0, drawn.a0, drawn.b0)
     end = 60.0 / predict(problem).relaxation_rate
@@ -179,7 +173,7 @@ def test_the_flow_ends_at_the_minimiser(start):
 
 def test_the_flow_with_weight_decay_ends_at_the_lasso():
     problem = dmft.Problem(network={"init_scale": 1.0}, dynamics={"weight_decay": 0.2})
-    data = data_of(problem, 60, 5)
+    data = data_set(problem, 60, 5)
     drawn = data.coordinates
     flow = start_of(problem.network, 0.2, drawn.a0, drawn.b0)
     weights = integrate(

@@ -213,14 +213,11 @@ def test_of_a_solution(folder, capsys):
         ([], "required: ACTION"),
     ],
 )
-def test_mistakes(folder, capsys, words, message, make_simulation):
+def test_mistakes(folder, refused, words, message, make_simulation):
     (folder / "empty").mkdir()
     (folder / "text.h5").write_text("no")
     save("sim.h5", make_simulation())
-    assert main(["trajectory", *words]) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert captured.err.count("\n") == 1 and not captured.out
+    refused(["trajectory", *words], message)
     assert not (folder / "x.h5").exists()
 
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-
 import pytest
-
-SCRIPTS = Path(__file__).parents[2] / "scripts" / "phenomena"
 
 TINY = {
     "trajectory_start": {
@@ -22,6 +17,9 @@ TINY = {
     "trajectory_normalisation": {"channels": 4, "epochs": 2, "switches": [0, 1, 2], "seeds": 2,
                                  "samples": 100},
     "trajectory_heads": {"widths": [8], "heads": 2, "steps": 10, "checkpoints": 4},
+    "trajectory_gpt": {"widths": [8, 16], "heads": 2, "layers": 1, "steps": 4, "checkpoints": 3,
+                       "batch": 2, "seeds": 2, "momenta": [0.0, 0.9], "decays": [0.0, 2.0],
+                       "long": 6, "switches": [3, 5]},
 }  # fmt: skip
 NEEDS_TORCH = {name for name in TINY if name != "trajectory_start"}
 EVERY = [
@@ -29,16 +27,19 @@ EVERY = [
 ]
 
 
-def load(name, monkeypatch):
-    if name in NEEDS_TORCH:
-        pytest.importorskip("torch")
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module(name)
+@pytest.fixture
+def load(phenomenon):
+    def load(name):
+        if name in NEEDS_TORCH:
+            pytest.importorskip("torch")
+        return phenomenon(name)
+
+    return load
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_it_runs(name, monkeypatch, tmp_path):
-    script = load(name, monkeypatch)
+def test_it_runs(load, name, monkeypatch, tmp_path):
+    script = load(name)
     monkeypatch.setattr(script, "SMALL", {**script.SMALL, **TINY[name]})
     outcome = script.run(False, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5_000
@@ -48,5 +49,5 @@ def test_it_runs(name, monkeypatch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_its_numbers_are_in_range(name, monkeypatch, tmp_path):
-    outcome = load(name, monkeypatch).run(False, tmp_path / "figure.png")
+    outcome = load(name).run(False, tmp_path / "figure.png")
     assert [check for check in outcome.checks if not check.passed] == []

@@ -296,3 +296,21 @@ def test_map_into_given_axes(times, label):
     assert two.get_title() == "map relative to checkpoint 0"
     with pytest.raises(InputError):
         trajectory.plot_map(path, 7)
+
+
+@pytest.mark.parametrize("origin", [None, 0, 7, -1])
+def test_a_similarity_forms_no_kernel(monkeypatch, origin):
+    walk = 0.3 + np.cumsum(np.random.default_rng(12).standard_normal((30, 50)), axis=0)
+    path = of_vectors(walk)
+    expected = path.map(origin).values.mean()
+
+    def refused(*_):
+        raise AssertionError("a kernel was formed")
+
+    monkeypatch.setattr(algebra, "kernel", refused)
+    monkeypatch.setattr(algebra, "relative_kernel", refused)
+    assert path.similarity(origin=origin) == pytest.approx(expected, rel=1e-12)
+    assert path.curves["norm"] == pytest.approx(np.linalg.norm(walk, axis=1), rel=1e-12)
+    assert path.curves["distance"] == pytest.approx(
+        np.linalg.norm(walk - walk[0], axis=1), rel=1e-12
+    )

@@ -49,6 +49,8 @@ RIGHT = {
               "model_best.pth.tar"], [0, 10, None, None]),
     "diffusion": (["model010000.pt", "ema_0.9999_010000.pt", "opt010000.pt", "model020000.pt",
                    "ema_0.9999_020000.pt", "opt020000.pt"], [10000, None, None, 20000, None, None]),
+    "composer": (["ep0-ba0-rank0.pt", "ep0-ba900-rank0.pt", "ep2-ba10000-rank0.pt",
+                  "latest-rank0.pt"], [0, 900, 10000, None]),
     "of": (["iter_10_of_100.pt", "iter_20_of_100.pt"], [10, 20]),
     "batch size": (["bs64_10.pt", "bs64_20.pt"], [10, 20]),
     "rates": (["lr0.1_3.pt", "lr0.05_4.pt"], [3, 4]),

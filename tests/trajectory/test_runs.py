@@ -299,3 +299,51 @@ def test_adapters_are_their_product(tmp_path, rslora):
     grams = trajectory.of_checkpoints(tmp_path)
     assert grams.trajectory().gram == pytest.approx(exact.gram, rel=1e-12)
     assert [part.tensor for part in grams.parts] == ["base_model.model.h.0.q.weight"]
+
+
+def same_map(run, found):
+    exact = trajectory.of_arrays(flat(run))
+    assert found.parameters == exact.parameters
+    assert np.abs(found.map().values - exact.map().values).max() < 1e-12
+
+
+def in_folders(run, place, *names):
+    for t, (model, _) in enumerate(run):
+        for name in names:
+            (place / f"checkpoint-{100 * t}" / name).mkdir(parents=True)
+            torch.save(model, place / f"checkpoint-{100 * t}" / name / "model.pt")
+
+
+def test_a_model_beside_its_average_in_folders(run, tmp_path):
+    in_folders(run, tmp_path, "unet", "unet_ema")
+    same_map(run, trajectory.of_checkpoints(tmp_path).trajectory())
+    found = inspected(tmp_path).to_dict()
+    assert found["steps"] == [0, 100, 200, 300, 400]
+    assert found["left_out"] == {"unet_ema": "averaged copies"}
+
+
+def test_several_models_in_each_checkpoint(run, tmp_path):
+    in_folders(run, tmp_path, "encoder", "unet")
+    with pytest.raises(InputError, match=r"several models \(encoder, unet\).*/\*/encoder"):
+        trajectory.of_checkpoints(tmp_path)
+    same_map(run, trajectory.of_checkpoints(sorted(tmp_path.glob("*/unet"))).trajectory())
+
+
+def stages(run, place, shard="00"):
+    for t, (model, _) in enumerate(run):
+        folder = place / f"global_step{t}"
+        folder.mkdir(exist_ok=True)
+        torch.save({"module": None, "global_steps": t}, folder / "mp_rank_00_model_states.pt")
+        for layer in "012":  # the names begin anew in every file
+            part = {n[2:]: v for n, v in model.items() if n.startswith(layer)}
+            torch.save(part, folder / f"layer_0{layer}-model_{shard}-model_states.pt")
+
+
+def test_stages_of_a_pipeline(run, tmp_path):
+    stages(run, tmp_path)
+    grams = trajectory.of_checkpoints(tmp_path)
+    same_map(run, grams.trajectory())
+    assert "layer_02.weight" in [part.tensor for part in grams.parts]
+    stages(run, tmp_path, shard="01")
+    with pytest.raises(InputError, match="tensor-parallel shards"):
+        trajectory.of_checkpoints(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 
 from dmft import trajectory
 from dmft.errors import InputError
-from dmft.trajectory import algebra, projections, sketch
+from dmft.trajectory import algebra, engine, projections, sketch
 from dmft.trajectory.files import load_report, save_report
 from dmft.trajectory.report import report_of
 from tests.trajectory.conftest import flat
@@ -116,3 +116,36 @@ def test_many_checkpoints_are_projected_by_default(tmp_path):
 def test_too_many_groups_for_the_memory(model, write):
     with pytest.raises(InputError, match=r"memory: given .* projections of 6 checkpoints"):
         trajectory.of_checkpoints(write(model()), sketch=True, by="tensor", memory=100_000)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_one_more_checkpoint_than_500_is_a_hundredth_of_the_work(tmp_path, monkeypatch, exact):
+    """Numbers read for projections; numbers multiplied for exact matrices, which need them all."""
+    work = []
+    fold, grams = sketch.fold, engine._Scratch.grams
+
+    def folded(basis, *rest):
+        work.append(basis.size)
+        fold(basis, *rest)
+
+    def multiplied(scratch, series, unit, fresh):
+        shares = zip(unit.shares, fresh, strict=True)
+        work.append(sum(len(rows) * share.width for share, rows in shares))
+        return grams(scratch, series, unit, fresh)
+
+    monkeypatch.setattr(sketch, "fold", folded)
+    monkeypatch.setattr(engine._Scratch, "grams", multiplied)
+    theta = np.cumsum(np.random.default_rng(0).standard_normal((501, 40)), axis=0)
+    files = [tmp_path / f"step{t}.npz" for t in range(501)]
+    for file, values in zip(files, theta, strict=True):
+        np.savez(file, a=values.astype(np.float32))
+    options = {"sketch": not exact, "cache": tmp_path / "cache.h5"}
+    first = trajectory.of_checkpoints(files[:-1], **options)
+    whole = sum(work)
+    work.clear()
+    more = trajectory.of_checkpoints(files, **options)
+    assert whole == 500 * 40 and 0 < sum(work) <= whole / 100
+    if not exact:
+        assert more.computed <= first.computed / 100
+    exactly = algebra.from_vectors(theta.astype(np.float32))
+    assert np.abs(more.trajectory().gram - exactly).max() < 1e-12 * np.abs(exactly).max()

@@ -251,12 +251,9 @@ class Tracker:
         """What the settings and the gradients alone forecast; a closure's are its last ones."""
         kinds = {rule.kind for rule in self._rules}
         self._gradient = self._at(self._gradients()) if "sgd" in kinds else []
-        velocity = self._at(self._velocities()) if any(
-            rule.kind == "momentum" for rule in self._rules
-        ) else []  # fmt: skip
-        change = self._at(self._changes()) if any(
-            rule.kind == "other" for rule in self._rules
-        ) else []  # fmt: skip
+        velocity = self._at(self._velocities()) if "momentum" in kinds else []
+        step, between = self._nesterov() if "nesterov" in kinds else ([], [])
+        change = self._at(self._changes()) if "other" in kinds else []
         expected = []
         for i, (rule, prediction) in enumerate(zip(self._rules, self._predictions, strict=True)):
             value = self._values[i]
@@ -264,9 +261,25 @@ class Tracker:
                 expected.append(prediction.of_gradient(rule, value, self._gradient[i]))
             elif rule.kind == "momentum":
                 expected.append(prediction.of_velocity(rule, value, velocity[i]))
+            elif rule.kind == "nesterov":
+                expected.append(prediction.of_nesterov(rule, value, step[i], between[i]))
             else:
                 expected.append(prediction.of_change(rule, value, change[i]))
         return expected
+
+    def _nesterov(self) -> tuple[list[Any], list[Any]]:
+        """Quadratic laws at u = g + lambda theta + mu v, and their bilinear forms with v."""
+        velocities, gradients = self._velocities(), self._gradients()
+        steps = {}
+        for name, velocity in velocities.items():
+            group = self._groups[name]
+            pull = -gradients[name] if group["maximize"] else gradients[name]
+            pull = pull.add(self._copy[name], alpha=group["weight_decay"])
+            steps[name] = pull.add(velocity, alpha=group["momentum"])
+        plus = self._at({name: u + velocities[name] for name, u in steps.items()})
+        minus = self._at({name: u - velocities[name] for name, u in steps.items()})
+        between = [None if p is None else (p - m) / 4 for p, m in zip(plus, minus, strict=True)]
+        return self._at(steps), between
 
     def _velocities(self) -> dict[str, Any]:
         import torch

@@ -8,8 +8,11 @@ every gradient g, so with plain SGD, delta = -tau g, and decay, f = 1 - tau lamb
 
 With momentum v' = mu v + (1 - d)(g + lambda theta), theta' = theta - tau v', the form
 c = B(theta, v') obeys c' = mu (c - tau h(v)) + (1 - d) lambda h(theta), and
-h(theta') = h(theta) - 2 tau c' + tau^2 h(v'). Of other optimisers, f^2 h + h(delta) is predicted;
-the residual is the first order, 2 f B(theta, delta), by which they break the law.
+h(theta') = h(theta) - 2 tau c' + tau^2 h(v'). Nesterov's step u' = g + lambda theta + mu v' in
+place of v' gives c' = mu (c - tau B(u, v)) + lambda h(theta) and
+h(theta') = h(theta) - 2 tau (lambda h(theta) + mu c') + tau^2 h(u'). Of other optimisers,
+f^2 h + h(delta) is predicted; the residual is the first order, 2 f B(theta, delta), by which they
+break the law.
 A linear law changes by f and by its value at delta, which is zero for gradients.
 """
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 class Rule:
     """How one group of parameters is updated.
 
-    kind : 'sgd', 'momentum' or 'other'.
+    kind : 'sgd', 'momentum', 'nesterov' or 'other'.
     decoupled : weight decay multiplies the parameters and is not part of the gradient.
     """
 
@@ -52,12 +55,10 @@ def rule_of(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> Rule:
     name = type(optimizer).__name__
     plain = type(optimizer).__module__.startswith("torch.optim.")
     decay = float(group.get("weight_decay", 0.0))
-    if plain and name == "SGD" and not group["nesterov"]:
+    if plain and name == "SGD":
         momentum = float(group["momentum"])
-        return Rule(
-            "momentum" if momentum else "sgd", float(group["lr"]), decay, momentum,
-            float(group["dampening"]),
-        )  # fmt: skip
+        kind = "nesterov" if group["nesterov"] else "momentum" if momentum else "sgd"
+        return Rule(kind, float(group["lr"]), decay, momentum, float(group["dampening"]))
     decoupled = plain and (
         name == "AdamW" or bool(group.get("decoupled_weight_decay", False))
     )  # fmt: skip
@@ -72,8 +73,8 @@ class Prediction:
 
     def __init__(self, law: ModelLaw) -> None:
         self.law = law
-        self.cross: Any = None  # c of the last step, and h(v) with it
-        self.speed: Any = None
+        self.cross: Any = None  # c of the last step, and B(u, v) with it; u is v but for Nesterov
+        self.between: Any = None
         self.before = 0.0
         self._scale = 1.0
         self._pull: float | None = None
@@ -83,13 +84,14 @@ class Prediction:
 
         Where the loss has no gradient, momentum still obeys a recursion for the scale.
         """
-        if rule.kind == "momentum":
+        if rule.kind in ("momentum", "nesterov"):
             own = rule.weight_decay * self._scale
             share = 1.0 - rule.dampening
             self._pull = (
                 own if self._pull is None else rule.momentum * self._pull + share * own
             )  # fmt: skip
-            self._scale -= rule.step_size * self._pull
+            step = self._pull if rule.kind == "momentum" else own + rule.momentum * self._pull
+            self._scale -= rule.step_size * step
         else:
             self._scale *= rule.factor
         return self._scale**self.law.degree
@@ -102,18 +104,30 @@ class Prediction:
 
     def of_velocity(self, rule: Rule, value: Any, at_velocity: Any) -> Any:
         """The value after a step with momentum, from the law at the new velocity."""
+        cross = self._met(rule, value, at_velocity)
+        if self.law.degree == 1:
+            return value - rule.step_size * cross
+        return value - 2.0 * rule.step_size * cross + rule.step_size**2 * at_velocity
+
+    def of_nesterov(self, rule: Rule, value: Any, at_step: Any, between: Any) -> Any:
+        """The value after a step of Nesterov's, from h(u') and B(u', v')."""
+        cross = rule.weight_decay * value + rule.momentum * self._met(rule, value, between)
+        if self.law.degree == 1:
+            return value - rule.step_size * cross
+        return value - 2.0 * rule.step_size * cross + rule.step_size**2 * at_step
+
+    def _met(self, rule: Rule, value: Any, between: Any) -> Any:
+        """c' = B(theta, v'), or the law at v' if it is linear; B(step, v') is kept for the next."""
         if self.cross is None:  # the first velocity is the gradient, without dampening
             cross = rule.weight_decay * value
         else:
             share = (1.0 - rule.dampening) * rule.weight_decay
             back = self.cross
             if self.law.degree == 2:
-                back = back - self.before * self.speed
+                back = back - self.before * self.between
             cross = rule.momentum * back + share * value
-        self.cross, self.speed, self.before = cross, at_velocity, rule.step_size
-        if self.law.degree == 1:
-            return value - rule.step_size * cross
-        return value - 2.0 * rule.step_size * cross + rule.step_size**2 * at_velocity
+        self.cross, self.between, self.before = cross, between, rule.step_size
+        return cross
 
     def of_change(self, rule: Rule, value: Any, at_change: Any) -> Any:
         """The value after any step, without the first order in delta."""

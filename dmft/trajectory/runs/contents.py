@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -13,6 +13,7 @@ from dmft.trajectory.readers import adapters, distributed
 from dmft.trajectory.readers.formats import ENDINGS, INDEX, read_file, shards
 from dmft.trajectory.readers.tensor import Tensor
 from dmft.trajectory.runs.parameters import unwrapped
+from dmft.trajectory.runs.words import AVERAGED, words_of
 
 FILE, SHARDS, ADAPTER, DISTRIBUTED, ZERO = (
     "file", "sharded", "adapter", "distributed", "DeepSpeed",
@@ -24,6 +25,7 @@ _NO_WEIGHTS = re.compile(
 )
 _SHARD = re.compile(r"^(?P<head>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<ending>\.\w+)$")
 _ZERO_STATES = "mp_rank_00_model_states.pt"
+_PIPELINE = re.compile(r"^(layer_\d+)-model_(\d+)-model_states\.pt$")
 _ZERO3 = "zero_pp_rank_*_mp_rank_*_model_states.pt"
 # Formats whose own library has to convert: what tells them, and how.
 _CONVERT = {
@@ -33,7 +35,7 @@ _CONVERT = {
     "tf_model.h5": "transformers: Model.from_pretrained(..., from_tf=True)",
     "saved_model.pb": "tensorflow: tf.saved_model.load(...), then numpy.savez",
 }
-_SAMPLE = 65536
+_SAMPLE = 8192  # bytes, at three places of each file
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,11 @@ class Checkpoint:
             return distributed.read(path, self.key)
         if self.kind == ADAPTER:
             return adapters.read(path)
-        return read_file(path, self.key)
+        tensors, left_out = read_file(path, self.key)
+        layer = _PIPELINE.match(path.name) if self.kind == ZERO else None
+        if layer:  # a stage of a pipeline, whose names begin anew in every file
+            tensors = [replace(tensor, name=f"{layer[1]}.{tensor.name}") for tensor in tensors]
+        return tensors, left_out
 
 
 def is_weights(path: Path) -> bool:
@@ -132,7 +138,9 @@ def checkpoint_at(path: Path, step: float, key: str | None = None) -> Checkpoint
     if _direct(path) is None and _inner(path) is not None:
         place = _inner(path) or path
     files = _files(place, kind)
-    return Checkpoint(step, str(path), files, kind=kind or FILE, key=key)
+    others = [entry for entry in path.iterdir() if entry.is_dir() and entry != place]
+    left_out = {entry.name: "averaged copies" for entry in others if _averaged(entry)}
+    return Checkpoint(step, str(path), files, kind=kind or FILE, key=key, left_out=left_out)
 
 
 def _direct(folder: Path) -> bool | None:
@@ -149,7 +157,13 @@ def _inner(folder: Path) -> Path | None:
         entry for entry in sorted(folder.iterdir())
         if entry.is_dir() and not entry.name.startswith((".", "optim")) and _single(entry)
     ]  # fmt: skip
+    if len(found) > 1:
+        found = [entry for entry in found if not _averaged(entry)]
     return found[0] if len(found) == 1 else None
+
+
+def _averaged(folder: Path) -> bool:
+    return bool(AVERAGED & set(words_of(folder.name)))
 
 
 def _single(folder: Path) -> bool:
@@ -208,9 +222,10 @@ def _of_deepspeed(folder: Path) -> tuple[Path, ...]:
             str(folder),
         )
     states = sorted(folder.glob("mp_rank_*_model_states.pt"))
-    if len(states) > 1:
+    layers = [(e, m) for e in sorted(folder.iterdir()) if (m := _PIPELINE.match(e.name))]
+    if len(states) > 1 or len({match[2] for _, match in layers}) > 1:
         raise InputError("holds a model in tensor-parallel shards, merge them first", str(folder))
-    return tuple(states)
+    return tuple(entry for entry, _ in layers) or tuple(states)
 
 
 def _identity(file: Path) -> str:

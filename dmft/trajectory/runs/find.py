@@ -140,9 +140,21 @@ def _descended(folder: Path) -> Path:
             inside += [] if path in inside else [path]
             folders[:] = []
     if len(inside) > 1:
-        names = ", ".join(str(path.relative_to(folder)) for path in inside[:3])
-        raise InputError(f"holds several series ({names}), give one of them", str(folder))
+        raise InputError(_several(inside, folder), str(folder))
     return inside[0] if inside else folder
+
+
+def _several(inside: list[Path], folder: Path) -> str:
+    """Why none of the folders with checkpoints was taken, and what to give."""
+    parts = [{e.name for e in path.iterdir() if e.is_dir() and kind_of(e)} for path in inside]
+    common = sorted(set.intersection(*parts))
+    if common and all(part == parts[0] for part in parts):  # several models in each checkpoint
+        return (
+            f"holds checkpoints of several models ({', '.join(common[:3])}), give those of one, "
+            f"as in {folder}/*/{common[0]}"
+        )
+    names = ", ".join(str(path.relative_to(folder)) for path in inside[:3])
+    return f"holds several series ({names}), give one of them"
 
 
 def _series_of(folder: Path) -> bool:

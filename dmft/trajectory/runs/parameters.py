@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from dmft.errors import InputError
 from dmft.trajectory.readers.state import AVERAGED, OPTIMISER, role
@@ -52,23 +53,29 @@ def no_parameters(row: Mapping[str, Tensor]) -> dict[str, str]:
     """Names of what is no parameter of the model, and why."""
     reasons: dict[str, str] = {}
     for name, tensor in row.items():
+        why = _told(name)
         if tensor.dtype.startswith(("int", "uint", "bool")):
-            reasons[name] = "integers"
-        elif matches(name, STATISTICS):
-            reasons[name] = "running statistics"
-        elif matches(f".{name}", BUFFERS):
-            reasons[name] = "buffer"
-        elif not tensor.size:
-            reasons[name] = "empty"
-        else:
-            words = name.replace("/", ".").split(".")[:-1]
-            told = [what for word in words if (what := role(word)) in (OPTIMISER, AVERAGED)]
-            if told:
-                reasons[name] = str(told[0])
+            why = "integers"
+        elif why is None and not tensor.size:
+            why = "empty"
+        if why is not None:
+            reasons[name] = why
     kept = [name for name in row if name not in reasons]
     if not kept:  # a file of the averaged model alone
         reasons = {name: why for name, why in reasons.items() if why != AVERAGED}
     return reasons
+
+
+@lru_cache(maxsize=65536)  # a run has the same names in every checkpoint
+def _told(name: str) -> str | None:
+    """What the name alone says that it is, if no parameter."""
+    if matches(name, STATISTICS):
+        return "running statistics"
+    if matches(f".{name}", BUFFERS):
+        return "buffer"
+    roles = [role(word) for word in name.replace("/", ".").split(".")[:-1]]
+    told = [what for what in roles if what in (OPTIMISER, AVERAGED)]
+    return str(told[0]) if told else None
 
 
 def aligned(

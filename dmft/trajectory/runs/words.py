@@ -9,6 +9,7 @@ STEP, EPOCH, COUNT, PLAIN, RUN, METRIC = "step", "epoch", "count", "plain", "run
 _STEP = {
     "step", "steps", "stp", "iter", "iters", "iteration", "iterations", "it", "itr", "itrs",
     "update", "updates", "upd", "gs", "minibatch", "minibatches",
+    "ba",
 }  # fmt: skip
 _EPOCH = {"epoch", "epochs", "ep", "eps", "epo", "epch", "e"}
 # Numbers that grow with time, if nothing better is there.
@@ -56,13 +57,14 @@ _ENDS = (
     (RUN, ("seed", "fold", "rank")),
     (COUNT, ("ckpt", "checkpoint", "snapshot")),
 )
+# Copies of the model that are averaged over time.
+AVERAGED = {"ema", "swa", "avg", "average", "averaged", "averages", "shadow"}
 # Files beside the checkpoints: copies out of order, and what is no model.
-ASIDE = {
-    "best", "last", "latest", "final", "finished", "ema", "swa", "avg", "average",
-    "averaged", "averages", "shadow", "optim", "optimizer", "optimiser", "optimizers", "opt",
-    "sched", "scheduler", "schedulers", "scaler", "rng", "random", "metric", "metrics", "log",
-    "logs", "history", "result", "results", "stat", "stats", "losses", "args", "config", "trainer",
-    "training", "tokenizer", "vocab", "sampler", "dataloader", "backup", "tmp", "old",
+ASIDE = AVERAGED | {
+    "best", "last", "latest", "final", "finished", "optim", "optimizer", "optimiser", "optimizers",
+    "opt", "sched", "scheduler", "schedulers", "scaler", "rng", "random", "metric", "metrics",
+    "log", "logs", "history", "result", "results", "stat", "stats", "losses", "args", "config",
+    "trainer", "training", "tokenizer", "vocab", "sampler", "dataloader", "backup", "tmp", "old",
     "pretrained", "progress", "prediction", "predictions", "curves",
 }  # fmt: skip
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")

@@ -11,6 +11,18 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+_QWEN = {
+    "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "vocab_size": 50,
+    "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "head_dim": 4, "bos_token_id": None, "eos_token_id": None,
+}  # fmt: skip
+
+
+@pytest.fixture
+def qwen() -> dict:
+    """config.json of a very small Qwen 3."""
+    return dict(_QWEN)
+
 
 @pytest.fixture(autouse=True)
 def seeded():

@@ -16,12 +16,6 @@ pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 nn = torch.nn
 
-CONFIG = {
-    "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "vocab_size": 50,
-    "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "num_key_value_heads": 1, "head_dim": 4, "bos_token_id": None, "eos_token_id": None,
-}  # fmt: skip
-
 
 class Uncopied(nn.Sequential):
     def __deepcopy__(self, memo):
@@ -93,7 +87,7 @@ def test_rank_modulo_a_prime_agrees_with_elimination():
     assert seen == {True, False}
 
 
-def test_what_cannot_be_followed_ends_with_status_3(monkeypatch, tmp_path, capsys):
+def test_what_cannot_be_followed_ends_with_status_3(monkeypatch, tmp_path, capsys, qwen):
     transformers = pytest.importorskip("transformers")
 
     def forward(self, x, *args, **options):
@@ -101,7 +95,7 @@ def test_what_cannot_be_followed_ends_with_status_3(monkeypatch, tmp_path, capsy
 
     monkeypatch.setattr(transformers.models.qwen3.modeling_qwen3.Qwen3MLP, "forward", forward)
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({**CONFIG, "intermediate_size": 8}))
+    path.write_text(json.dumps({**qwen, "intermediate_size": 8}))
     assert main(["conservation", "model", str(path)]) == 3
     out = capsys.readouterr().out
     assert out.startswith("not determined, at least 0 conservation laws") and "control flow" in out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 
@@ -21,15 +20,9 @@ TINY = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def load(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "phenomena"))
-    return importlib.import_module
-
-
 @pytest.mark.parametrize("name", TINY)
-def test_it_runs(load, name, monkeypatch, tmp_path):
-    script = load(name)
+def test_it_runs(phenomenon, name, monkeypatch, tmp_path):
+    script = phenomenon(name)
     monkeypatch.setattr(script, "SMALL", {**script.SMALL, **TINY[name]})
     outcome = script.run(False, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
@@ -39,13 +32,13 @@ def test_it_runs(load, name, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
-def test_its_numbers_are_in_range(load, name, tmp_path):
-    outcome = load(name).run(False, tmp_path / "figure.png")
+def test_its_numbers_are_in_range(phenomenon, name, tmp_path):
+    outcome = phenomenon(name).run(False, tmp_path / "figure.png")
     assert [check for check in outcome.checks if not check.passed] == []
 
 
 @pytest.mark.slow
-def test_table_of_the_documentation(load, tmp_path):
-    outcome = load("conservation_optimisers").run(False, tmp_path / "figure.png")
+def test_table_of_the_documentation(phenomenon, tmp_path):
+    outcome = phenomenon("conservation_optimisers").run(False, tmp_path / "figure.png")
     page = (ROOT / "docs" / "model-laws.md").read_text(encoding="utf-8")
     assert outcome.config["table"] in page

@@ -18,6 +18,13 @@ RULES = {
     "weight decay": {"lr": 0.1, "weight_decay": 0.1},
     "momentum": {"lr": 0.1, "momentum": 0.9},
     "all": {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1},
+    "Nesterov": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+    "Nesterov, weight decay": {
+        "lr": 0.1,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 0.1,
+    },
 }
 
 
@@ -45,6 +52,7 @@ def train(made, optimizer, steps=30, every=1, seed=0, **options):
 def test_the_drift_is_as_predicted_at_any_step_size(zoo, name, rule):
     record = train(zoo[name](), lambda p: torch.optim.SGD(p, **RULES[rule]))
     assert record.residual.max() < 1e-13 and record.unexplained.max() < 1e-12
+    assert record.forecast_residual.max() < 1e-13
     degrees = np.array([law.degree for law in laws(zoo[name]()[0])])
     moved = record.drift[-1]
     if "weight_decay" not in RULES[rule]:
@@ -52,6 +60,13 @@ def test_the_drift_is_as_predicted_at_any_step_size(zoo, name, rule):
         assert moved[degrees == 2].min() > 1e-5
         np.testing.assert_allclose(record.explained[-1], moved, atol=1e-12)
     assert np.all(record.drift[0] == 0) and record.steps[-1] == 30
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_forecast_holds_while_a_loss_is_maximised(zoo, rule):
+    settings = {**RULES[rule], "lr": 1e-3, "maximize": True}
+    record = train(zoo["mlp"](), lambda p: torch.optim.SGD(p, **settings), steps=10)
+    assert record.drift[-1].max() > 1e-7 and record.forecast_residual.max() < 1e-13
 
 
 def test_weight_decay_is_divided_out(zoo):
@@ -258,7 +273,7 @@ def test_the_applied_step_explains_the_drift_of_every_optimiser(zoo, name, closu
     record = tracker.record()
     assert record.drift[-1].max() > 1e-6
     assert record.residual.max() < 1e-13 and record.unexplained.max() < 1e-12
-    if name in ("SGD", "momentum") and not clipped:
+    if name in ("SGD", "momentum", "Nesterov") and not clipped:
         assert record.forecast_residual.max() < 1e-13
 
 
@@ -297,3 +312,30 @@ def test_autocast_leaves_the_residual_at_rounding(zoo):
             opt.step()
     record = tracker.record()
     assert record.residual.max() < 1e-6 < record.forecast_residual.max()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [("residual", "holds NaN"), ("step", "holds NaN"), ("drift", "has shape"), ("count", "counts")],
+)
+def test_records_that_hold_no_numbers_are_refused(zoo, tmp_path, dataset, said):
+    import h5py
+
+    record = train(zoo["mlp"](), lambda p: torch.optim.SGD(p, lr=0.1), steps=2)
+    path, other = tmp_path / "laws.h5", tmp_path / "other.h5"
+    record.save(path)
+    with h5py.File(path) as file, h5py.File(other, "w") as changed:
+        for name, value in file.attrs.items():
+            if name != "checksum":
+                changed.attrs[name] = value
+        for name in file:
+            file.copy(name, changed)
+        values = changed[dataset][()].astype(float)
+        del changed[dataset]
+        if said == "holds NaN":
+            values.ravel()[-1] = np.nan
+        else:
+            values = values[:-1]
+        changed[dataset] = values
+    with pytest.raises(InputError, match=said):
+        load_record(other)

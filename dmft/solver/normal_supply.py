@@ -8,30 +8,16 @@ what is forgotten binds nobody, and the cost of a normal stays what it is.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+
+from dmft.solver.drive import Paths
 
 _BLOCK = 64
 
 
-class Paths(Protocol):
-    """A sample of paths on one side, with its own noise."""
-
-    count: int
-    strata: list[slice]
-    probability: np.ndarray
-
-    def innovations(self, directions: int) -> np.ndarray:
-        """Fresh noise of shape (count, directions)."""
-        ...
-
-    def use(self, directions: int) -> None:
-        """Consume the first of the last innovations."""
-        ...
-
-
-class Normals:
+class NormalSupply:
     """The normals of one side's paths, handed out one by one.
 
     paths : whose noise comes first. seed : of what comes after it.

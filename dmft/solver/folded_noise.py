@@ -1,11 +1,13 @@
-"""Directions of one side of the tangent-free mean field, each with a normal on the other side.
+"""The noise of one side of the tangent-free mean field: directions with normals on the other side.
 
 Rows of one side, functions y_k of its paths whose covariance colours the noise that the other side
 feels, are y_k = sum_i L_ki q_i with orthonormal directions q_i; the noise is sum_i L_ki z_i with
 independent standard normals z_i on the paths of the other side. A row adds a direction only for
 what is new in it, so there are far fewer directions than rows as long as rows are smooth in time.
 Where noise comes in with every step each row is news, but what later rows need of old directions
-is of low rank: `fold` keeps the combinations that recent rows use.
+is of low rank: `fold` keeps the combinations that recent rows use, of functions and normals alike.
+A `Drive` (drive.py) is the other kind of noise: it takes panels of rows at a time and forgets
+nothing, and its normals, on the paths of its own side, belong to another list of directions.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ NEWS = 1e-5
 _SMALL = 1e-8
 
 
-class Directions:
+class FoldedNoise:
     """Orthonormal functions on one side and as many normals on the other.
 
     Attributes
