@@ -83,7 +83,7 @@ def search(problem: Problem) -> Search:
     >>> from dmft import Problem
     >>> found = search(Problem(network={"init_scale": 1e-6}))
     >>> print(round(found.search_time, 3), [round(time, 3) for time in found.active_times])
-    3.476 [2.282, 2.548, 2.913, 3.372]
+    3.476 [2.282, 2.534, 2.913, 3.46]
     """
     from scipy.optimize import brentq
 
