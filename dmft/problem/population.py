@@ -18,6 +18,7 @@ from dmft.problem.laws import Component, as_single
 from dmft.problem.networks import DEEP
 from dmft.problem.teachers import Empirical, rank_of
 
+_LARGEST = 1e30  # of weights, labels and features: products of some of them must be numbers
 _MOST_STRATA = 8
 
 
@@ -73,8 +74,26 @@ def strata(problem: Problem) -> tuple[Stratum, ...]:
 
     Raises
     ------
-    InputError : a start that the network cannot use (deep networks need a0, b0 > 0).
+    InputError : a start that the network cannot use (deep networks need a0, b0 > 0); numbers whose
+        products overflow.
     """
+    mixture = _mixture(problem)
+    _check_starts(problem, mixture)
+    _check_sizes(problem, mixture)
+    return mixture
+
+
+def check_sizes(problem: Problem) -> None:
+    """Refuse numbers whose products overflow; `strata` does, too.
+
+    Raises
+    ------
+    InputError : it names what they belong to.
+    """
+    _check_sizes(problem, _mixture(problem))
+
+
+def _mixture(problem: Problem) -> tuple[Stratum, ...]:
     teacher = problem.teacher.components()
     variance = problem.features.components()
     starts = problem.network.initial_components()
@@ -84,16 +103,33 @@ def strata(problem: Problem) -> tuple[Stratum, ...]:
     pairs = problem.teacher if isinstance(problem.teacher, Empirical) else None
     if pairs is not None and pairs.feature_variances is None:
         pairs = None
-    mixture = tuple(
+    return tuple(
         Stratum(float(np.prod([c.probability for c in combination])), combination, pairs)
         for combination in product(*laws)
     )
-    _check_starts(problem, mixture)
-    return mixture
 
 
 def _few(components: tuple[Component, ...]) -> tuple[Component, ...]:
     return components if len(components) <= _MOST_STRATA else (as_single(components),)
+
+
+def _check_sizes(problem: Problem, mixture: tuple[Stratum, ...]) -> None:
+    depth, where = problem.network.depth, {"problem.noise_std": problem.noise_std}
+    for stratum in mixture:
+        uniforms = np.repeat([[0.01], [0.5], [0.99]], stratum.random_dimensions, axis=1)
+        drawn = stratum.draw(uniforms.reshape(3, stratum.random_dimensions))
+        sizes = {
+            "problem.teacher": drawn.teacher,
+            "problem.features": np.sqrt(drawn.variance),
+            "problem.network": np.maximum(np.abs(drawn.a0), np.abs(drawn.b0)),
+        }
+        for name, values in sizes.items():
+            where[name] = max(where.get(name, 0.0), float(np.max(np.abs(values))))
+    for name, size in where.items():
+        power = depth if name == "problem.network" else 1
+        most = _LARGEST ** (1.0 / power)
+        if not size <= most:
+            raise InputError(f"given numbers of size {size:.3g}, must be at most {most:.3g}", name)
 
 
 def _check_starts(problem: Problem, mixture: tuple[Stratum, ...]) -> None:

@@ -21,6 +21,7 @@ from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow
 from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
+from dmft.problem.population import check_sizes
 from dmft.problem.problem import require_squared
 from dmft.theory.averages import SmoothPenalty, Speeds
 from dmft.theory.channels import Channels, channels_of
@@ -111,8 +112,9 @@ def checked_channels(problem: Problem) -> Channels:
 
     Raises
     ------
-    InputError : as said.
+    InputError : as said, or numbers whose products overflow.
     """
+    check_sizes(problem)
     channels = channels_of(problem)
     if problem.network.linear:
         return channels
