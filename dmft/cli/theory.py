@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from dmft.cli import parser as options
 
 if TYPE_CHECKING:
+    from dmft.problem import Problem
     from dmft.theory import Limit, Prediction
+    from dmft.theory.searching import Search
 
 PLACE = 50
 SUMMARY = "predict limits and rates"
@@ -34,15 +36,37 @@ def run(arguments: argparse.Namespace) -> int:
 
     problem = load_config(arguments.config, arguments.overrides).problem
     found: Prediction | Limit = predict(problem) if problem.regression else limit(problem)
+    started = _search_of(problem)
     if arguments.json:
-        print_json(found.to_dict())
+        print_json({**found.to_dict(), "search": started and started.to_dict()})
         return 0
     rows = _prediction_rows(found) if isinstance(found, Prediction) else _limit_rows(found)
+    if started:
+        rows += _search_rows(started)
     for name, text in rows:
         print(f"{name:<26}{text}")
     if found.note:
         print(f"note: {found.note}")
     return 0
+
+
+def _search_of(problem: Problem) -> Search | None:
+    """How a small start searches; None where there is none."""
+    from dmft.errors import InputError
+    from dmft.theory.searching import search
+
+    try:
+        return search(problem)
+    except InputError:  # a start that is not small, or a problem that search does not cover
+        return None
+
+
+def _search_rows(found: Search) -> list[tuple[str, str]]:
+    times = zip(found.active_shares, found.active_times, strict=True)
+    return [
+        ("search ends at", _number(found.search_time)),
+        *((f"  {share:.2%} have left zero", _number(time)) for share, time in times),
+    ]
 
 
 def _prediction_rows(found: Prediction) -> list[tuple[str, str]]:

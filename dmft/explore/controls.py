@@ -44,6 +44,7 @@ _REACHES = {
     "noise_std": Reach(0.0, 2.0),
     "init_scale": Reach(1e-3, 3.0, log=True),
     "depth": Reach(2, 6),
+    "level": _DECADES,
     "weight_decay": Reach(1e-4, 1.0, log=True, zero=True),
     "density": Reach(0.01, 1.0, log=True),
     "mean": Reach(-2.0, 2.0),

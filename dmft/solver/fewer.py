@@ -3,7 +3,7 @@
 Sampled echoes bias all replicates alike, by a share of 1/n_paths that grows without bound in what
 vanishes and that their scatter does not show. From n_paths/k to n_paths a curve changes by k - 1
 times the bias that it has left. Every second replicate is accompanied, as small marches cost more
-a path: a fifth of the whole solve.
+a path: a tenth of the work of the whole.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from dmft.solver.scheme import Saved, Tree
 from dmft.solver.stepping import Diverged
 from dmft.solver.stepwise import Stepwise
 
-_FEWER, _LEAST_FEWER = 8, 4  # times fewer paths; where there are few already
-_ENOUGH, _FEWEST = 256, 128  # paths that do for that; that a march can say anything with
+_FEWER, _LEAST_FEWER = 8, 4  # times fewer paths, and where there are few already
+# Paths that hold directions as long as a march makes few of them, and for good: SGD of 256 paths
+# runs away after a thousand steps.
+_ENOUGH, _ENOUGH_FOR_GOOD, _SHORT = 256, 512, 500
 
 
-def fewer_paths(n_paths: int) -> int:
-    """Paths of the march beside a replicate; 0 if these are too few to make one."""
-    fewer = max(n_paths // _FEWER, min(n_paths // _LEAST_FEWER, _ENOUGH))
-    return fewer if fewer >= _FEWEST else 0
+def fewer_paths(n_paths: int, steps: int) -> int:
+    """Paths of the march beside a replicate of so many steps; 0 if it would have too few."""
+    enough = _ENOUGH if steps <= _SHORT else _ENOUGH_FOR_GOOD
+    return max(n_paths // _FEWER, enough) if n_paths >= _LEAST_FEWER * enough else 0
 
 
 def accompanied(index: int) -> bool:
@@ -29,15 +31,11 @@ def accompanied(index: int) -> bool:
     return index % 2 == 1
 
 
-def lever(n_paths: int) -> float:
-    """What the bias of n_paths is of the difference between fewer paths and these."""
-    return 1.0 / (n_paths / fewer_paths(n_paths) - 1.0)
-
-
 class Accompanied:
     """A march of steps and, left behind where it diverges, one beside it.
 
     count : steps made. work : counters of the work done by both.
+    lever : what the bias of the first is of the difference between both.
     """
 
     def __init__(self, main: Stepwise, beside: Stepwise | None) -> None:
@@ -51,6 +49,12 @@ class Accompanied:
     def work(self) -> dict[str, float]:
         more = {} if self.beside is None else self.beside.work
         return {name: value + more.get(name, 0.0) for name, value in self.main.work.items()}
+
+    @property
+    def lever(self) -> float:
+        if self.beside is None:
+            return 0.0
+        return 1.0 / (self.main.path_set.count / self.beside.path_set.count - 1.0)
 
     def step(self) -> None:
         """See `StepMarch`."""

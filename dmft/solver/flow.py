@@ -32,6 +32,7 @@ class PlainFlow:
     """Gradient flow of the squared loss; see `panels.Flow`."""
 
     rows_type = PanelRows
+    most_splits = 8
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
         self._supporting = None if problem.network.code == LINEAR else n_paths

@@ -22,6 +22,7 @@ from dmft.solver.compiled import compiled, solve_in_place
 
 _MOST_ITERATIONS = 100
 _LONGEST_STEP = 0.7  # of Newton in G at depth 2, where w grows like e^(2G)
+_TINY = -14.0  # log of a factor up to which it is no weight yet, and may grow by any step
 _MARGIN = 0.2  # part of the distance to the singularity of a deep network that a step must leave
 _LONGEST_GUESS, _GUESSED_ROOM = 3.0, 0.8
 
@@ -61,13 +62,16 @@ def weight(code, constant, decay, growth, p, q, accumulated, elapsed):
 
 
 @compiled
-def _admissible_part(code, constant, p, q, accumulated, step):
+def _admissible_part(code, constant, decay, p, q, elapsed, accumulated, step):
     """Fraction of a Newton step that neither overflows nor crosses a singularity."""
     part = 1.0
     if code == 1 or code == 3:
-        longest = np.max(np.abs(step))
-        if longest > _LONGEST_STEP:
-            part = _LONGEST_STEP / longest
+        for i in range(step.shape[0]):
+            # G falls by the step: log a grows by it, or log b by its negative.
+            growing = p - accumulated[i] if step[i] > 0.0 else q + accumulated[i]
+            longest = max(_LONGEST_STEP, _TINY - growing + decay * elapsed[i])
+            if part * abs(step[i]) > longest:
+                part = longest / abs(step[i])
     elif code == 2:
         depth = constant
         for i in range(step.shape[0]):
@@ -95,8 +99,10 @@ def bounded(
     """First guesses of G, (n, k), moved to where phi neither overflows nor is singular."""
     if code in (DEPTH_TWO, TRUNCATED):
         # On the support of a stationary state |G| grows like the weight decay.
-        limit = _LONGEST_GUESS + decay * elapsed
-        return np.clip(accumulated, -limit, limit)
+        decayed = decay * elapsed
+        lowest = decayed + np.maximum(_LONGEST_GUESS, _TINY - p[:, None])  # of -G
+        highest = decayed + np.maximum(_LONGEST_GUESS, _TINY - q[:, None])
+        return np.clip(accumulated, -lowest, highest)
     if code == DEEP:
         room = _GUESSED_ROOM / (constant - 2)
         return np.clip(accumulated, -room * p[:, None], room * q[:, None])
@@ -196,7 +202,9 @@ def solve_weights(
                 jacobian[i, i] += 1.0
                 residual[i] = accumulated[m, i] - root * total
             solve_in_place(jacobian, residual)
-            part = _admissible_part(code, constant, p[m], q[m], accumulated[m], residual)
+            part = _admissible_part(
+                code, constant, decay, p[m], q[m], elapsed, accumulated[m], residual
+            )
             longest = 0.0
             for i in range(stages):
                 accumulated[m, i] -= part * residual[i]

@@ -33,6 +33,8 @@ class NoisyFlow:
 
     rows_type = PanelRows
     descends = False
+    # With step_size/batch_fraction = 1 sweeps do not settle on every second panel of the pilot.
+    most_splits = 40
 
     def __init__(
         self,

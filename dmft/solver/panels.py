@@ -37,16 +37,17 @@ from dmft.solver.scheme import (
 )
 
 _FIRST_CAPACITY = 32  # panels the pilot's storage starts with
-_MOST_SPLITS = 8  # panels of the plan that may be cut in two when a replicate needs it
 
 
 class Flow(Protocol):
     """One kind of flow: its marches and what they leave behind.
 
     descends : whether train_mse can only fall.
+    most_splits : panels of a plan that may be cut in two when a replicate needs it.
     """
 
     descends: bool
+    most_splits: int
 
     @property
     def rows_type(self) -> type:
@@ -129,12 +130,12 @@ class PanelScheme:
 
     def other_plan(self, plan: Plan, panel: int, failures: int) -> Plan:
         """Cut the panel that failed in two, or give up the time beyond it."""
-        if failures < _MOST_SPLITS:
+        if failures < self._flow.most_splits:
             return plan.split(panel)
         if panel == 0:
             raise NotConverged("the first panel did not converge, nothing was reached")
-        reason = f"the sweeps did not converge beyond t = {plan.edges[panel]:.6g}"
-        if plan.reason:
+        reason = f"the sweeps did not converge beyond t = {plan.edges[panel]:.6g}: too few n_paths"
+        if plan.reason and failures == self._flow.most_splits:  # not that of an earlier cut
             reason += f"; the pilot {plan.reason}"
         return plan.cut(panel, reason)
 

@@ -17,7 +17,7 @@ from dmft.problem.dynamics import step_count
 from dmft.problem.networks import DEPTH_TWO
 from dmft.settings import SolverSettings
 from dmft.solver.bias import bias_share
-from dmft.solver.fewer import Accompanied, accompanied, fewer_paths, lever
+from dmft.solver.fewer import Accompanied, accompanied, fewer_paths
 from dmft.solver.memory import memory_excess
 from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
 from dmft.solver.pilot import PILOT_PATHS
@@ -76,7 +76,7 @@ class TangentFree:
             of_plan = (plan.rotation, plan.panels, stored, HOPELESS)
             return Stepwise(self._problem, paths, seed, *of_plan)
 
-        fewer = fewer_paths(count) if accompanied(index) else 0
+        fewer = fewer_paths(count, plan.panels) if accompanied(index) else 0
         march = Accompanied(start(count, False), start(fewer, True) if fewer else None)
         if saved:
             march.restore(saved)
@@ -94,7 +94,7 @@ class TangentFree:
         """Refuse paths whose directions and stored steps do not fit."""
         count, sides = self._settings.n_paths, 1 if self._problem.regression else 2
         stored = len(stored_of(self._settings, panels))
-        both = count + fewer_paths(count)
+        both = count + fewer_paths(count, panels)
         excess = memory_excess(8.0 * both * (sides * 4.0 * CAPACITY + 8.0 * stored))
         if excess:
             raise InputError(
@@ -119,8 +119,7 @@ class TangentFree:
         finished = self._of(march.main, stored)
         if march.beside is None:
             return finished
-        fewer = self._of(march.beside, stored)
-        return replace(finished, fewer=fewer, lever=lever(self._settings.n_paths))
+        return replace(finished, fewer=self._of(march.beside, stored), lever=march.lever)
 
     def _of(self, march: Stepwise, stored: np.ndarray) -> Finished:
         """What one march leaves behind, on the stored steps that it reached."""

@@ -27,6 +27,7 @@ class TwoSidedFlow:
     """Gradient flow of which both sides are sampled; see `panels.Flow`."""
 
     rows_type = PanelDrives
+    most_splits = 8
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
         """n_paths : of each side of a replicate."""

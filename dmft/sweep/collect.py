@@ -20,7 +20,7 @@ import numpy as np
 from dmft.config import parse_config
 from dmft.errors import InputError
 from dmft.store import check_output
-from dmft.store.hdf5 import reading
+from dmft.store.hdf5 import numbers_of, reading
 from dmft.store.saving import saving
 from dmft.store.schema import COLLECTION
 from dmft.sweep.collection import Collection, load_collection
@@ -129,7 +129,7 @@ def _look(path: Path) -> _Source:
                     source.scalars[name] = dataset.asstr()[()] if text else float(dataset[()])
                 elif dataset.ndim == 1:
                     source.lengths[name] = len(dataset)
-                    source.scalars[f"final_{name}"] = float(dataset[-1])
+                    source.scalars[f"final_{name}"] = float(numbers_of(dataset)[-1])
     except InputError as error:
         return _Source(path, problem=error.message)
     return source

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.store.hdf5 import numbers_of, reading, write_variable
+from dmft.errors import InputError
+from dmft.store.hdf5 import numbers_of, read_variables, reading, write_variable
 from dmft.store.kinds import check_kind
 from dmft.store.saving import saving
 from dmft.store.schema import Variable
@@ -70,15 +71,15 @@ def load_report(path: str | Path) -> Report:
     with reading(Path(path)) as file:
         schema = file.attrs.get("schema")
         check_kind(schema, (SCHEMA,))
-        found = {
-            v.attribute: numbers_of(file[v.path]) for v in _VARIABLES
-            if v.attribute != "ends" and v.path in file
-        }  # fmt: skip
+        found: dict[str, Any] = read_variables(file, _VARIABLES)
         ends = None
         if "parameters_start" in file:
             ends = np.array([numbers_of(file[f"parameters_{name}"]) for name in ("start", "end")])
+        methods, names = (tuple(file[name].asstr()[()]) for name in ("method", "name"))
+        if found["charge"].shape[1:] != (len(methods), len(names)):
+            raise InputError(f"holds charges of shape {found['charge'].shape}, damaged?")
         return Report(
-            methods=tuple(file["method"].asstr()[()]), names=tuple(file["name"].asstr()[()]),
+            methods=methods, names=names,
             ends=ends, status=file.attrs["status"], reason=file.attrs.get("reason", ""),
             settings=parse_json(file.attrs["config"]), **found,
         )  # fmt: skip

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dmft.theory.limits import Limit, limit, max_margin
     from dmft.theory.measurement import detect_phases, measured_rate
     from dmft.theory.prediction import Prediction, predict
+    from dmft.theory.searching import Search, search
     from dmft.theory.separability import separability_threshold
     from dmft.theory.small_start import small_start_rate
     from dmft.theory.timescales import drifting_risk, grokking, learning_time
@@ -19,6 +20,7 @@ _LAZY = {
     "LeastNorm": "least_norm",
     "Limit": "limits",
     "Prediction": "prediction",
+    "Search": "searching",
     "basis_pursuit": "least_norm",
     "detect_phases": "measurement",
     "drifting_risk": "timescales",
@@ -30,14 +32,16 @@ _LAZY = {
     "measured_rate": "measurement",
     "minimum_l2": "least_norm",
     "predict": "prediction",
+    "search": "searching",
     "separability_threshold": "separability",
     "small_start_rate": "small_start",
     "trade_off": "tradeoff",
 }
 __all__ = [
-    "LeastNorm", "Limit", "Prediction", "basis_pursuit", "detect_phases", "drifting_risk",
-    "grokking", "l1_transition", "learning_time", "limit", "max_margin", "measured_rate",
-    "minimum_l2", "predict", "separability_threshold", "small_start_rate", "trade_off",
+    "LeastNorm", "Limit", "Prediction", "Search", "basis_pursuit", "detect_phases",
+    "drifting_risk", "grokking", "l1_transition", "learning_time", "limit", "max_margin",
+    "measured_rate", "minimum_l2", "predict", "search", "separability_threshold",
+    "small_start_rate", "trade_off",
 ]  # fmt: skip
 
 

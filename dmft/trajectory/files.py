@@ -171,7 +171,7 @@ def _read_groups(file: h5py.File) -> tuple[Group, ...]:
     columns = [
         [
             [value if there else None for value, there in zip(*row, strict=True)]
-            for row in zip(group[name][()].tolist(), group[known][()], strict=True)
+            for row in zip(numbers_of(group[name]).tolist(), group[known][()], strict=True)
         ]
         for name, known in (("value", "known"), ("stderr", "stderr_known"))
     ]

@@ -83,10 +83,19 @@ def _widths(config: Any, letters: Any, held: Any, place: Any, outcome: Outcome) 
     for width, (mean, error), (loss, loss_error) in zip(
         config["widths"], spread, losses, strict=True
     ):
-        outcome.check(f"width {width}: loss (± {loss_error:.3f})", loss, 0, 1.6)
+        outcome.check(f"width {width}: loss (± {loss_error:.3f})", loss, 0.3, 1.4)
         for layer in range(layers):
             what = f"width {width}, layer {layer}: spread of omega over Q, K, V"
-            outcome.check(f"{what} (± {error[layer]:.4f})", mean[layer], 0, 1)
+            outcome.check(f"{what} (± {error[layer]:.4f})", mean[layer], 0, 0.03)
+    lead = [
+        (mean[:, 2] - mean[:, :2].mean(axis=1)) / np.hypot(error[:, 2], error[:, :2].max(axis=1))
+        for mean, error in similarity
+    ]
+    outcome.check("values above queries and keys, in errors, least", np.min(lead), 1, np.inf)
+    outcome.check(
+        "spread at the largest width over that at the smallest, mean over layers",
+        np.mean(spread[-1][0]) / np.mean(spread[0][0]), 0, 0.85,
+    )  # fmt: skip
 
 
 def _measured(
@@ -182,7 +191,7 @@ def _grid(config: Any, letters: Any, places: Any, outcome: Outcome) -> None:
                 at = f"{'momentum' if axis else 'decay'} {other:g}"
                 outcome.check(
                     f"{name.replace('_', ' ')}: change with {what} at {at} (± {size:.3g})",
-                    value, -np.inf, np.inf,
+                    value, -180, -2 * size,
                 )  # fmt: skip
     places[0].legend(fontsize=8)
 
@@ -211,12 +220,19 @@ def _scalars(config: Any, letters: Any, held: Any, place: Any, outcome: Outcome)
         ylabel="against full training",
     )
     place.legend(fontsize=8)
-    outcome.check("loss of full training, mean over seeds", table[:, 0, 0].mean(), 0, 1.2)
-    outcome.check("its standard deviation over seeds", spread[0], 0, 0.1)
+    outcome.check("loss of full training, mean over seeds", table[:, 0, 0].mean(), 0.3, 0.7)
+    outcome.check("accuracy of full training, mean over seeds", table[:, 0, 1].mean(), 0.7, 0.9)
     for number, switch in enumerate(config["switches"]):
-        what = f"scalars alone from step {switch}"
-        outcome.check(f"{what}: loss added (± {error[number, 0]:.4f})", mean[number, 0], -1, 1)
-        outcome.check(f"{what}: accuracy lost (± {error[number, 1]:.4f})", -mean[number, 1], -1, 1)
+        for column, what in enumerate(("loss added", "accuracy lost")):
+            value = mean[number, column] * (-1) ** column
+            # Late enough it stays within the scatter of seeds, early it does not.
+            high = spread[column] if switch >= 0.9 * config["long"] else 1.0
+            outcome.check(
+                f"scalars alone from step {switch}: {what} (± {error[number, column]:.4f}; "
+                f"seeds scatter by {spread[column]:.4f})", value, -spread[column], high,
+            )  # fmt: skip
+    first = mean[0, 0] / spread[0]
+    outcome.check("loss added by the first switch, over the scatter of seeds", first, 2, np.inf)
 
 
 def _continued(config: Any, letters: Any, held: Any, seed: int) -> list[tuple[float, float]]:

@@ -91,9 +91,13 @@ def executed(content: bytes, target: Path) -> bytes:
         if before.metadata.get("source") == key:
             return target.read_bytes()
     notebook = nbformat.reads(content.decode(), as_version=4)
-    os.environ["PYTHONPATH"] = str(ROOT)  # of the kernel
+    # The caller's choice of a backend would leave the figures out.
+    inline = "module://matplotlib_inline.backend_inline"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": inline}
     config = Config(KernelManager={"transport": "ipc"})  # no ports
-    NotebookClient(notebook, timeout=300, kernel_name="python3", config=config).execute()
+    NotebookClient(notebook, timeout=300, kernel_name="python3", config=config).execute(
+        env=environment
+    )
     notebook.metadata["source"] = key
     return nbformat.writes(notebook).encode()
 

@@ -41,6 +41,12 @@ def test_formulas_are_drawn(browse):
     assert page.run("document.body.innerText.includes('\\\\frac')") is False
 
 
+def test_the_notebook_has_its_figures(browse):
+    page = browse()
+    page.open((SITE / "notebooks" / "tutorial.html").as_uri())
+    assert page.run("document.querySelectorAll('.cell_output img').length") >= 4
+
+
 @pytest.mark.parametrize("words", ["grokking", "replicate", "dmft.theory.predict"])
 def test_search_finds(browse, words):
     page = browse()

@@ -23,6 +23,7 @@ CASES = {
     "schedule": ("dynamics.kind=sgd", "dynamics.schedule.kind=cosine",
                  "dynamics.schedule.total_steps=100", "dynamics.nesterov=true",
                  "dynamics.momentum=0.5", "dynamics.sampling=with-replacement"),
+    "truncated": ("problem.network.kind=truncated", "problem.network.level=0.5"),
     "teacher": ("problem.teacher={kind='discrete', values=[-1.0, 0.0, 1.0]}",
                 "problem.network.init_u=0.2", "problem.network.init_v=0.1",
                 "solver.target_error=0.01", "simulation.dimension=50"),

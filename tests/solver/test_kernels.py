@@ -175,7 +175,7 @@ def test_an_unknown_network_raises():
             accumulated, w, slope,
         )  # fmt: skip
     with pytest.raises(ValueError, match="unknown network"):
-        networks._admissible_part(7, 3, 1.0, 1.0, np.zeros(3), np.zeros(3))
+        networks._admissible_part(7, 3, 0.0, 1.0, 1.0, np.zeros(3), np.zeros(3), np.zeros(3))
     with pytest.raises(ValueError, match="unknown network 7"):
         initial_state(7, 3, one, one)
     with pytest.raises(ValueError, match="unknown network 7"):
@@ -194,6 +194,25 @@ def test_an_unknown_network_raises_in_steps_simulations_and_theory():
         start_of(network, 0.0, one, one)
     with pytest.raises(ValueError, match="unknown network 7"):
         mirror_of(problem, SimpleNamespace(a0=one, b0=one))
+
+
+@pytest.mark.parametrize(("log_start", "decay"), [(-230.0, 0.0), (-40.0, 3.0)])
+def test_weights_leave_tiny_starts_within_one_panel(log_start, decay):
+    """From e^-230, or with a decay of 60 in the panel: more than a hundred steps of 0.7 in G."""
+    law, p = (1, 2, decay, 0.0), np.full(2, log_start)
+    elapsed, coupling = 20.0 * radau().nodes, 20.0 * radau().integration
+    target, drive, shift = np.zeros(2), np.array([[-15.0] * 3, [15.0] * 3]), np.zeros((2, 3))
+    stages = np.zeros((3, 2, 3))
+    _, failed = networks.solve_weights(
+        *law, p, p, np.ones(2), target, elapsed, coupling, 0.5, drive, shift, 1e-10, *stages
+    )
+    assert failed == 0
+    force, w = stages[:2]
+    np.testing.assert_allclose(force, (0.5 * w + drive) @ coupling.T, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(w[0], -w[1], rtol=1e-9)
+    factors = 2.0 * (log_start - force[0] - decay * elapsed)
+    np.testing.assert_allclose(w[0], 0.5 * np.exp(factors), rtol=1e-6)
+    assert w[0, -1] > 5.0
 
 
 def test_guesses_are_kept_where_weights_are_finite():

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dmft.errors import InputError
+
 SCHEMA = "dmft-model-laws"
 
 # In the order in which they are measured.
@@ -75,12 +77,13 @@ class Record:
 
         Raises
         ------
-        InputError : `path` cannot be written.
+        InputError : `path` cannot be written, or there are values that are no numbers.
         """
         import h5py
 
         from dmft.store.saving import saving
 
+        _check(self)
         config = {
             "model": self.model, "optimizer": self.optimizer, "settings": self.settings,
             "mixed": list(self.mixed), "precision": self.precision,
@@ -115,7 +118,7 @@ def load_record(path: str | Path) -> Record:
     ------
     InputError : missing, damaged or foreign file.
     """
-    from dmft.store.hdf5 import reading
+    from dmft.store.hdf5 import numbers_of, reading
     from dmft.store.kinds import check_kind
     from dmft.texts import parse_json
 
@@ -123,11 +126,30 @@ def load_record(path: str | Path) -> Record:
         schema = file.attrs.get("schema")
         check_kind(schema, (SCHEMA,), path)
         config = parse_json(file.attrs["config"])
-        return Record(
-            steps=file["step"][()],
+        record = Record(
+            steps=numbers_of(file["step"]),
             names=tuple(file["law"].asstr()[()]),
             formulas=tuple(file["formula"].asstr()[()]),
-            counts=file["count"][()],
+            counts=numbers_of(file["count"]),
             **{**config, "mixed": tuple(config["mixed"])},
             **{name: file[name][()] for name in CURVES},
         )
+        _check(record)
+        return record
+
+
+def _check(record: Record) -> None:
+    """Refuse curves of other shapes, and values that are no numbers.
+
+    A law of which no equally shaped quantity is measured has no baseline: NaN at all steps.
+    """
+    laws = len(record.names)
+    if not len(record.formulas) == len(record.counts) == laws:
+        raise InputError(f"holds {laws} laws and other numbers of formulas or counts, damaged?")
+    for name in CURVES:
+        curve = getattr(record, name)
+        if curve.dtype.kind != "f" or curve.shape != (len(record.steps), laws):
+            raise InputError(f"dataset /{name} has shape {curve.shape}, damaged?")
+        absent = np.isnan(curve).all(axis=0) & name.startswith("baseline")
+        if not np.isfinite(curve[:, ~absent]).all():
+            raise InputError(f"dataset /{name} holds NaN or infinity, refused")

@@ -312,3 +312,30 @@ def test_autocast_leaves_the_residual_at_rounding(zoo):
             opt.step()
     record = tracker.record()
     assert record.residual.max() < 1e-6 < record.forecast_residual.max()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [("residual", "holds NaN"), ("step", "holds NaN"), ("drift", "has shape"), ("count", "counts")],
+)
+def test_records_that_hold_no_numbers_are_refused(zoo, tmp_path, dataset, said):
+    import h5py
+
+    record = train(zoo["mlp"](), lambda p: torch.optim.SGD(p, lr=0.1), steps=2)
+    path, other = tmp_path / "laws.h5", tmp_path / "other.h5"
+    record.save(path)
+    with h5py.File(path) as file, h5py.File(other, "w") as changed:
+        for name, value in file.attrs.items():
+            if name != "checksum":
+                changed.attrs[name] = value
+        for name in file:
+            file.copy(name, changed)
+        values = changed[dataset][()].astype(float)
+        del changed[dataset]
+        if said == "holds NaN":
+            values.ravel()[-1] = np.nan
+        else:
+            values = values[:-1]
+        changed[dataset] = values
+    with pytest.raises(InputError, match=said):
+        load_record(other)
