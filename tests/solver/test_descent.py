@@ -344,3 +344,12 @@ def test_what_diverges_is_told_by_its_start_not_by_its_size():
     assert small.status == large.status == "not-converged"
     np.testing.assert_array_equal(small.time, large.time)
     np.testing.assert_allclose(large.train_mse, 1e6 * small.train_mse, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "flow"), [("sgd", "stochastic-gradient-flow"), ("gradient-descent", "gradient-flow")]
+)
+def test_too_large_a_march_names_the_flow_that_fits(monkeypatch, kind, flow):
+    monkeypatch.setattr("dmft.solver.steps.memory_excess", lambda size: "needs 1 TB")
+    with pytest.raises(InputError, match=f"needs 1 TB for .* or dynamics.kind = '{flow}'"):
+        solve(Problem(dynamics={"kind": kind}), t_max=4, n_paths=64, replicates=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from dmft import Interrupted, Problem
 from dmft.solver import residuals, schemes, solve, tangent_free
 from dmft.solver.fewer import fewer_paths
 from dmft.solver.folded_noise import FoldedNoise
+from dmft.solver.normal_supply import NormalSupply
 from dmft.solver.replicates import Replicates
 from dmft.solver.stepping import Diverged
 from dmft.solver.stepwise import Stepwise
@@ -175,6 +178,23 @@ def test_folding_keeps_what_recent_rows_use():
     np.testing.assert_allclose(after @ directions.normals[:18], before[1], atol=1e-10)
     product = directions.functions[:18] @ directions.functions[:18].T
     np.testing.assert_allclose(product, np.eye(18), atol=1e-10)
+
+
+def test_normals_after_folding_are_standard_in_every_stratum():
+    """Of mean 0 and variance 1 under the weights there, and orthogonal to those still in use."""
+    rng = np.random.default_rng(2)
+    strata = [slice(0, 60), slice(60, 200)]
+    paths = SimpleNamespace(count=200, strata=strata, probability=rng.dirichlet(np.full(200, 5.0)))
+    used = rng.standard_normal((3, 200))
+    supply = NormalSupply(paths, np.random.SeedSequence(3), rng.standard_normal((2, 200)))
+    supply.forget()
+    for _ in range(70):  # into the second block
+        normal = supply.one(used)
+        for stratum in strata:
+            share = paths.probability[stratum] / paths.probability[stratum].sum()
+            assert abs(share @ normal[stratum]) < 1e-12
+            np.testing.assert_allclose(used[:, stratum] @ (share * normal[stratum]), 0, atol=1e-12)
+            np.testing.assert_allclose(share @ normal[stratum] ** 2, 1.0, rtol=1e-10)
 
 
 def test_fresh_normals_see_nothing_of_earlier_functions():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dmft import InputError, Problem
-from dmft.theory import basis_pursuit, l1_transition, minimum_l2, predict
+from dmft.theory import basis_pursuit, l1_transition, minimum_l2, predict, trade_off
 from dmft.theory.linear import learning_curves
 
 # excess_risk and lambda_min of the default problem, from quadratures independent of this package
@@ -367,3 +367,10 @@ def test_slow_starts_are_noted_where_they_are_the_reason():
     assert crossing.relaxation_rate < 1e-12 and "|u| close to |v|" in crossing.note
     small = predict(Problem(sampling_ratio=1.5, network={"init_scale": 1e-10}))
     assert 0.0 < small.relaxation_rate < 1e-12 and small.note == ""
+
+
+def test_trade_off_takes_starts_of_its_own():
+    """The start of the problem does not matter, whatever it is."""
+    plain = trade_off(Problem(), [0.3])
+    drawn = trade_off(Problem(network={"init_u": 0.5, "init_v": 0.2}), [0.3])
+    np.testing.assert_array_equal(plain.excess_risk, drawn.excess_risk)
