@@ -278,8 +278,8 @@ class _Reduced:
         for parts in self.pending:
             ids = np.stack([ids for _, ids in parts], axis=1)
             order = np.argsort(ids, axis=1)
-            weights = np.array([int(c) for c, _ in parts])[order]
-            lines = np.concatenate([np.take_along_axis(ids, order, 1), weights], axis=1)
+            factors = np.array([int(c) for c, _ in parts])[order]
+            lines = np.concatenate([np.take_along_axis(ids, order, 1), factors], axis=1)
             tables.setdefault(len(parts), []).append(lines)
         equations, unknowns, weights, count = [], [], [], 0
         for terms, each in tables.items():
