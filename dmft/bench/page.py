@@ -145,9 +145,10 @@ def _race_part(race: Record, head: str, picture: str) -> Iterator[str]:
     for name, result in race.items():
         yield f"- {name}, {result['title']}: reference known to {result['reference_error']:.2%}."
     rows = [
-        (name, STYLES[contestant][0], result["contestants"][contestant]["law"])
+        (name, STYLES[contestant][0], outcome["law"])
         for name, result in race.items()
-        for contestant in ("classical", "ensemble")
+        for contestant, outcome in result["contestants"].items()
+        if contestant != "mean-field"
     ]
     yield "\nThe laws:\n"
     yield from _table(("problem", "contestant", "law"), rows)
