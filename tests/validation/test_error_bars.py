@@ -60,6 +60,20 @@ def test_intervals_cover(settings):
 
 
 @pytest.mark.slow
+def test_intervals_cover_the_escape_of_a_small_start():
+    """Sixteen seeds: fewer than ten hits have probability 0.001 if the intervals are right."""
+    assert binom.cdf(9, 16, 0.9) < 0.001
+    problem = dmft.Problem(network={"init_scale": 1e-3})
+    times = np.array([1.6, 2.0, 2.6, 3.5, 5.0, 8.0, 14.0])
+    accurate = dmft.solve(problem, t_max=times[-1], n_paths=16384, replicates=4, seed=77)
+    truth = curve_at(accurate.time, accurate.panel, accurate.excess_risk, times, positive=True)
+    error = curve_error_at(accurate.time, accurate.excess_risk_stderr, times)
+    shares = coverage(problem, times, 16, 1024, truth, error)
+    print("coverage", dict(zip(times, shares, strict=True)))
+    assert np.all(shares >= 10 / 16)
+
+
+@pytest.mark.slow
 def test_intervals_cover_the_fixed_point():
     times = np.array([SETTLED])
     shares = coverage(dmft.Problem(), times, 40, 512, np.array([LIMIT]), np.zeros(1))
