@@ -79,18 +79,18 @@ def strata(problem: Problem) -> tuple[Stratum, ...]:
     """
     mixture = _mixture(problem)
     _check_starts(problem, mixture)
-    _check_sizes(problem, mixture)
+    _check_sizes(problem, mixture, starts=True)
     return mixture
 
 
 def check_sizes(problem: Problem) -> None:
-    """Refuse numbers whose products overflow; `strata` does, too.
+    """Refuse labels and features whose products overflow; `strata` refuses starts, too.
 
     Raises
     ------
     InputError : it names what they belong to.
     """
-    _check_sizes(problem, _mixture(problem))
+    _check_sizes(problem, _mixture(problem), starts=False)
 
 
 def _mixture(problem: Problem) -> tuple[Stratum, ...]:
@@ -113,7 +113,7 @@ def _few(components: tuple[Component, ...]) -> tuple[Component, ...]:
     return components if len(components) <= _MOST_STRATA else (as_single(components),)
 
 
-def _check_sizes(problem: Problem, mixture: tuple[Stratum, ...]) -> None:
+def _check_sizes(problem: Problem, mixture: tuple[Stratum, ...], *, starts: bool) -> None:
     depth, where = problem.network.depth, {"problem.noise_std": problem.noise_std}
     for stratum in mixture:
         uniforms = np.repeat([[0.01], [0.5], [0.99]], stratum.random_dimensions, axis=1)
@@ -121,7 +121,7 @@ def _check_sizes(problem: Problem, mixture: tuple[Stratum, ...]) -> None:
         sizes = {
             "problem.teacher": drawn.teacher,
             "problem.features": np.sqrt(drawn.variance),
-            "problem.network": np.maximum(np.abs(drawn.a0), np.abs(drawn.b0)),
+            "problem.network": np.maximum(np.abs(drawn.a0), np.abs(drawn.b0)) * starts,
         }
         for name, values in sizes.items():
             where[name] = max(where.get(name, 0.0), float(np.max(np.abs(values))))
