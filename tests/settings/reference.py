@@ -19,10 +19,20 @@ class Refused(Exception):
         self.keys = keys
 
 
+def _plain(schema: Any) -> Any:
+    """The schema as new pydantic writes it: old ones wrap a lone reference in allOf."""
+    if isinstance(schema, list):
+        return [_plain(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    lone = schema["allOf"][0] if len(schema.get("allOf", ())) == 1 else {}
+    return {key: _plain(part) for key, part in {**schema, **lone}.items() if key != "allOf"}
+
+
 class Reference:
     def __init__(self, model: type) -> None:
         self.model = model
-        self.schema = model.model_json_schema()
+        self.schema = _plain(model.model_json_schema())
 
     # ------------------------------------------------------------------ the rule
 
