@@ -8,7 +8,7 @@ that nothing follows from the forward pass: they are reasons to list no law.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -97,7 +97,6 @@ class _Recorder:
         self.values: dict[int, Value] = {}
         self.alive: list[Any] = []
         self.storages: dict[int, list[Any]] = {}
-        self.cut: set[int] = set()  # identities of views without gradients of what has some
         self.count = 0
         self.trace = Trace({})
         for name, parameter in model.named_parameters():
@@ -171,7 +170,6 @@ class _Recorder:
             return
         if op in ("mul", "mul_") and not self.fake:
             self._note_gaps([given[a.name] for a in schema.arguments[:2]])
-        self._note_cut(given.values(), out, moves)
         outputs = [self.enter(one, kind) for one in tensors_in(out)]
         zero = op in _ZEROS or (op in _MOVED and all(value.zero for value in inputs))
         for value in outputs:
@@ -179,15 +177,6 @@ class _Recorder:
         if moves and outputs:
             self.trace.nodes.append(Node(op.removesuffix("_") if mutated else op, arguments,
                                          outputs))  # fmt: skip
-
-    def _note_cut(self, given: Iterable[Any], out: Any, moves: bool) -> None:
-        """Views that were detached, or made without gradients, and views of these."""
-        sources = {
-            one.untyped_storage()._cdata for one in tensors_in(list(given))
-            if self.value(one).moves or id(one) in self.cut
-        }  # fmt: skip
-        self.cut |= {id(one) for one in tensors_in(out)
-                     if not moves and one.untyped_storage()._cdata in sources}  # fmt: skip
 
     def _note_gaps(self, factors: Sequence[Any]) -> None:
         """Where a mask cuts a parameter."""
@@ -219,13 +208,9 @@ class _Recorder:
             for one in self.storages[target.untyped_storage()._cdata]
         ):
             raise NotTraced("the forward pass changes a parameter in place")
-        if id(target) in self.cut or not torch.is_grad_enabled():
+        if not torch.is_grad_enabled():
             self._change_silently([target, *aliases])
             return True
-        for one in aliases:
-            if id(one) in self.cut:
-                self.enter(one, "data")
-        aliases = [one for one in aliases if id(one) not in self.cut]
         if len(mutated) > 1 or any(one is not target for one in tensors_in(out)):
             aliases.append(target)
             op = "arbitrary"
