@@ -137,6 +137,14 @@ TRAPS = {
     "cosine similarity": (lambda: Net(
         lambda m, x: F.cosine_similarity(m.a(x), m.d(x), dim=-1), d=nn.Linear(4, 6)), 21),
     "clamped without gradients": (lambda: Net(silently), 0),
+    "changed behind gradients": (lambda: Net(
+        lambda m, x: (h := m.a(x), h.data.clamp_(min=0), m.b(h))[2]), 0),
+    "doubled behind gradients": (lambda: Net(
+        lambda m, x: (h := m.a(x), h.data.mul_(2.0), m.b(h))[2]), 0),
+    "detached, then changed": (lambda: Net(
+        lambda m, x: (h := m.a(x) * 1, d := h.detach(), h.mul_(1.5), m.b(h * d))[3]), 6),
+    "detached part, then changed": (lambda: Net(
+        lambda m, x: (h := m.a(x) * 1, h[:, :3].detach().mul_(2.0), m.b(h))[2]), 0),
     "buffer filled in part": (lambda: Net(
         lambda m, x: (z := x.new_zeros(len(x), 6), z[:, :3].copy_(torch.relu(m.a(x))[:, :3]),
                       m.b(z))[2]), 3),

@@ -97,6 +97,7 @@ class _Recorder:
         self.values: dict[int, Value] = {}
         self.alive: list[Any] = []
         self.storages: dict[int, list[Any]] = {}
+        self.unsafe: dict[int, Any] = {}  # of what views that autograd takes for none are parts
         self.count = 0
         self.trace = Trace({})
         for name, parameter in model.named_parameters():
@@ -171,6 +172,8 @@ class _Recorder:
         if op in ("mul", "mul_") and not self.fake:
             self._note_gaps([given[a.name] for a in schema.arguments[:2]])
         outputs = [self.enter(one, kind) for one in tensors_in(out)]
+        if "unsafe" in op:
+            self.unsafe |= {id(one): next(tensors_in(list(args))) for one in tensors_in(out)}
         zero = op in _ZEROS or (op in _MOVED and all(value.zero for value in inputs))
         for value in outputs:
             value.zero = zero
@@ -211,6 +214,10 @@ class _Recorder:
         if not torch.is_grad_enabled():
             self._change_silently([target, *aliases])
             return True
+        # What was detached before shares its numbers but no history.
+        origin = self._origin(target)
+        self._change_silently([one for one in aliases if self._origin(one) is not origin])
+        aliases = [one for one in aliases if self._origin(one) is origin]
         if len(mutated) > 1 or any(one is not target for one in tensors_in(out)):
             aliases.append(target)
             op = "arbitrary"
@@ -239,6 +246,11 @@ class _Recorder:
                 mixed: list[Any] = [before[id(one)], result]
                 self.trace.nodes.append(Node("arbitrary", mixed, [again]))
         return True
+
+    def _origin(self, tensor: Any) -> Any:
+        """The tensor of which it is a view, for autograd."""
+        origin = tensor if tensor._base is None else tensor._base
+        return self._origin(self.unsafe[id(origin)]) if id(origin) in self.unsafe else origin
 
     def _change_silently(self, every: list[Any]) -> None:
         """A change in place that gradients do not see: a constant is added, nothing may scale."""
