@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -52,6 +53,20 @@ class Weights:
     def active(self) -> np.ndarray:
         """Where |w| is above the threshold, shape (count, time)."""
         return np.abs(self.values) > self.threshold
+
+    @cached_property
+    def quantiles(self) -> tuple[np.ndarray, ...]:
+        """Weighted quantiles of |w| at the levels _LOW and _HIGH, each of shape (time,)."""
+        size = np.abs(self.values)
+        order = np.argsort(size, axis=0, kind="stable")
+        below = np.cumsum(self.probability[order], axis=0)
+
+        def at(level: float) -> np.ndarray:
+            index = np.argmax(below >= level * (1.0 - 1e-12) * below[-1], axis=0)
+            chosen = np.take_along_axis(order, index[None], axis=0)
+            return np.take_along_axis(size, chosen, axis=0)[0]
+
+        return at(_LOW), at(_HIGH)
 
     def share(self, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Average of `values` over the chosen coordinates, shape (time,)."""
@@ -155,15 +170,6 @@ def label_variance(problem: Problem) -> float:
     return variance
 
 
-def _quantile(x: Weights, level: float) -> np.ndarray:
-    """Weighted quantile of |w| at every time."""
-    size = np.abs(x.values)
-    order = np.argsort(size, axis=0, kind="stable")
-    below = np.cumsum(x.probability[order], axis=0)
-    index = np.argmax(below >= level * (1.0 - 1e-12) * below[-1], axis=0)
-    return np.take_along_axis(size, np.take_along_axis(order, index[None], axis=0), axis=0)[0]
-
-
 _TABLE = (
     Observable(
         "train_mse",
@@ -226,8 +232,8 @@ _TABLE = (
         exists=_sparse,
         of_weights=lambda x: x.mean(x.error * (x.teacher == 0.0)[:, None]),
     ),
-    Observable("small_weight", "10 % quantile of |w|", of_weights=lambda x: _quantile(x, _LOW)),
-    Observable("large_weight", "99 % quantile of |w|", of_weights=lambda x: _quantile(x, _HIGH)),
+    Observable("small_weight", "10 % quantile of |w|", of_weights=lambda x: x.quantiles[0]),
+    Observable("large_weight", "99 % quantile of |w|", of_weights=lambda x: x.quantiles[1]),
     Observable(
         "mean_charge",
         "mean charge",
