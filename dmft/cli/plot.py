@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dmft.cli import parser as options
 
@@ -18,16 +19,16 @@ EXAMPLES = """\
   dmft plot small.h5 large.h5 sim.h5 -o curves.png"""
 
 
-class _Kinds:
+class _Kinds(Sequence[str]):
     """The page and its parts, looked up when they are needed: importing them takes long."""
 
-    def __iter__(self) -> Iterator[str]:
+    def __getitem__(self, index: Any) -> Any:
         from dmft.plotting.pages import PARTS
 
-        return iter(("page", *PARTS))
+        return ("page", *PARTS)[index]
 
-    def __contains__(self, kind: object) -> bool:
-        return kind in tuple(self)
+    def __len__(self) -> int:
+        return len(self[:])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
