@@ -391,7 +391,7 @@ PAIRS = {  # curves, batches relative to the step, the time, the least differenc
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAIRS)
 def test_steps_are_the_flow_up_to_order_eta(name):
-    """Half of the step, half of what 10^4 steps differ from their flow by, in standard errors.
+    """Half of the step, half of the difference to the flow, in standard errors; 10^4 of descent.
 
     With batch_fraction = 2 step_size the noise that its flow sees stays nearly the same.
     """
