@@ -14,9 +14,14 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -54,25 +59,39 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="full size: about an hour")
     parser.add_argument("-o", "--output", type=Path, default=Path("reproduction"), metavar="FOLDER")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes, by default 1")
     arguments = parser.parse_args()
     folder = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
     outcomes: dict[str, Outcome] = {}
-    for name in arguments.only:
-        if name in NEED_TORCH and not (find_spec("torch") and find_spec("transformers")):
+    names = list(arguments.only)
+    if not (find_spec("torch") and find_spec("transformers")):
+        for name in filter(NEED_TORCH.__contains__, arguments.only):
             print(f"{name}: left out, it needs PyTorch (the extra 'torch' of the package)")
-            continue
-        start = time.perf_counter()
-        outcomes[name] = import_module(name).run(arguments.full, folder / f"{name}.png")
-        print_outcome(outcomes[name])
-        print(f"  {time.perf_counter() - start:.0f} s", flush=True)
-        write(outcomes, folder, arguments.full)
+            names.remove(name)
+    with ExitStack() as stack:
+        each: Callable[..., Iterable[tuple[Outcome, float]]] = map
+        if arguments.jobs > 1:
+            pool = ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"))
+            each = stack.enter_context(pool).map
+        found = each(partial(computed, full=arguments.full, folder=folder), names)
+        for name, (outcome, seconds) in zip(names, found, strict=True):
+            outcomes[name] = outcome
+            print_outcome(outcome)
+            print(f"  {seconds:.0f} s", flush=True)
+            write(outcomes, folder, arguments.full)
     failed = [name for name, outcome in outcomes.items() if not outcome.passed]
     print(
         f"page: {folder / 'index.html'}; "
         + (f"failed: {', '.join(failed)}" if failed else "all passed")
     )
     return 1 if failed else 0
+
+
+def computed(name: str, full: bool, folder: Path) -> tuple[Outcome, float]:
+    """A phenomenon, and the seconds it took."""
+    start = time.perf_counter()
+    return import_module(name).run(full, folder / f"{name}.png"), time.perf_counter() - start
 
 
 def write(outcomes: dict[str, Outcome], folder: Path, full: bool) -> None:
