@@ -382,9 +382,9 @@ def test_ten_thousand_steps_cost_ten_times_a_thousand(kind):
     assert len(long.time) <= 257
 
 
-PAIRS = {  # curves, batches relative to the step, the time, the least difference
-    "descent": (("excess_risk",), {}, 500.0, 0.04),
-    "batches": (("effective_alpha", "mean_charge"), {"batch_fraction": 2.0}, 100.0, 0.03),
+PAIRS = {  # curves, batches relative to the step, the time, the least difference, paths
+    "descent": (("excess_risk",), {}, 500.0, 0.04, 4096),
+    "batches": (("effective_alpha", "mean_charge"), {"batch_fraction": 2.0}, 100.0, 0.03, 2048),
 }
 
 
@@ -395,7 +395,7 @@ def test_steps_are_the_flow_up_to_order_eta(name):
 
     With batch_fraction = 2 step_size the noise that its flow sees stays nearly the same.
     """
-    curves, batches, end, least = PAIRS[name]
+    curves, batches, end, least, paths = PAIRS[name]
     kinds = (
         ("sgd", "stochastic-gradient-flow") if batches else ("gradient-descent", "gradient-flow")
     )
@@ -405,8 +405,8 @@ def test_steps_are_the_flow_up_to_order_eta(name):
         settings = {"step_size": eta, **noise}
         made = Problem(dynamics={"kind": kinds[0], **settings})
         flow = Problem(dynamics={"kind": kinds[1], **(settings if batches else {})})
-        found = solve(made, t_max=round(end / eta), n_paths=2048, replicates=2)
-        limit = solve(flow, t_max=end, n_paths=2048, replicates=2)
+        found = solve(made, t_max=round(end / eta), n_paths=paths, replicates=3)
+        limit = solve(flow, t_max=end, n_paths=paths, replicates=3)
         assert found.status == limit.status == "done"
         for curve in curves:
             a, b = found.curves[curve], limit.curves[curve]
