@@ -255,6 +255,18 @@ class _Writer:
             self._label(dataset, about[name], f"{prefix}node")
             if name == "time":
                 self.coordinates.append(dataset.name.lstrip("/"))
+        if self._packed:
+            self._pack(prefix, found)
+
+    def _pack(self, prefix: str, found: list[_Source | None]) -> None:
+        """Copy the curves of the sources."""
+        for point, source in zip(self._grid.points, found, strict=True):
+            if source is None or not source.lengths:
+                continue
+            with reading(source.path) as file:
+                for curve, length in source.lengths.items():
+                    place = (*point.position, slice(0, length))
+                    self._file[prefix + curve][place] = file[curve][()]
 
     def _nodes(self, name: str, length: int) -> None:
         scale = self._create(name, np.arange(length))
@@ -286,12 +298,8 @@ class _Writer:
             for point, source in zip(self._grid.points, found, strict=True)
             if source is not None and curve in source.lengths
         ]
-        if self._packed:
-            values = np.full(shape, np.nan)
-            for position, source in there:
-                with reading(source.path) as file:
-                    values[position][: source.lengths[curve]] = file[curve][()]
-            return self._create(name, values)
+        if self._packed:  # `_pack` reads every source once, for all of its curves
+            return self._file.create_dataset(name, shape, "f8", fillvalue=np.nan)
         layout = h5py.VirtualLayout(shape, "f8")
         for position, source in there:
             length = source.lengths[curve]
