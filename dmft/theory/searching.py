@@ -22,6 +22,7 @@ have joined the fit take their share of the residual away from the others.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -122,9 +123,7 @@ def isolated_risk(problem: Problem, time: ArrayLike) -> np.ndarray:
     ------
     InputError : as in `search`.
     """
-    force = _Force(problem, _checked(problem))
-    times = np.asarray(time, dtype=float)
-    return np.array([force.risk(float(t)) for t in times.ravel()]).reshape(times.shape)
+    return _at(time, _Force(problem, _checked(problem)).risk)
 
 
 def isolated_share(problem: Problem, time: ArrayLike) -> np.ndarray:
@@ -134,9 +133,13 @@ def isolated_share(problem: Problem, time: ArrayLike) -> np.ndarray:
     ------
     InputError : as in `search`.
     """
-    force = _Force(problem, _checked(problem))
+    return _at(time, _Force(problem, _checked(problem)).share)
+
+
+def _at(time: ArrayLike, curve: Callable[[float], float]) -> np.ndarray:
+    """A curve at times of any shape."""
     times = np.asarray(time, dtype=float)
-    return np.array([force.share(float(t)) for t in times.ravel()]).reshape(times.shape)
+    return np.array([curve(float(t)) for t in times.ravel()]).reshape(times.shape)
 
 
 def _checked(problem: Problem) -> Channels:
