@@ -58,8 +58,7 @@ def squared_norms(gram: np.ndarray, origin: int | None = None) -> np.ndarray:
         after = squared_norms(gram[..., origin + 1 :, origin + 1 :])
         before = squared_norms(gram[..., origin:0:-1, origin:0:-1])[..., ::-1]
         return np.concatenate([before, np.zeros((*gram.shape[:-2], 1)), after], axis=-1)
-    rows = [gram[..., t, :t].sum(axis=-1) for t in range(gram.shape[-1])]
-    below = np.stack(rows, axis=-1) if rows else np.zeros(gram.shape[:-1])
+    below = np.tril(gram, -1).sum(axis=-1)
     return np.cumsum(np.diagonal(gram, axis1=-2, axis2=-1) + 2.0 * below, axis=-1)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic
 
@@ -22,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from dmft.errors import InputError, Interrupted
 from dmft.trajectory.columns import columns_of
 from dmft.trajectory.layout import Unit
+from dmft.trajectory.readers.descriptors import kept_open
 from dmft.trajectory.series import Series
 
 _COMPILED = 2**28  # bytes to read, above which loading the compiled loops pays
@@ -103,13 +105,18 @@ def accumulate(
     def work(unit: Unit) -> list[np.ndarray]:
         room = scratch.get()
         try:
-            return room.grams(series, unit, [fresh(share.piece) for share in unit.shares])
+            return room.grams(series, unit, [fresh(share.piece) for share in unit.shares], files)
         finally:
             scratch.put(room)
 
     sums: dict[int, np.ndarray] = {}
     began, done = monotonic(), 0
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+    paths = (tensor.path for row in series.rows for tensor in row.values())
+    with (
+        threadpool_limits(1, user_api="blas"),
+        kept_open(paths) as files,
+        ThreadPoolExecutor(workers) as pool,
+    ):
         flying: deque[Future[list[np.ndarray]]] = deque()
         waiting = iter(units)
         try:
@@ -140,13 +147,15 @@ class _Scratch:
         self._compiled = compiled
         self._basis = np.empty(count * _SUBBLOCK)
 
-    def grams(self, series: Series, unit: Unit, fresh: list[np.ndarray]) -> list[np.ndarray]:
+    def grams(
+        self, series: Series, unit: Unit, fresh: list[np.ndarray], files: Mapping[Path, int]
+    ) -> list[np.ndarray]:
         """Rows of the Gram matrix of each share of the unit."""
         tensors = [row[unit.tensor] for row in series.rows]
         length = unit.stop - unit.start
         raw = self._room(max(tensor.itemsize for tensor in tensors))
         rows = [
-            tensor.read(unit.start, unit.stop, into)
+            tensor.read(unit.start, unit.stop, into, files.get(tensor.path))
             for tensor, into in zip(tensors, raw, strict=True)
         ]
         columns = columns_of(tensors, rows, raw, self._compiled)
