@@ -7,6 +7,7 @@ half of the matrix product that follows. Processors that convert halves themselv
 from __future__ import annotations
 
 import platform
+from functools import cache
 from typing import Any
 
 import llvmlite.binding  # type: ignore[import-untyped]
@@ -73,6 +74,11 @@ def converts_halves() -> bool:
     given = (getattr(numba.config, name, None) for name in ("CPU_NAME", "CPU_FEATURES"))
     if any(value is not None for value in given):
         return False  # code for another processor than this
+    return _processor_converts()
+
+
+@cache
+def _processor_converts() -> bool:
     arm = platform.machine().lower() in ("arm64", "aarch64")
     return arm or bool(llvmlite.binding.get_host_cpu_features().get("f16c", False))
 

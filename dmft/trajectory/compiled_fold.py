@@ -5,6 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+_ONE = np.uint64(0x3FF0000000000000)  # the bits of 1.0, to which those of a sign are added
+
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def fold_signed(
@@ -16,13 +18,13 @@ def fold_signed(
     """
     length, width = basis.shape[1], out.shape[1]
     before = position % 64
-    drawn = np.empty(-(-(before + length) // 64) * 64)
+    drawn = np.empty(-(-(before + length) // 64) * 64, np.uint64)
     for i in range(len(drawn) // 64):
         word = _hashed(position // 64 + i, bits)
         some = drawn[64 * i : 64 * (i + 1)]
         for j in range(64):
-            some[j] = 1.0 - 2.0 * np.float64(np.int32((word >> np.uint64(j)) & np.uint64(1)))
-    signs = drawn[before : before + length]
+            some[j] = ((word >> np.uint64(j)) << np.uint64(63)) | _ONE
+    signs = drawn.view(np.float64)[before : before + length]
     done = 0
     while done < length:
         run, offset = (position + done) // width, (position + done) % width

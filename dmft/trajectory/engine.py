@@ -27,7 +27,9 @@ from dmft.trajectory.readers.descriptors import kept_open
 from dmft.trajectory.series import Series
 
 _COMPILED = 2**28  # bytes to read, above which loading the compiled loops pays
-_SUBBLOCK = 4096  # columns of float64 at a time: they stay in the processor's cache
+_SUBBLOCK = 4096  # columns of float64 at a time, as long as
+_CACHED = 2**18  # numbers are no more, which stay in the processor's cache,
+_NARROWEST = 512  # and of many checkpoints so many
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,11 @@ def unit_bytes(series: Series, unit: Unit) -> int:
     count, length = len(series.rows), unit.stop - unit.start
     itemsize = max(row[unit.tensor].itemsize for row in series.rows)
     copies = 1 + 1 / len(unit.shares) if len(unit.shares) > 1 else 1  # of the columns of a share
-    return int(count * (length * itemsize * copies + 2 * 8 * min(length, _SUBBLOCK)))
+    return int(count * (length * itemsize * copies + 2 * 8 * min(length, _subblock(count))))
+
+
+def _subblock(count: int) -> int:
+    return min(_SUBBLOCK, max(_NARROWEST, _CACHED // count))
 
 
 def accumulate(
@@ -145,7 +151,8 @@ class _Scratch:
         self._raw = np.empty((count, 0), np.uint8)
         self._largest = largest
         self._compiled = compiled
-        self._basis = np.empty(count * _SUBBLOCK)
+        self._width = _subblock(count)
+        self._basis = np.empty(count * self._width)
 
     def grams(
         self, series: Series, unit: Unit, fresh: list[np.ndarray], files: Mapping[Path, int]
@@ -166,8 +173,8 @@ class _Scratch:
             if len(unit.shares) > 1:
                 chosen = columns.every(unit.period, share.first, share.width, length)
             size = length // unit.period * share.width
-            for start in range(0, size, _SUBBLOCK):
-                width = min(_SUBBLOCK, size - start)
+            for start in range(0, size, self._width):
+                width = min(self._width, size - start)
                 # In C order whatever its width: see `compiled`.
                 basis = self._basis[: len(tensors) * width].reshape(len(tensors), width)
                 chosen.differences(start, basis)

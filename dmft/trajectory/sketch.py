@@ -36,7 +36,8 @@ LEAST = 256  # of a group
 _COMPILED = 2**26  # bytes to read, above which loading the compiled loops pays
 _WINDOW = 32  # checkpoints that one worker holds
 _READ = 2**17  # elements of each that are read at once
-_SUBBLOCK = 4096  # columns at a time
+_SUBBLOCK = 4096  # columns at a time,
+_CACHED = 2**17  # or of few checkpoints as many as make so many numbers
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def _add(
     names = range(max(rows[0] - 1, 0), rows[-1] + 1)
     position, read = 0, 0
     raw = np.empty((len(names), 0), np.uint8)
-    room = np.empty(len(names) * _SUBBLOCK)
+    size = max(_SUBBLOCK, _CACHED // len(names))
+    room = np.empty(len(names) * size)
     longest = min(_READ, max((last - first for _, first, last in target.runs), default=0))
     for tensor, first, last in target.runs:
         tensors = [series.rows[t][tensor] for t in names]
@@ -145,8 +147,8 @@ def _add(
             ]
             read += sum(values.nbytes for values in flat[len(flat) - len(rows) :])
             columns = columns_of(tensors, flat, raw, compiled)
-            for begin in range(0, stop - start, _SUBBLOCK):
-                width = min(_SUBBLOCK, stop - start - begin)
+            for begin in range(0, stop - start, size):
+                width = min(size, stop - start - begin)
                 basis = room[: len(names) * width].reshape(len(names), width)
                 columns.differences(begin, basis)
                 fold(basis[len(names) - len(rows) :], position, target, out, compiled)

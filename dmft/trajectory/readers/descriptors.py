@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-MOST = 256  # systems allow a process 1024 or fewer, and others in it want some
-
 
 @contextmanager
 def kept_open(paths: Iterable[Path]) -> Iterator[dict[Path, int]]:
@@ -17,7 +15,8 @@ def kept_open(paths: Iterable[Path]) -> Iterator[dict[Path, int]]:
     wanted = set(paths)
     found: dict[Path, int] = {}
     with ExitStack() as stack:
-        for path in wanted if len(wanted) <= MOST else ():
+        few = len(wanted) <= os.sysconf("SC_OPEN_MAX") // 2  # others in the process want some
+        for path in wanted if few else ():
             try:
                 found[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
