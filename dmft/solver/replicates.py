@@ -52,9 +52,10 @@ class Replicates:
         finished: Finished,
         threshold: float,
         user: Mapping[str, UserObservable] | None = None,
+        known: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Take in a finished replicate; see `Finished.observed` for the rest."""
-        observed = finished.observed(threshold, user)
+        observed = finished.observed(threshold, user, known)
         for name, curve in observed.items():
             self.curves.setdefault(name, []).append(curve)
         if finished.fewer is not None:
