@@ -24,6 +24,7 @@ from dmft.solver.plan import Plan
 from dmft.solver.progress import WorkMeter
 from dmft.solver.replicates import Replicates
 from dmft.solver.scheme import Advance, PanelFailed, Replicate, Saved, Scheme, Tree, Underway
+from dmft.solver.state import check_state
 from dmft.solver.time_limit import TimeLimit
 
 
@@ -236,6 +237,7 @@ class Run:
         """
         if "of" in state:  # older ones do not say
             check_label(state["of"], self._problem, self._settings)
+        check_state(state)
         try:
             self._failures = state["splits"]
             self._done = Replicates.from_state(self._problem, state["replicates"])
@@ -249,6 +251,9 @@ class Run:
             raise InputError(f"given a state without {error}, cannot resume", "resume") from None
         if "former" in state:
             raise InputError("given a state of another version, cannot resume", "resume")
+        nodes = self._done.nodes
+        if self._plan and nodes not in (0, len(self._scheme.grid(self._plan).time)):
+            raise InputError("given a state whose curves do not fit its plan", "resume")
         return None if self._goes_on(self._plan) else state.get("march")
 
     # ------------------------------------------------------------------ to a later time
