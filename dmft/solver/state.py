@@ -15,6 +15,18 @@ _START = 0.0  # of the first panel
 _REPEATING = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
+def require_state(resume: object) -> None:
+    """Refuse what can be no state: a Solution, for one, does not hold it.
+
+    Raises
+    ------
+    InputError : it names the kind.
+    """
+    if resume is not None and not isinstance(resume, Mapping):
+        kind = type(resume).__name__
+        raise InputError(f"given a {kind}, must be a state of `keep` or a file", "resume")
+
+
 def check_state(state: Mapping[str, Any]) -> None:
     """Refuse a state whose parts are of the wrong kind, do not fit, or are no finite numbers.
 

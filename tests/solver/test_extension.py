@@ -238,3 +238,10 @@ def test_a_failed_attempt_leaves_the_result(tmp_path, monkeypatch, capsys):
     assert main(line) == 2
     assert "no memory" in capsys.readouterr().err
     assert dmft.load("out.h5") == before
+
+
+def test_only_states_and_files_are_resumed():
+    solution = dmft.solve(PROBLEM, t_max=0.1, **OPTIONS)
+    for wrong, kind in ((solution, "Solution"), (3, "int"), ([], "list")):
+        with pytest.raises(InputError, match=f"resume: given a {kind}, must be a state of `keep`"):
+            dmft.solve(PROBLEM, t_max=1.0, resume=wrong, **OPTIONS)
