@@ -10,6 +10,7 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.numerics.collocation import STAGES
+from dmft.texts import words_of
 
 _START = 0.0  # of the first panel
 _REPEATING = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -59,7 +60,7 @@ def repeated(repeat: Callable[[], None]) -> None:
     try:
         repeat()
     except _REPEATING as error:
-        words = f"{type(error).__name__} {error}".strip().splitlines()[0][:120]
+        words = f"{type(error).__name__} {words_of(error)}".rstrip()
         raise InputError(
             f"given panels of another version, or damaged: {words}", "resume"
         ) from None

@@ -29,6 +29,7 @@ from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.residuals import Batches, LinearResiduals, Residuals
 from dmft.solver.sampling import PathSet
 from dmft.solver.stepping import Diverged
+from dmft.texts import words_of
 
 _LARGEST_RISK = 1e100  # squares of kernels beyond it overflow
 
@@ -173,7 +174,9 @@ class Stepwise:
             self.residuals.restore(state["residuals"])
             self.work = dict(state["work"])
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"given a march of another version: {error}", "resume") from None
+            raise InputError(
+                f"given a march of another version: {words_of(error)}", "resume"
+            ) from None
 
     def _weights(self) -> np.ndarray:
         w = np.empty(self.parameters.shape[1])
