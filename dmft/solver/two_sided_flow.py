@@ -62,6 +62,10 @@ class TwoSidedFlow:
         """Directions of noise stay in their order of appearance."""
         return np.eye(0)
 
+    def rehearses(self, march: TwoSidedMarch) -> bool:
+        """Nothing is rotated."""
+        return False
+
     def hopeless(self, march: TwoSidedMarch) -> str:
         """A flow always goes on."""
         return ""
