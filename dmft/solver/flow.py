@@ -22,12 +22,12 @@ from dmft.solver.tracers import traced_paths
 # with the wider control of the residual that they have (march.py).
 _LINEAR_TIME_ERROR = {"excess_risk": 0.2, "train_mse": 0.8}
 _TIME_ERROR = {"excess_risk": 0.2, "train_mse": 2.0}
+_EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), without steps
 # Twice what the sweeps leave of the residual at the start, per rtol, and more than what tangents in
 # single precision do (2e-8).
+_RESIDUAL_ERROR = 2e-4
 # s dw/dG below which a start is small: 0.07 at depth 2, 0.26 at depth 3.
 _SMALL_SLOPE = 1e-2
-_EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), without steps
-_RESIDUAL_ERROR = 2e-4
 
 
 class PlainFlow:
