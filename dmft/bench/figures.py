@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +56,8 @@ def draw_race(results: Record, path: Path) -> None:
             )  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel="CPU seconds")
         _end_at_a_century(axes, result["contestants"])
-        axes.set_ylabel(f"relative error of {result['curve']} (rms)")
+        # Names of several curves are longer than a panel is high.
+        axes.set_ylabel(fill(f"relative error of {result['curve']} (rms)", 40))
         axes.set_title(f"{name}: {result['title']}", fontsize=9)
         axes.grid(alpha=0.3)
     for axes in panels[count:]:

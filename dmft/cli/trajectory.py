@@ -129,6 +129,7 @@ def _map(arguments: argparse.Namespace) -> None:
     prepare_output(path, arguments.overwrite, inputs=arguments.paths)
     if csv is not None:
         check_output(csv, overwrite=arguments.overwrite)
+    _apart(arguments)
     _outside(path, arguments.paths)
     with locked(path):
         report = _of_result(arguments) if _is_result(arguments.paths) else _of_files(arguments)
@@ -209,6 +210,23 @@ def _plot(arguments: argparse.Namespace) -> None:
     from dmft.trajectory.files import load_report
 
     draw_saved(arguments, load_report, plot_report)
+
+
+def _apart(arguments: argparse.Namespace) -> None:
+    """Refuse two outputs in one file, and a cache that is given and not wanted."""
+    from dmft.errors import InputError
+
+    if arguments.no_cache and arguments.cache is not None:
+        raise InputError("given together with --no-cache, must be one of them", "--cache")
+    outputs = [
+        ("--output", arguments.output),
+        ("--cache", arguments.cache),
+        ("--csv", arguments.csv),
+    ]
+    seen: dict[Path, str] = {}
+    for option, path in outputs:
+        if path is not None and (other := seen.setdefault(path.resolve(), option)) != option:
+            raise InputError(f"given for {other} and {option}, must be two files", str(path))
 
 
 def _outside(output: Path, paths: list[Path]) -> None:

@@ -7,7 +7,7 @@ compares, prints or draws curves reads this table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -39,6 +39,11 @@ class Weights:
     probability: np.ndarray
     charges: np.ndarray | None = None
     threshold: float = 0.1
+
+    def since(self, first: int) -> Weights:
+        """The same from a node on."""
+        charges = None if self.charges is None else self.charges[:, first:]
+        return replace(self, values=self.values[:, first:], charges=charges) if first else self
 
     def mean(self, values: np.ndarray) -> np.ndarray:
         """Average over the coordinates, shape (time,)."""
@@ -91,6 +96,10 @@ class Samples:
     labels: np.ndarray
     losses: np.ndarray
     probability: np.ndarray
+
+    def since(self, first: int) -> Samples:
+        """The same from a node on."""
+        return replace(self, fields=self.fields[:, first:], losses=self.losses[:, first:])
 
 
 def _always(problem: Problem) -> bool:

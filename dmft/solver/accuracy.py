@@ -33,9 +33,9 @@ _ESCAPE_SHARE = 0.2
 _LEAST_NEWS = 20.0
 # Of the change of e that counts: a smaller response to noise is not calibrated.
 _LEAST_RESPONSE = 1e-2
-# How far a first guess may move e, relative to its size, once the residual is below so much of its
-# start.
-_FARTHEST_GUESS, _LATE = 0.3, 0.1
+# The residual, relative to its start, from which on training is late, and how far a first guess may
+# then move e, relative to its size.
+_LATE, _FARTHEST_GUESS = 0.1, 0.3
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,10 @@ class Accuracy:
             return 0.0
         return _LEAST_NEWS * self.tolerance * self._residual()
 
+    def late(self) -> bool:
+        """Whether the residual is nearly gone; never on the linear network, which is exact."""
+        return not self._linear and self._residual() <= _LATE
+
     def _residual(self) -> float:
         """Root mean square of the residual at the last node, relative to its start."""
         factor = self._samples.factor
@@ -108,7 +112,7 @@ class Accuracy:
         Late after a small start the residual is noise that a long panel adds up: sweeps that begin
         far away end nowhere.
         """
-        if self._linear or self._residual() > _LATE:
+        if not self.late():
             return 1.0
         distance = math.sqrt(float(np.max(self._paths.probability @ moved**2)))
         return min(1.0, _FARTHEST_GUESS * self.size(error) / max(distance, 1e-300))

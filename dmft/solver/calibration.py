@@ -54,6 +54,13 @@ class NoiseRows:
         return residual - self.current, inverse @ changes
 
 
+def allowed_growth(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest x of one sweep, which leave present scales not far behind."""
+    least = np.log(np.maximum(1.0 / _LARGEST_CHANGE, 1.0 / (_LARGEST_SCALE * scale)))
+    most = np.log(np.minimum(_LARGEST_CHANGE, _LARGEST_SCALE / scale))
+    return least, most
+
+
 def scale_growth(
     rows: NoiseRows,
     directions: np.ndarray,
@@ -66,11 +73,10 @@ def scale_growth(
     directions : z, unit vectors in the space of the noise, shape (new, rank + new).
     moment : E[e_i z_i] / sqrt(delta) at x = 0, shape (new,).
     reaction : its derivatives in x, shape (new, new).
-    scale : the present scales, which are not left far behind in one sweep.
+    scale : the present scales.
     """
     growth = np.zeros_like(scale)
-    least = np.log(np.maximum(1.0 / _LARGEST_CHANGE, 1.0 / (_LARGEST_SCALE * scale)))
-    most = np.log(np.minimum(_LARGEST_CHANGE, _LARGEST_SCALE / scale))
+    least, most = allowed_growth(scale)
     for _ in range(_ITERATIONS):
         response, changes = rows.response(growth)
         mismatch = moment + reaction @ growth - np.sum(directions * response, axis=1)

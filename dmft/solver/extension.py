@@ -69,7 +69,11 @@ def check_label(label: str, problem: Problem, settings: SolverSettings) -> None:
     ------
     InputError : the label, that of the state, says that it is none of this one.
     """
-    check_growth(json.loads(label), json.loads(label_of(problem, settings)), GROWING, "done")
+    try:
+        table = dict(json.loads(label))
+    except (TypeError, ValueError):
+        raise InputError("given a state whose 'of' is damaged, cannot resume", "resume") from None
+    check_growth(table, json.loads(label_of(problem, settings)), GROWING, "done")
 
 
 def _short(value: Any) -> Any:

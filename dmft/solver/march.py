@@ -12,7 +12,6 @@ own (residual_noise.py), with what is accurate enough for it (accuracy.py).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +23,7 @@ from dmft.numerics.collocation import STAGES, lagrange, radau
 from dmft.problem import Problem
 from dmft.problem.population import Coordinates
 from dmft.solver.accuracy import Accuracy, Swept
-from dmft.solver.calibration import NoiseRows, scale_growth
+from dmft.solver.calibration import NoiseRows
 from dmft.solver.linear_samples import LinearSamples
 from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
@@ -32,12 +31,12 @@ from dmft.solver.panel_rows import Attempt, PanelRows
 from dmft.solver.residual_noise import Quiet, ResidualNoise
 from dmft.solver.response import NoCausalResponse, PanelResponse
 from dmft.solver.sampling import PathSet
+from dmft.solver.scale_step import ScaleStep
 from dmft.solver.sides import CoordinatePaths, Damping, Equation, NoPath, Stages
 from dmft.solver.tracers import Tracers, calibrates, traced_paths
 
 _MOST_SWEEPS = 40
 _NEWTON_TOLERANCE = 1e-7  # of the paths
-_NOTHING = 1e-300
 
 
 class March:
@@ -302,45 +301,28 @@ class March:
         gain = self.paths.gains(swept.slope, panel.coupling, samples.ratio)
         response, scale = self.tracers.past(panel), rows.scale
         diagonal, past = panel.diagonal, response.rows
-        if self._calibrated and past.size:
+        calibrated, following = self._calibrated and past.size > 0, None
+        if calibrated:
             tangents = NoiseRows(
                 samples.factor[1:], current, diagonal, past, panel.changes, response.changes()
             )
-            growth = self._scale_growth(gain, noise.normals, swept, tangents)
+            scales = ScaleStep(
+                tangents, swept, samples, self.accuracy, self.probability, gain, noise.normals
+            )
+            following = scales.following() if self.accuracy.late() else None
+            growth = scales.growth
             diagonal, past = tangents.rows(growth)
-            scale = scale * np.exp(growth)
         memory = samples.force @ (past - rows.past).T
         memory = memory + swept.force @ (diagonal - rows.diagonal).T
-        better = current + noise.newton_step(gain, found, current, memory)
+        step = noise.newton_step(gain, found, current, memory, following)
+        if following is not None:
+            growth = scales.with_noise(step, following)
+            diagonal, past = tangents.rows(growth)
+        if calibrated:
+            scale = scale * np.exp(growth)
+        better = current + step
         known, fresh = np.split(better, [samples.drive.basis.rank], axis=1)
         return PanelRows(rows.step, scale, diagonal, past, known, fresh, rows.intensity)
-
-    def _scale_growth(
-        self, gain: np.ndarray, noise: np.ndarray, swept: Swept, tangents: NoiseRows
-    ) -> np.ndarray:
-        """By how much the logarithms of the scales grow to calibrate responses, (stages,)."""
-        rows = swept.rows
-        towards, _ = tangents.response(np.zeros(STAGES))
-        size = math.sqrt(self.samples.ratio) * float(np.linalg.norm(towards))
-        if self.accuracy.unseen(size, swept.error):
-            return np.zeros(STAGES)
-        towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
-        along = self.probability[:, None] * (noise @ towards.T) / math.sqrt(self.samples.ratio)
-        followed = (along[:, :, None] * gain).reshape(len(along), -1).T
-        of_past = (followed @ self.samples.force).reshape(STAGES, STAGES, -1)
-        of_panel = (followed @ swept.force).reshape(STAGES, STAGES, -1)
-
-        def moved(past: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-            """Change of E[e z] for a change of the rows, whose axes are the last two."""
-            return np.asarray(
-                np.einsum("ijk,...jk->...i", of_past, past)
-                + np.einsum("ijk,...jk->...i", of_panel, diagonal)
-            )
-
-        moment = np.sum(along * swept.error, axis=0)
-        moment += moved(tangents.past - rows.past, tangents.diagonal - rows.diagonal)
-        reaction = moved(tangents.past_changes, tangents.diagonal_changes).T
-        return scale_growth(tangents, towards, moment, reaction, rows.scale)
 
     def _count(self, sweeps: int) -> None:
         """Work of one panel: each sweep reads all tangents once, so does the commit."""

@@ -1,12 +1,14 @@
 """The Newton step of a sweep for the new rows of the noise factor L.
 
 A change dL moves the paths by de = H C sqrt(delta) dL xi, which moves L by its projection on
-the directions Q. In the same sweep R_w changes, which moves L likewise.
+the directions Q. In the same sweep R_w changes, which moves L likewise. Where the scales of
+responses follow the step (scale_step.py), it solves for both.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +17,18 @@ from dmft.numerics.gmres import gmres
 from dmft.solver.noise import NewRows
 
 _TOLERANCE, _MOST_APPLICATIONS = 0.02, 20  # of the linear solve
+
+
+@dataclass(frozen=True)
+class Following:
+    """Logarithms of the scales of responses, which follow the step.
+
+    growth : their derivatives in the new rows of L, shape (scales, stages, rank + stages).
+    memory : how the change of R_w with each moves the drive of paths, (scales, paths, stages).
+    """
+
+    growth: np.ndarray
+    memory: np.ndarray
 
 
 class PanelNoise:
@@ -44,12 +58,18 @@ class PanelNoise:
         self._moved = np.empty((STAGES, len(self._single)), dtype=np.float32)
 
     def newton_step(
-        self, gain: np.ndarray, found: NewRows, current: np.ndarray, memory: np.ndarray
+        self,
+        gain: np.ndarray,
+        found: NewRows,
+        current: np.ndarray,
+        memory: np.ndarray,
+        following: Following | None = None,
     ) -> np.ndarray:
         """The step from `current`, the new rows of L, shape (stages, rank + stages).
 
         gain : H C of every path. found : the rows that the paths have.
         memory : how the change of R_w moves their drive, shape (paths, stages).
+        following : how the scales follow the step.
         """
         from dmft.solver.small_kernels import follow
 
@@ -62,11 +82,19 @@ class PanelNoise:
             projection[:, -STAGES:] = found.fresh_change(projection[:, -STAGES:])
             return projection
 
+        def answer(memory: np.ndarray) -> np.ndarray:
+            return projected((memory / self._root_ratio).astype(np.float32))
+
+        of_scales = [] if following is None else [answer(part) for part in following.memory]
+
         def defect(flat: np.ndarray) -> np.ndarray:
             change = flat.reshape(current.shape)
-            return (change - projected(self._single @ change.T.astype(np.float32))).ravel()
+            left = change - projected(self._single @ change.T.astype(np.float32))
+            if following is not None:
+                left -= np.tensordot(np.tensordot(following.growth, change, 2), of_scales, 1)
+            return left.ravel()
 
-        reaction = projected((memory / self._root_ratio).astype(np.float32))
+        reaction = answer(memory)
         residual = np.hstack([found.known, found.fresh]) - current + reaction
         step = gmres(defect, residual.ravel(), _TOLERANCE, _MOST_APPLICATIONS)
         return step.reshape(current.shape)

@@ -35,6 +35,7 @@ from dmft.solver.scheme import (
     Underway,
     sampling_seed,
 )
+from dmft.solver.state import check_stages, repeated
 
 _FIRST_CAPACITY = 32  # panels the pilot's storage starts with
 
@@ -193,14 +194,16 @@ class PanelScheme:
 
     def _replay(self, march: PanelMarch, saved: Saved) -> None:
         """Commit the saved panels again: a small part of the work of solving them."""
-        try:
+
+        def repeat() -> None:
             panels = saved["panels"]
-            rows = [self._flow.rows_type(**panels[str(index)]) for index in range(len(panels))]
-        except (KeyError, TypeError) as error:
-            raise InputError(f"given panels of another version: {error}", "resume") from None
-        for row in rows:
-            march.commit(row)
-        march.work = dict.fromkeys(march.work, 0.0) | saved["work"]
+            for index in range(len(panels)):
+                rows = panels[str(index)]
+                check_stages(rows)
+                march.commit(self._flow.rows_type(**rows))
+            march.work = dict.fromkeys(march.work, 0.0) | saved["work"]
+
+        repeated(repeat)
 
 
 class PanelPilot:

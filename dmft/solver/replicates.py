@@ -42,6 +42,11 @@ class Replicates:
         """Finished replicates."""
         return len(self.curves["train_mse"])
 
+    @property
+    def nodes(self) -> int:
+        """Nodes of their curves; 0 where there is no replicate yet."""
+        return len(self.curves["train_mse"][0]) if self.count else 0
+
     def add_work(self, work: Mapping[str, float]) -> None:
         """Add the counters of a march, finished or not."""
         for name, value in work.items():
@@ -52,9 +57,10 @@ class Replicates:
         finished: Finished,
         threshold: float,
         user: Mapping[str, UserObservable] | None = None,
+        known: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Take in a finished replicate; see `Finished.observed` for the rest."""
-        observed = finished.observed(threshold, user)
+        observed = finished.observed(threshold, user, known)
         for name, curve in observed.items():
             self.curves.setdefault(name, []).append(curve)
         if finished.fewer is not None:

@@ -24,6 +24,7 @@ from dmft.solver.plan import Plan
 from dmft.solver.progress import WorkMeter
 from dmft.solver.replicates import Replicates
 from dmft.solver.scheme import Advance, PanelFailed, Replicate, Saved, Scheme, Tree, Underway
+from dmft.solver.state import check_state
 from dmft.solver.time_limit import TimeLimit
 
 
@@ -55,6 +56,7 @@ class Run:
         self._limit = limit
         self._cut_short = ""  # why there are fewer replicates than wanted
         self._former: Plan | None = None  # of the solve that is extended to a later time
+        self._known: dict[str, np.ndarray] = {}  # curves of that solve, (replicates, nodes)
         self._marches: dict[str, Tree] = {}  # what finished ones kept, the pilot's under "0"
         self._saved_at = time.monotonic()
         self._meter = WorkMeter(scheme.costs, PILOT_PATHS, settings.n_paths)
@@ -145,6 +147,7 @@ class Run:
             self._done.work = work
             self._plan = self._scheme.other_plan(plan, failure.panel, self._failures)
             self._failures += 1
+            self._known = {}
             self._cut_marches(failure.panel)
             return kept
         if not self._cut_short:
@@ -153,8 +156,9 @@ class Run:
 
     def _take(self, replicate: Replicate) -> None:
         """Add a replicate that is at its end to those that are done."""
-        threshold = self._settings.active_threshold
-        self._done.add(replicate.finish(), threshold, self._observables)
+        threshold, index = self._settings.active_threshold, self._done.count
+        known = {name: rows[index] for name, rows in self._known.items() if index < len(rows)}
+        self._done.add(replicate.finish(), threshold, self._observables, known)
         self._keep_march(self._done.count, replicate)
 
     def _follow(self, march: Underway, t_max: float, enough: Callable[[Advance], str]) -> str:
@@ -215,6 +219,8 @@ class Run:
             state["plan"] = self._plan.saved()
         if self._former is not None:
             state["beyond"] = self._former.saved()
+        if self._known and self._done.count < self._wanted():
+            state["known"] = dict(self._known)
         if self._marches:
             state["marches"] = dict(self._marches)
         march = {} if self._march is None else self._march.saved()
@@ -231,6 +237,7 @@ class Run:
         """
         if "of" in state:  # older ones do not say
             check_label(state["of"], self._problem, self._settings)
+        check_state(state)
         try:
             self._failures = state["splits"]
             self._done = Replicates.from_state(self._problem, state["replicates"])
@@ -238,11 +245,15 @@ class Run:
                 self._plan = Plan.restored(state["plan"])
             if "beyond" in state:
                 self._former = Plan.restored(state["beyond"])
+            self._known = dict(state.get("known", {}))
             self._marches = dict(state.get("marches", {}))
         except (KeyError, TypeError) as error:
             raise InputError(f"given a state without {error}, cannot resume", "resume") from None
         if "former" in state:
             raise InputError("given a state of another version, cannot resume", "resume")
+        nodes = self._done.nodes
+        if self._plan and nodes not in (0, len(self._scheme.grid(self._plan).time)):
+            raise InputError("given a state whose curves do not fit its plan", "resume")
         return None if self._goes_on(self._plan) else state.get("march")
 
     # ------------------------------------------------------------------ to a later time
@@ -251,7 +262,8 @@ class Run:
         """Whether a finished plan ends before t_max; prepares to go on from there."""
         if plan is None or plan.reason or plan.end >= self._settings.t_max * (1.0 - 1e-12):
             return False
-        work = self._done.work
+        work, curves = self._done.work, self._done.curves
+        self._known = {} if self._observables else {k: np.array(v) for k, v in curves.items()}
         self._done = Replicates(self._problem)
         self._done.work = work
         self._former, self._plan = plan, None

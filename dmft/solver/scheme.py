@@ -108,13 +108,23 @@ class Finished:
     lever: float = 0.0
 
     def observed(
-        self, threshold: float, user: Mapping[str, UserObservable] | None
+        self,
+        threshold: float,
+        user: Mapping[str, UserObservable] | None,
+        known: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, np.ndarray]:
-        """All curves, in the order of the table of observables."""
-        found = weight_curves(replace(self.weights, threshold=threshold), user)
+        """All curves, in the order of the table of observables; known : on the first nodes."""
+        first = len(next(iter(known.values()))) if known else 0
+        part = replace(self.weights, threshold=threshold)
+        found = weight_curves(part.since(first), user)
         if self.samples is not None:
-            found |= sample_curves(self.samples)
-        return derived_curves(found | self.curves)
+            found |= sample_curves(self.samples.since(first))
+        curves = derived_curves(found | {name: row[first:] for name, row in self.curves.items()})
+        if known:
+            if not curves.keys() <= known.keys():  # an older state
+                return self.observed(threshold, user)
+            curves = {name: np.concatenate([known[name], row]) for name, row in curves.items()}
+        return curves
 
 
 @dataclass(frozen=True)

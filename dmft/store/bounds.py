@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import h5py
 
 _BEST_COMPRESSION = 1032  # of deflate, the strongest filter that is common
+# Bytes from which on a dataset must be denser, and how much: results compress tenfold at most.
+_LARGE, _BEST_OF_LARGE = 1 << 25, 64
 _UNWRITTEN = 1 << 20  # bytes of a dataset that may be all fill value
 
 
@@ -49,7 +51,8 @@ def check_contents(file: h5py.File, *, views: bool) -> None:
             return f"dataset /{name} has its values in other files, refused"
         wanted = dataset.dtype.itemsize * math.prod(dataset.shape)
         there = min(dataset.id.get_storage_size(), length)
-        if not dataset.is_virtual and wanted > _BEST_COMPRESSION * there + _UNWRITTEN:
+        best = _BEST_COMPRESSION if wanted < _LARGE else _BEST_OF_LARGE
+        if not dataset.is_virtual and wanted > best * there + _UNWRITTEN:
             return f"dataset /{name} declares {wanted} bytes and has {there} in the file, damaged?"
         return None
 

@@ -104,9 +104,11 @@ def write_tree(group: h5py.Group, state: Mapping[str, Any]) -> None:
             group.attrs[key] = json.dumps(scalar)
 
 
-def _read_tree(group: h5py.Group) -> dict[str, Any]:
+def _read_tree(group: h5py.Group, above: tuple[h5py.Group, ...] = ()) -> dict[str, Any]:
     import h5py
 
+    if group in above:
+        raise InputError(f"group {group.name} holds itself, damaged?")
     state: dict[str, Any] = {}
     for key, text in group.attrs.items():
         try:
@@ -117,7 +119,7 @@ def _read_tree(group: h5py.Group) -> dict[str, Any]:
         if isinstance(value, h5py.Dataset):
             state[key] = np.asarray(value[()])
         elif isinstance(value, h5py.Group):
-            state[key] = _read_tree(value)
+            state[key] = _read_tree(value, (*above, group))
         else:
             raise InputError(f"'{key}' of {group.name} is damaged")
     return state

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import h5py
 
 
+_WIDEST = 8  # bytes of a number
 _MEMORY_BLOCK = 2**20  # bytes by which a file grows in memory
 
 
@@ -201,6 +202,8 @@ def read_variables(file: h5py.File, variables: Sequence[Variable]) -> dict[str, 
             )
         lengths.update(zip(variable.dimensions, dataset.shape, strict=True))
         values = dataset[()]
+        if values.dtype.itemsize > _WIDEST:
+            values = values.astype(float)  # of what a long double holds, not all is finite here
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise InputError(f"dataset /{variable.path} holds NaN or infinity, refused")
         found[variable.attribute] = values

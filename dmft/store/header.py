@@ -16,7 +16,7 @@ from dmft.config import Config, parse_config
 from dmft.errors import InputError
 from dmft.store.kinds import KINDS, Kind, check_kind
 from dmft.store.migrate import opened
-from dmft.store.schema import SIMULATION, SOLUTION, VERSION
+from dmft.store.schema import SIMULATION, SOLUTION, STATUSES, VERSION
 from dmft.texts import parse_json
 from dmft.version import package_version
 
@@ -101,17 +101,21 @@ def parse_header(file: h5py.File) -> Header:
         config = parse_config(table)
     except InputError as error:
         raise InputError(f"attribute 'config' is invalid: {error}") from None
+    status = _text(file, "status")
+    if status not in STATUSES:
+        allowed = ", ".join(STATUSES)
+        raise InputError(f"attribute 'status' is {status[:40]!r}, must be one of: {allowed}")
     return Header(
         schema=schema,
         version=_text(file, "schema_version"),
-        package_version=_text(file, "package_version"),
-        created=_text(file, "created"),
-        host=_text(file, "host"),
+        package_version=_line(file, "package_version"),
+        created=_line(file, "created"),
+        host=_line(file, "host"),
         command_line=_text(file, "command_line"),
         config=config,
         seeds=tuple(_parsed(file, "seeds", list)),
-        status=_text(file, "status"),
-        reason=_text(file, "reason"),
+        status=status,
+        reason=_line(file, "reason"),
     )
 
 
@@ -119,6 +123,13 @@ def _text(file: h5py.File, name: str) -> str:
     value = file.attrs.get(name)
     if not isinstance(value, str):
         raise InputError(f"attribute '{name}' is missing, must be text")
+    return value
+
+
+def _line(file: h5py.File, name: str) -> str:
+    value = _text(file, name)
+    if not value.isprintable():  # it will be printed
+        raise InputError(f"attribute '{name}' is {value[:40]!r}, must be one line of text")
     return value
 
 

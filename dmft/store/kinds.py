@@ -51,7 +51,7 @@ def check_kind(schema: object, wanted: Sequence[str], path: str | Path = "") -> 
     words = " or ".join(KINDS[each].name for each in wanted)
     kind = KINDS.get(str(schema))
     if kind is None:
-        raise InputError(f"holds a '{schema}', must be {words}", str(path))
+        raise InputError(f"holds a {str(schema)[:40]!r}, must be {words}", str(path))
     remedy = f" (`{kind.command}` is for it)" if kind.command else ""
     raise InputError(f"is {kind.name}{remedy}, must be {words}", str(path))
 

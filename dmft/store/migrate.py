@@ -51,7 +51,8 @@ def schema_version(file: h5py.File) -> str:
         raise InputError(f"has schema version {version[:40]!r}, must be like {VERSION!r}")
     if int(major) > MAJOR:
         raise InputError(
-            f"has schema version {version}, this dmft reads up to {MAJOR}, a newer one is needed"
+            f"has schema version {version[:40]}, this dmft reads up to {MAJOR}, a newer one is "
+            "needed"
         )
     return version
 

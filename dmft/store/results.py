@@ -176,13 +176,10 @@ def _rtol(file: h5py.File) -> float | None:
     value = file.attrs.get(RTOL)
     if value is None:
         return None
-    try:
-        rtol = float(value)
-    except (TypeError, ValueError):
-        rtol = float("nan")
-    if not rtol > 0.0:
-        raise InputError(f"attribute '{RTOL}' is {value!r}, must be a positive number")
-    return rtol
+    known = isinstance(value, int | float | np.integer | np.floating)
+    if not known or not 0.0 < float(value) < np.inf:
+        raise InputError(f"attribute '{RTOL}' is {str(value)[:40]!r}, must be a positive number")
+    return float(value)
 
 
 def _read_simulation(file: h5py.File, header: Header) -> Simulation:
@@ -200,6 +197,9 @@ def _fields(file: h5py.File, variables: tuple[Variable, ...], kind: str) -> dict
     """Arrays by attribute of the result; curves, kernels and blocks as objects."""
     group = file.get(USER, {})
     own = [name for name, kept in group.items() if hasattr(kept, "ndim") and name[-7:] != "_stderr"]
+    for name in own:
+        if not name.isidentifier():
+            raise InputError(f"dataset /{USER}/{name!r} is no name of an observable")
     variables += _user_variables(own, kind)
     variables += BLOCK_VARIABLES if "kernels/blocks" in file else ()
     fields = _nested(read_variables(file, variables))

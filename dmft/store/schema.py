@@ -21,6 +21,7 @@ MAJOR, MINOR = 2, 2
 VERSION = f"{MAJOR}.{MINOR}"
 
 RUNNING = "running"
+STATUSES = ("done", "not-converged", RUNNING)
 CHECKPOINT = "checkpoint"
 WORK = "work"
 RTOL = "rtol"  # root attribute of a solution: the tolerance that was used

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dmft.errors import InputError
 from dmft.store.kinds import check_kind
 from dmft.store.migrate import opened
 from dmft.store.schema import COLLECTION
@@ -70,10 +71,17 @@ def load_collection(path: str | Path) -> Collection:
                 continue
             text = dataset.dtype.kind == "O"
             along = dataset.attrs.get("axis_of")
+            if not text and dataset.dtype.kind not in "iufb":
+                raise InputError(
+                    f"dataset /{name} has type {dataset.dtype}, must be numbers or text"
+                )
             if along is not None:
                 coordinates[name] = (along, dataset.asstr()[()] if text else dataset[()])
             elif dataset.shape == shape:
                 (texts if text else values)[name] = dataset.asstr()[()] if text else dataset[()]
+        config, created = parse_json(file.attrs["config"]), file.attrs["created"]
+        if not isinstance(config, dict) or not isinstance(created, str):
+            raise InputError("attributes 'config' or 'created' are of the wrong kind, damaged?")
         return Collection(
             path=path,
             tasks=tuple(parse_json(file.attrs["tasks"])),
@@ -85,6 +93,6 @@ def load_collection(path: str | Path) -> Collection:
             reason=texts.pop("reason"),
             values=values,
             texts=texts,
-            config=parse_json(file.attrs["config"]),
-            created=file.attrs["created"],
+            config=config,
+            created=created,
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 # Below this share of the largest squared norm a vector counts as zero and has no direction.
 _ZERO = 1e-28
+_ULPS = 16
 
 
 def from_vectors(theta: np.ndarray) -> np.ndarray:
@@ -58,8 +59,7 @@ def squared_norms(gram: np.ndarray, origin: int | None = None) -> np.ndarray:
         after = squared_norms(gram[..., origin + 1 :, origin + 1 :])
         before = squared_norms(gram[..., origin:0:-1, origin:0:-1])[..., ::-1]
         return np.concatenate([before, np.zeros((*gram.shape[:-2], 1)), after], axis=-1)
-    rows = [gram[..., t, :t].sum(axis=-1) for t in range(gram.shape[-1])]
-    below = np.stack(rows, axis=-1) if rows else np.zeros(gram.shape[:-1])
+    below = np.tril(gram, -1).sum(axis=-1)
     return np.cumsum(np.diagonal(gram, axis1=-2, axis2=-1) + 2.0 * below, axis=-1)
 
 
@@ -68,12 +68,14 @@ def mean_cosine(
 ) -> np.ndarray:
     """sum_ts W_t W_s cos(t, s) over chosen points, with W the normalised weights, shape (...).
 
+    Vectors of no length, as where a block of parameters is left out that alone moved, count zero.
+
     It is |sum_t W_t a_t / |a_t||^2 of the vectors a_t = theta_t or theta_t - theta_origin, one
     product with the Gram matrix.
     """
-    norms = np.sqrt(squared_norms(gram, origin)[..., points])
+    inverse = _inverse_lengths(squared_norms(gram, origin)[..., points])
     scaled = np.zeros(gram.shape[:-1])
-    scaled[..., points] = weights / weights.sum(axis=-1, keepdims=True) / norms
+    scaled[..., points] = weights / weights.sum(axis=-1, keepdims=True) * inverse
     # Coefficients of theta_0 and the differences: sums over the a_t that contain them.
     later = np.cumsum(scaled[..., ::-1], axis=-1)[..., ::-1]
     if origin is not None:
@@ -85,26 +87,43 @@ def mean_cosine(
     return np.clip(mean, None, 1.0)  # equal directions may differ by rounding
 
 
-def directed(squares: np.ndarray) -> np.ndarray:
-    """Indices of the vectors that have a direction: squared norms (..., T) above zero.
+def directed(squares: np.ndarray, rounding: np.ndarray | float = 0.0) -> np.ndarray:
+    """Indices of the vectors that have a direction: squared norms (T,) above zero and `rounding`,
+    as in a checkpoint that comes back to the origin."""
+    scale = squares.max(initial=0.0)
+    return np.flatnonzero((squares > _ZERO * scale) & (squares > rounding))
 
-    For a stack, those that have one in every row of it.
-    """
-    scale = squares.max(axis=-1, initial=0.0)
-    there = (squares > _ZERO * scale[..., None]) & (squares > 0.0)
-    return np.flatnonzero(there.reshape(-1, there.shape[-1]).all(axis=0))
+
+def rounding_of_squares(gram: np.ndarray, origin: int | None = None) -> np.ndarray:
+    """What rounding may make of the squared norms (T,) of vectors that vanish: a few units in the
+    last place of the largest sum on the way, the squared length of the path up to there."""
+    lengths = np.sqrt(np.maximum(np.diagonal(gram), 0.0))
+    path = np.cumsum(lengths)
+    if origin is not None:
+        path = np.abs(path - path[origin % len(path)])
+    return np.asarray(_ULPS * np.finfo(float).eps * path**2)
 
 
 def cosines(kernel: np.ndarray, squares: np.ndarray | None = None) -> np.ndarray:
-    """K_ts / sqrt(K_tt K_ss), in [-1, 1] with ones on the diagonal; every K_tt is positive.
+    """K_ts / sqrt(K_tt K_ss), in [-1, 1] with ones on the diagonal; 0 with a vector of no length.
 
     squares : the K_tt, (..., T), where they are known otherwise than by the diagonal.
     """
-    norms = np.sqrt(np.diagonal(kernel, axis1=-2, axis2=-1) if squares is None else squares)
-    cosine = np.clip(kernel / norms[..., :, None] / norms[..., None, :], -1.0, 1.0)
+    inverse = _inverse_lengths(
+        np.diagonal(kernel, axis1=-2, axis2=-1) if squares is None else squares
+    )
+    cosine = kernel * inverse[..., :, None]
+    cosine *= inverse[..., None, :]
+    np.clip(cosine, -1.0, 1.0, out=cosine)
     index = np.arange(kernel.shape[-1])
     cosine[..., index, index] = 1.0
     return cosine
+
+
+def _inverse_lengths(squares: np.ndarray) -> np.ndarray:
+    """One over the lengths, zero of vectors that have none."""
+    norms = np.sqrt(np.maximum(squares, 0.0))
+    return np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0.0)
 
 
 def angles(first: np.ndarray, product: np.ndarray, second: np.ndarray) -> np.ndarray:

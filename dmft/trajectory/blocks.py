@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,12 +36,24 @@ class Factors:
         return (self[block] for block in range(len(self)))
 
     def __getitem__(self, block: int) -> np.ndarray:
-        part = self.values[:, block :: len(self)]
-        return np.asarray(part @ part.T)
+        return self._small[block] if self._small is not None else self._formed(block)
 
     def sum(self, axis: int = 0) -> np.ndarray:
         """The whole matrix, (T, T)."""
+        if self._small is not None:
+            return np.asarray(self._small.sum(axis=0))
         return np.asarray(self.values @ self.values.T)
+
+    @cached_property
+    def _small(self) -> np.ndarray | None:
+        """All blocks, where they take no more than the factors: each is asked for several times."""
+        if 8 * math.prod(self.shape) > self.values.nbytes:
+            return None
+        return np.array([self._formed(block) for block in range(len(self))])
+
+    def _formed(self, block: int) -> np.ndarray:
+        part = np.ascontiguousarray(self.values[:, block :: len(self)])
+        return np.asarray(part @ part.T)
 
     def changed(self, change: np.ndarray) -> Factors:
         """Factors of change G change^T."""

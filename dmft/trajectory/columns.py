@@ -42,7 +42,8 @@ def columns_of(
         return _Plain(rows, [tensor.dtype for tensor in tensors])
     from dmft.trajectory import compiled as loops
 
-    function = {"float16": loops.of_halves, BFLOAT16: loops.of_bfloats}.get(dtype, loops.of_floats)
+    halves = loops.of_native_halves if loops.converts_halves() else loops.of_halves
+    function = {"float16": halves, BFLOAT16: loops.of_bfloats}.get(dtype, loops.of_floats)
     return _Compiled(raw.view(_SEEN_AS[dtype]), function)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic
 
@@ -22,10 +23,13 @@ from threadpoolctl import threadpool_limits
 from dmft.errors import InputError, Interrupted
 from dmft.trajectory.columns import columns_of
 from dmft.trajectory.layout import Unit
+from dmft.trajectory.readers.descriptors import kept_open
 from dmft.trajectory.series import Series
 
 _COMPILED = 2**28  # bytes to read, above which loading the compiled loops pays
-_SUBBLOCK = 4096  # columns of float64 at a time: they stay in the processor's cache
+_SUBBLOCK = 4096  # columns of float64 at a time, as long as
+_CACHED = 2**18  # numbers are no more, which stay in the processor's cache,
+_NARROWEST = 512  # and of many checkpoints so many
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,11 @@ def unit_bytes(series: Series, unit: Unit) -> int:
     count, length = len(series.rows), unit.stop - unit.start
     itemsize = max(row[unit.tensor].itemsize for row in series.rows)
     copies = 1 + 1 / len(unit.shares) if len(unit.shares) > 1 else 1  # of the columns of a share
-    return int(count * (length * itemsize * copies + 2 * 8 * min(length, _SUBBLOCK)))
+    return int(count * (length * itemsize * copies + 2 * 8 * min(length, _subblock(count))))
+
+
+def _subblock(count: int) -> int:
+    return min(_SUBBLOCK, max(_NARROWEST, _CACHED // count))
 
 
 def accumulate(
@@ -103,13 +111,18 @@ def accumulate(
     def work(unit: Unit) -> list[np.ndarray]:
         room = scratch.get()
         try:
-            return room.grams(series, unit, [fresh(share.piece) for share in unit.shares])
+            return room.grams(series, unit, [fresh(share.piece) for share in unit.shares], files)
         finally:
             scratch.put(room)
 
     sums: dict[int, np.ndarray] = {}
     began, done = monotonic(), 0
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+    paths = (tensor.path for row in series.rows for tensor in row.values())
+    with (
+        threadpool_limits(1, user_api="blas"),
+        kept_open(paths) as files,
+        ThreadPoolExecutor(workers) as pool,
+    ):
         flying: deque[Future[list[np.ndarray]]] = deque()
         waiting = iter(units)
         try:
@@ -138,15 +151,18 @@ class _Scratch:
         self._raw = np.empty((count, 0), np.uint8)
         self._largest = largest
         self._compiled = compiled
-        self._basis = np.empty(count * _SUBBLOCK)
+        self._width = _subblock(count)
+        self._basis = np.empty(count * self._width)
 
-    def grams(self, series: Series, unit: Unit, fresh: list[np.ndarray]) -> list[np.ndarray]:
+    def grams(
+        self, series: Series, unit: Unit, fresh: list[np.ndarray], files: Mapping[Path, int]
+    ) -> list[np.ndarray]:
         """Rows of the Gram matrix of each share of the unit."""
         tensors = [row[unit.tensor] for row in series.rows]
         length = unit.stop - unit.start
         raw = self._room(max(tensor.itemsize for tensor in tensors))
         rows = [
-            tensor.read(unit.start, unit.stop, into)
+            tensor.read(unit.start, unit.stop, into, files.get(tensor.path))
             for tensor, into in zip(tensors, raw, strict=True)
         ]
         columns = columns_of(tensors, rows, raw, self._compiled)
@@ -157,8 +173,8 @@ class _Scratch:
             if len(unit.shares) > 1:
                 chosen = columns.every(unit.period, share.first, share.width, length)
             size = length // unit.period * share.width
-            for start in range(0, size, _SUBBLOCK):
-                width = min(_SUBBLOCK, size - start)
+            for start in range(0, size, self._width):
+                width = min(self._width, size - start)
                 # In C order whatever its width: see `compiled`.
                 basis = self._basis[: len(tensors) * width].reshape(len(tensors), width)
                 chosen.differences(start, basis)

@@ -204,7 +204,8 @@ class Trajectory:
                 f"given {origin}, must be a checkpoint from 0 to {count - 1}", "origin"
             )
         # No kernel: with many checkpoints a similarity would take as long as a map.
-        points = algebra.directed(algebra.squared_norms(self.gram, origin))
+        squares = algebra.squared_norms(self.gram, origin)
+        points = algebra.directed(squares, algebra.rounding_of_squares(self.gram, origin))
         if not len(points):
             raise InputError("nothing moves away from the origin of the map", self.name)
         return points

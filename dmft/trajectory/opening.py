@@ -64,13 +64,20 @@ def of_checkpoints(
 
     Raises
     ------
-    InputError : as `open_series`; patterns that match nothing; NaN or infinity; too little memory.
+    InputError : as `open_series`; patterns that match nothing; heads where there are none; NaN or
+        infinity; too little memory.
     Interrupted : `stop` asked to; the cache holds what was done.
     """
     where = Path(paths) if isinstance(paths, str | Path) else [Path(path) for path in paths]
     series = open_series(where, steps=steps, key=key, include=include, exclude=exclude)
+    if heads is None and kv_heads is not None:
+        raise InputError(f"given {kv_heads} without heads", "kv_heads")
     if heads is None and by in ("projection", "head"):
         heads, kv_heads = heads_of(series)
+    elif heads is not None and not any(
+        part.projection for part in parts_in(series, heads, kv_heads)
+    ):
+        raise InputError(f"given {heads}, but no tensor holds queries, keys or values", "heads")
     path = None if cache is None else Path(cache)
     with nullcontext() if path is None else locked(path):
         if sketch or (sketch is None and len(series.checkpoints) > MANY):

@@ -23,6 +23,7 @@ from dmft.trajectory.series import Series
 from dmft.trajectory.sketch import LEAST, WIDTH, Target, project
 
 _AT_ONCE = 256  # rows between two looks at the clock
+_SIGNS = 2  # version of the random signs: rows of another one are not mixed with these
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +187,7 @@ def _keys(series: Series) -> list[str]:
 
 
 def _title(target: Target) -> str:
-    return f"{target.name} {target.width} {hash_of(target.runs)}"
+    return f"{target.name} {target.width} {hash_of((_SIGNS, target.runs))}"
 
 
 def hash_of(runs: object) -> str:

@@ -118,6 +118,9 @@ def _checked(
     wanted: list[str] = []
     kept_rows: list[dict[str, Tensor]] = []
     for t, (checkpoint, row) in enumerate(zip(checkpoints, rows, strict=True)):
+        if t and _alike(row, rows[0]):  # as is usual: what holds for the first holds here
+            kept_rows.append({name: row[name] for name in wanted})
+            continue
         none = no_parameters(row)
         names = [n for n in row if n not in none]
         if t:
@@ -141,6 +144,14 @@ def _checked(
     ordered = tuple({name: row[name] for name in wanted if name not in tied} for row in kept_rows)
     shapes = {name: rows[0][name].shape for name in every if name not in tied}
     return Series(tuple(checkpoints), ordered, reasons, tied, shapes=shapes)
+
+
+def _alike(row: dict[str, Tensor], first: dict[str, Tensor]) -> bool:
+    """Whether names, shapes and types are the same."""
+    return row.keys() == first.keys() and all(
+        tensor.shape == first[name].shape and tensor.dtype == first[name].dtype
+        for name, tensor in row.items()
+    )
 
 
 def _of(reasons: dict[str, str]) -> str:
@@ -175,9 +186,9 @@ def _tied(rows: list[dict[str, Tensor]]) -> tuple[str, ...]:
     seen: dict[tuple[object, ...], str] = {}
     order = sorted(rows[0], key=lambda name: -rows[0][name].size)
     for name in order:
-        memory = tuple((row[name].path, row[name].identity) for row in rows)
-        if any(identity is None for _, identity in memory):
+        if any(row[name].identity is None for row in rows):
             continue
+        memory = tuple((row[name].path, row[name].identity) for row in rows)
         if memory in seen or any(_within(rows, name, other) for other in seen.values()):
             tied.append(name)
         else:

@@ -13,24 +13,31 @@ columns fall into 16 blocks of other parameters, whose jackknife contains the pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from time import monotonic
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dmft.errors import InputError, Interrupted
+from dmft.trajectory.columns import columns_of
 from dmft.trajectory.engine import Progress
+from dmft.trajectory.hashes import hashed, signs, start_of
+from dmft.trajectory.readers.descriptors import kept_open
 from dmft.trajectory.readers.tensor import as_float
 from dmft.trajectory.series import Series
 
 WIDTH = 8192  # of all parameters together
 LEAST = 256  # of a group
+_COMPILED = 2**26  # bytes to read, above which loading the compiled loops pays
 _WINDOW = 32  # checkpoints that one worker holds
-_READ = 2**19  # elements of each that are read at once
-_SUBBLOCK = 8192  # columns at a time
+_READ = 2**17  # elements of each that are read at once
+_SUBBLOCK = 4096  # columns at a time,
+_CACHED = 2**17  # or of few checkpoints as many as make so many numbers
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Target:
     runs: tuple[tuple[str, int, int], ...]
     width: int
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """Number of elements."""
         return sum(stop - start for _, start, stop in self.runs)
@@ -74,13 +81,17 @@ def project(
         for target in targets for name, start, end in target.runs for t in rows
     )  # fmt: skip
     began, done = monotonic(), 0
+    compiled = total > _COMPILED
 
     def work(window: tuple[int, int]) -> int:
         first, last = window
-        return sum(
-            _add(series, target, rows[first:last], out[first:last])
-            for target, out in zip(targets, found, strict=True)
-        )
+        names = range(max(rows[first] - 1, 0), rows[last - 1] + 1)
+        paths = (tensor.path for t in names for tensor in series.rows[t].values())
+        with kept_open(paths) as files:
+            return sum(
+                _add(series, target, rows[first:last], out[first:last], files, compiled)
+                for target, out in zip(targets, found, strict=True)
+            )
 
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         flying = [pool.submit(work, window) for window in windows]
@@ -108,54 +119,84 @@ def _windows(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
             first = place
 
 
-def _add(series: Series, target: Target, rows: Sequence[int], out: np.ndarray) -> int:
+def _add(
+    series: Series,
+    target: Target,
+    rows: Sequence[int],
+    out: np.ndarray,
+    files: Mapping[Path, int],
+    compiled: bool,
+) -> int:
     """Add the projections of some consecutive rows; returns the bytes read for them."""
-    before = max(rows[0] - 1, 0)
-    names = range(before, rows[-1] + 1)
+    names = range(max(rows[0] - 1, 0), rows[-1] + 1)
     position, read = 0, 0
+    raw = np.empty((len(names), 0), np.uint8)
+    size = max(_SUBBLOCK, _CACHED // len(names))
+    room = np.empty(len(names) * size)
+    longest = min(_READ, max((last - first for _, first, last in target.runs), default=0))
     for tensor, first, last in target.runs:
         tensors = [series.rows[t][tensor] for t in names]
+        itemsize = max(t.itemsize for t in tensors)
+        if raw.shape[1] != longest * itemsize:
+            raw = np.empty((len(names), longest * itemsize), np.uint8)
         for start in range(first, last, _READ):
             stop = min(start + _READ, last)
             flat = [
-                t.read(start, stop, np.empty((stop - start) * t.itemsize, np.uint8))
-                for t in tensors
+                t.read(start, stop, into, files.get(t.path))
+                for t, into in zip(tensors, raw, strict=True)
             ]
             read += sum(values.nbytes for values in flat[len(flat) - len(rows) :])
-            for begin in range(0, stop - start, _SUBBLOCK):
-                part = slice(begin, min(begin + _SUBBLOCK, stop - start))
-                theta = np.array(
-                    [as_float(f[part], t.dtype) for f, t in zip(flat, tensors, strict=True)],
-                    dtype=np.float64,
-                )
-                basis = np.diff(theta, axis=0) if rows[0] else np.diff(theta, axis=0, prepend=0.0)
-                if not np.isfinite(basis).all():
-                    bad = int(np.flatnonzero(~np.isfinite(theta).all(axis=1))[0])
-                    where = series.checkpoints[before + bad].name
-                    raise InputError(f"tensor '{tensor}' holds NaN or infinity", where)
-                fold(basis, position, target, out)
-                position += basis.shape[1]
+            columns = columns_of(tensors, flat, raw, compiled)
+            for begin in range(0, stop - start, size):
+                width = min(size, stop - start - begin)
+                basis = room[: len(names) * width].reshape(len(names), width)
+                columns.differences(begin, basis)
+                fold(basis[len(names) - len(rows) :], position, target, out, compiled)
+                position += width
+        if not np.isfinite(out).all():
+            raise _refusal(series, tensor, names)
     return read
 
 
-def fold(basis: np.ndarray, position: int, target: Target, out: np.ndarray) -> None:
+def _refusal(series: Series, name: str, numbers: Sequence[int]) -> InputError:
+    """Names the first of these checkpoints whose tensor is not finite."""
+    for t in numbers:
+        tensor = series.rows[t][name]
+        for start in range(0, tensor.size, _READ):
+            stop = min(start + _READ, tensor.size)
+            values = tensor.read(start, stop, np.empty((stop - start) * tensor.itemsize, np.uint8))
+            if not np.isfinite(as_float(values, tensor.dtype)).all():
+                where = series.checkpoints[t].name
+                return InputError(f"tensor '{name}' holds NaN or infinity", where)
+    return InputError("holds numbers whose sums overflow", f"tensor '{name}'")
+
+
+def fold(
+    basis: np.ndarray, position: int, target: Target, out: np.ndarray, compiled: bool = False
+) -> None:
     """Add columns of vectors (row, element), from this element of the target on, to `out`.
 
-    Signs and the place where a run of `width` elements begins are drawn from the number of the
-    run, so that they do not depend on how the elements are cut.
+    Signs and the place where a run of `width` elements begins are hashes of the number of the
+    element and of the run, so that they do not depend on how the elements are cut.
     """
     width, length = target.width, basis.shape[1]
     if target.parameters <= width:
         out[:, position : position + length] += basis
         return
+    bits, places = start_of(2 * width), start_of(2 * width + 1)
+    if compiled:
+        from dmft.trajectory.compiled_fold import fold_signed
+
+        fold_signed(basis, position, bits, places, out)
+        return
+    sign = signs(position, length, bits)
+    first, last = position // width, (position + length - 1) // width
+    shifts = hashed(np.arange(first, last + 1), places) % np.uint64(width)
     done = 0
-    while done < length:
-        run, offset = divmod(position + done, width)
+    for run, shift in enumerate(shifts.tolist(), first):
+        offset = position + done - run * width
         count = min(width - offset, length - done)
-        rng = np.random.Generator(np.random.PCG64([run, width]))
-        shift = int(rng.integers(width))
-        signs = 1.0 - 2.0 * rng.integers(0, 2, width, dtype=np.int8)[offset : offset + count]
-        signed = basis[:, done : done + count] * signs
+        signed = basis[:, done : done + count] * sign[done : done + count]
         begin = (offset + shift) % width
         straight = min(count, width - begin)
         out[:, begin : begin + straight] += signed[:, :straight]

@@ -8,11 +8,13 @@ import pytest
 import dmft
 from dmft.numerics.collocation import radau
 from dmft.problem import Problem
+from dmft.solver.accuracy import Swept
 from dmft.solver.calibration import NoiseRows, scale_growth
 from dmft.solver.kernels import panel_gains, path_responses
 from dmft.solver.march import March
 from dmft.solver.pilot import StepControl, adaptive_panels
 from dmft.solver.sampling import PathSet
+from dmft.solver.scale_step import ScaleStep
 from dmft.theory import predict
 
 
@@ -96,6 +98,42 @@ def test_responses_continue_from_panel_to_panel():
     rows = march.attempt(1e-5 * march.time).rows
     assert abs(march.rows[-1].scale[-1] - 1.0) > 0.02
     assert np.linalg.norm(rows.past[0] - last) < 5e-4 * np.linalg.norm(last)
+
+
+def test_scales_follow_noise_rows_as_paths_do():
+    """Finite differences: noise rows change, the paths with them, and the scales are found anew."""
+    march = _march(t_max=20.0)
+    attempt, fresh = march.attempt(5.0), march.samples.drive.fresh(3)
+    rows, step = attempt.rows, 5.0 * radau().integration
+    stages = march._guess(step, 5.0 * radau().nodes)
+    march._solve(stages, 5.0 * radau().nodes, step @ rows.inverse, march._drive(rows), None)
+    error, normals = march._error_of(stages), np.hstack([march.samples.drive.normals, fresh])
+    panel = march.tracers.diagonal(stages.slope, step, rows.scale, rows.diagonal)
+    response = march.tracers.past(panel)
+    gain = march.paths.gains(stages.slope, panel.coupling, march.samples.ratio)
+    current = np.hstack([rows.known, rows.fresh])
+
+    def scales(change):
+        moved = np.sqrt(march.samples.ratio) * normals @ change.T
+        there = error + np.einsum("mij,mj->mi", gain, moved)
+        found = NoiseRows(
+            march.samples.factor[1:], current + change, panel.diagonal, response.rows,
+            panel.changes, response.changes(),
+        )  # fmt: skip
+        force = march.samples.force_of(error, march._drive(rows), rows.inverse)
+        swept = Swept(rows, stages.slope, there, force)
+        return ScaleStep(
+            found, swept, march.samples, march.accuracy, march.probability, gain, normals
+        )
+
+    growth = scales(np.zeros_like(current)).following().growth
+    along = current / np.linalg.norm(current)
+    for stage in range(3):
+        change = np.zeros_like(current)
+        change[stage] = 1e-4 * along[stage]
+        difference = (scales(change).growth - scales(-change).growth) / 2.0
+        followed = np.tensordot(growth, change, 2)
+        assert np.linalg.norm(difference - followed) < 0.05 * np.linalg.norm(followed)
 
 
 def test_gains_are_responses_times_coupling():

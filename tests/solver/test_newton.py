@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 
 import dmft
-from dmft.solver.newton import PanelNoise
+from dmft.solver.newton import Following, PanelNoise
 from dmft.solver.noise import NoiseBasis
 from dmft.solver.pilot import noise_rotation
 
 
-def test_a_newton_step_solves_the_linear_equations_it_says():
-    """change - projected(change) = found - current + reaction, with dense matrices."""
+@pytest.mark.parametrize("scales", [0, 3])
+def test_a_newton_step_solves_the_linear_equations_it_says(scales):
+    """change - projected(change) = found - current + reaction, with dense matrices.
+
+    Scales that follow the change move the drive as well.
+    """
     rng = np.random.default_rng(4)
     paths, rank, ratio = 400, 4, 0.7
     probability = np.full(paths, 1.0 / paths)
@@ -26,7 +30,10 @@ def test_a_newton_step_solves_the_linear_equations_it_says():
     gain = 0.1 * rng.standard_normal((paths, 3, 3))
     memory = 20.0 * rng.standard_normal((paths, 3))
     current = np.hstack([found.known, found.fresh]) + 0.1 * rng.standard_normal((3, rank + 3))
-    step = noise.newton_step(gain, found, current, memory)
+    growth = 0.5 * rng.standard_normal((scales, 3, rank + 3))
+    of_scales = 20.0 * rng.standard_normal((scales, paths, 3))
+    following = Following(growth, of_scales) if scales else None
+    step = noise.newton_step(gain, found, current, memory, following)
 
     def projected(drive):
         moved = ratio**0.5 * np.einsum("mij,mj->im", gain, drive)
@@ -38,6 +45,10 @@ def test_a_newton_step_solves_the_linear_equations_it_says():
     reaction = projected(memory / ratio**0.5)
     right = np.hstack([found.known, found.fresh]) - current + reaction
     left = step - projected(np.hstack([normals, fresh]) @ step.T)
+    for derivative, moved in zip(growth, of_scales, strict=True):
+        followed = np.sum(derivative * step) * projected(moved / ratio**0.5)
+        assert np.linalg.norm(followed) > 0.05 * np.linalg.norm(right)
+        left = left - followed
     assert np.linalg.norm(reaction) > 0.3 * np.linalg.norm(right - reaction)
     assert np.linalg.norm(left - right) < 0.03 * np.linalg.norm(right)
 
@@ -49,6 +60,15 @@ def test_sweeps_stay_few(network, most):
     solution = dmft.solve(problem, t_max=100.0, n_paths=1024, replicates=1)
     assert solution.status == "done"
     assert solution.work["sweeps"] / solution.work["panels"] < most
+
+
+def test_late_sweeps_stay_few_after_small_starts():
+    """Scales and noise rows that step without each other take 28 late nodes and 516 sweeps."""
+    problem = dmft.Problem(network={"init_scale": 1e-4})
+    solution = dmft.solve(problem, t_max=1e4, n_paths=1024, replicates=1, seed=1)
+    assert solution.status == "done"
+    assert np.sum(solution.time > 1e3) <= 16
+    assert solution.work["sweeps"] < 430
 
 
 def test_rotation_puts_first_what_moves_small_errors():

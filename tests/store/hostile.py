@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -146,9 +147,12 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-def without_trailer(content: bytes) -> bytes:
-    """As a stranger makes it: no checksum to catch the damage before the reader does."""
-    return content[:-48].replace(b"digest", b"digesT")
+def as_of_strangers(good: Path, path: Path) -> bytes:
+    """The content of a result without its digest: the damage reaches what reads it."""
+    shutil.copy(good, path)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["digest"]
+    return path.read_bytes()
 
 
 # ---------------------------------------------------------------------- made to do harm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 
@@ -30,11 +31,21 @@ def rolled(values):
     return np.array([np.roll(values, shift) for shift in (0, 0, 1, 32769, 1000)])
 
 
+def loops_of_halves():
+    return [compiled.of_halves, *([compiled.of_native_halves] * compiled.converts_halves())]
+
+
 def test_every_half():
     rows = rolled(PATTERNS.view(np.float16))
     exact = expected(rows.astype(float))
     assert np.isnan(exact[0]).sum() == 2 * 1024
-    assert np.array_equal(found(compiled.of_halves, rows.view(np.int16)), exact, equal_nan=True)
+    for loop in loops_of_halves():
+        assert np.array_equal(found(loop, rows.view(np.int16)), exact, equal_nan=True)
+
+
+def test_code_for_another_processor_converts_by_itself(monkeypatch):
+    monkeypatch.setattr(numba.config, "CPU_NAME", "generic")
+    assert not compiled.converts_halves()
 
 
 def test_every_bfloat():
@@ -54,7 +65,8 @@ def test_floats(dtype):
 def test_any_columns(first, width):
     rows = np.random.default_rng(1).standard_normal((3, 10_000)).astype(np.float16)
     exact = expected(rows.astype(float))[:, first : first + width]
-    assert np.array_equal(found(compiled.of_halves, rows.view(np.int16), first, width), exact)
+    for loop in loops_of_halves():
+        assert np.array_equal(found(loop, rows.view(np.int16), first, width), exact)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "uint16"])

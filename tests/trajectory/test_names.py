@@ -56,6 +56,20 @@ RIGHT = {
     "rates": (["lr0.1_3.pt", "lr0.05_4.pt"], [3, 4]),
     "vision": (["cifar10_resnet18_ep005_top1_93.2.pth", "cifar10_resnet18_ep100_top1_95.2.pth"],
                [5, 100]),
+    "exponents of steps": (["step5e3.pt", "step1e4.pt", "step1.5e3.pt"], [5000, 10000, 1500]),
+    "exponents before": (["PPO_5e5_steps.pt", "PPO_1e6_steps.pt"], [5e5, 1e6]),
+    "epochs of a run": (["run1e5.pt", "run1e10.pt"], [5, 10]),
+    "hashes": (["epoch1-3e10.pt", "epoch2-5e11.pt", "epoch10-1e12.pt"], [1, 2, 10]),
+    "rounds": (["round1_epoch5.pt", "round2_epoch10.pt"], [5, 10]),
+    "cycles": (["snapshot_cycle_2.pt", "snapshot_cycle_10.pt"], [2, 10]),
+    "unsharded": (["step1000-unsharded", "step10000-unsharded", "step2000-unsharded"],
+                  [1000, 10000, 2000]),
+    "megatron": (["iter_0000500", "iter_0010000", "latest_checkpointed_iteration.txt"],
+                 [500, 10000, None]),
+    "detectron": (["model_0004999.pth", "model_0009999.pth", "model_final.pth"],
+                  [4999, 9999, None]),
+    "best of detection": (["epoch_1.pth", "epoch_12.pth", "best_coco_bbox_mAP_epoch_10.pth"],
+                          [1, 12, None]),
     "beside": (["step10.npz", "step20.npz", "init.npz", "final.npz", "metrics.npz"],
                [10, 20, None, None, None]),
 }  # fmt: skip
@@ -75,6 +89,13 @@ REFUSED = {
     "versions": (["v1.0.3.pt", "v1.0.10.pt"], "no single number"),
     "one number or two": (["m1.9.pt", "m1.10.pt"], "one number or as two"),
     "two numbers of one": (["m1.9.pt", "m1.11.pt"], "one number or as two"),
+    "exponents or epochs": (["net_5e3.pt", "net_1e4.pt"], "no single number"),
+    "epochs of a cycle": (["cycle1_epoch5.pt", "cycle2_epoch1.pt"], "several runs.*'cycle'"),
+    "epochs of a round": (["round1_epoch5.pt", "round2_epoch1.pt"], "'round' .* or .* 'epoch'"),
+    "steps of a round": (["round_1_step_900.pt", "round_2_step_100.pt"], "'round' .* or .* 'step'"),
+    "hours of a day": (["day1_hour12.pt", "day2_hour03.pt"], "'day' .* or .* 'hour'"),
+    "shards of one model": (["consolidated.00.pth", "consolidated.01.pth"], "'consolidated'"),
+    "time to go": (["remaining_10.pt", "remaining_5.pt"], "without a step"),
     "two networks": (["G_1000.pth", "D_1000.pth", "G_2000.pth", "D_2000.pth"],
                      r"differ in more.*--steps 'G_\{step\}'"),
 }  # fmt: skip
@@ -132,6 +153,16 @@ def test_files_one_by_one_are_put_in_order(tmp_path):
     assert open_series(paths, steps="order").step.tolist() == [0, 1, 2]
     with pytest.raises(InputError, match="may be"):
         open_series(save(tmp_path, "5_92", "6_93"))
+
+
+def test_files_given_twice_or_missing(tmp_path):
+    paths = save(tmp_path, "step1", "step10", "step2")
+    with pytest.raises(InputError, match=r"step1.npz: given twice; --steps order"):
+        open_series([paths[0], paths[1], paths[0]])
+    assert len(open_series([paths[0], paths[1], paths[0]], steps="order").checkpoints) == 3
+    for steps in (None, "order"):
+        with pytest.raises(InputError, match=r"lost.npz: no such file"):
+            open_series([*paths, tmp_path / "lost.npz"], steps=steps)
 
 
 def test_files_of_one_name_in_several_folders(tmp_path):

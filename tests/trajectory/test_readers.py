@@ -217,8 +217,9 @@ def test_paths_that_do_not_exist(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         open_series([tmp_path / "a.npz", tmp_path / "b.npz"])
     with pytest.raises(InputError, match=r"ending '.txt', allowed: .safetensors, .npz"):
-        (tmp_path / "a.txt").write_text("1")
-        open_series([tmp_path / "a.txt", tmp_path / "a.txt"])
+        for name in ("a1.txt", "a2.txt"):
+            (tmp_path / name).write_text("1")
+        open_series([tmp_path / "a1.txt", tmp_path / "a2.txt"])
 
 
 @pytest.mark.parametrize("length", [4, 20, 200, -8])

@@ -7,10 +7,10 @@ import pytest
 
 from dmft import trajectory
 from dmft.errors import InputError
-from dmft.trajectory import algebra, engine, projections, sketch
+from dmft.trajectory import algebra, engine, hashes, projections, sketch
 from dmft.trajectory.files import load_report, save_report
 from dmft.trajectory.report import report_of
-from tests.trajectory.conftest import flat
+from tests.trajectory.conftest import as_safetensors, flat
 
 
 def test_few_parameters_are_exact(model, write):
@@ -52,6 +52,70 @@ def test_any_cut_gives_the_same():
     for start in range(0, 1000, 37):
         sketch.fold(vectors[:, start : start + 37], 77 + start, target, parts)
     assert np.abs(whole - parts).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    "position, length, width", [(0, 1, 256), (77, 5000, 256), (8000, 700, 8192)]
+)
+def test_compiled_folds_give_the_same_bits(position, length, width):
+    basis = np.random.default_rng(3).standard_normal((3, length))
+    target = sketch.Target("", (("a", 0, 10**6),), width)
+    plain, compiled = np.zeros((2, 3, width))
+    sketch.fold(basis, position, target, plain)
+    sketch.fold(basis, position, target, compiled, compiled=True)
+    assert np.array_equal(plain, compiled) and plain.any()
+
+
+def test_signs_and_places_are_those_of_independent_bits():
+    """Correlations of neighbours, of the two sequences and of two widths, in standard errors."""
+    signs = [
+        hashes.signs(5, 2**18, hashes.start_of(seed)).astype(float) for seed in (512, 513, 514)
+    ]
+    assert all(set(np.unique(sign)) == {-1.0, 1.0} for sign in signs)
+    root = 2.0**9
+    assert max(abs(sign.sum()) / root for sign in signs) < 4.0
+    for a in range(3):
+        for b in range(3):
+            for lag in (1, 2, 63, 64, 65, 4096):
+                products = signs[a][lag:] * signs[b][:-lag]
+                assert abs(products.sum()) / root < 4.5, (a, b, lag)
+    assert np.array_equal(hashes.signs(70, 100, hashes.start_of(512)), signs[0][65:165])
+    places = hashes.hashed(np.arange(2**14), hashes.start_of(1)) % np.uint64(256)
+    counts = np.bincount(places.astype(int), minlength=256)
+    chi_squared = ((counts - 64.0) ** 2 / 64.0).sum()
+    assert abs(chi_squared - 255.0) < 4.0 * np.sqrt(2.0 * 255.0)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "uint16", "mixed"])
+def test_compiled_projections_of_any_type(model, tmp_path, monkeypatch, dtype):
+    """35 checkpoints fall into two windows; uint16 stands for bfloat16."""
+    monkeypatch.setattr(projections, "WIDTH", 256)
+    monkeypatch.setattr(sketch, "_READ", 300)
+    for t, arrays in enumerate(model(35)):
+        stored = {
+            name: np.ascontiguousarray(values.astype(np.float32)).view(np.uint16)[..., 1::2]
+            if dtype == "uint16" and values.ndim
+            else values.astype(
+                {"uint16": "float32", "mixed": f"float{16 << t % 3}"}.get(dtype, dtype)
+            )
+            for name, values in arrays.items()
+        }
+        as_safetensors(tmp_path / f"{t}.safetensors", stored)
+    plain = trajectory.of_checkpoints(tmp_path, sketch=True, by="layer")
+    monkeypatch.setattr(sketch, "_COMPILED", 0)
+    found = trajectory.of_checkpoints(tmp_path, sketch=True, by="layer")
+    for one, other in zip(plain.factors, found.factors, strict=True):
+        assert np.array_equal(one, other) and one.any()
+
+
+@pytest.mark.parametrize("threshold", [0, 2**40])
+def test_what_is_not_finite_is_named(model, write, monkeypatch, threshold):
+    monkeypatch.setattr(sketch, "_COMPILED", threshold)
+    walk = model()
+    walk[2] = {name: values.copy() for name, values in walk[2].items()}
+    walk[2]["layers.0.mlp.bias"][7] = np.inf
+    with pytest.raises(InputError, match=r"step-20.npz: tensor 'layers.0.mlp.bias' holds NaN"):
+        trajectory.of_checkpoints(write(walk, dtype=np.float16), sketch=True)
 
 
 def test_error_bars_cover_the_exact_values(tmp_path, monkeypatch):
@@ -128,10 +192,10 @@ def test_one_more_checkpoint_than_500_is_a_hundredth_of_the_work(tmp_path, monke
         work.append(basis.size)
         fold(basis, *rest)
 
-    def multiplied(scratch, series, unit, fresh):
+    def multiplied(scratch, series, unit, fresh, files):
         shares = zip(unit.shares, fresh, strict=True)
         work.append(sum(len(rows) * share.width for share, rows in shares))
-        return grams(scratch, series, unit, fresh)
+        return grams(scratch, series, unit, fresh, files)
 
     monkeypatch.setattr(sketch, "fold", folded)
     monkeypatch.setattr(engine._Scratch, "grams", multiplied)

@@ -49,6 +49,8 @@ def read_file(path: Path, key: str | None = None) -> tuple[list[Tensor], dict[st
     InputError : as `file_tensors`; nothing under this key.
     """
     ending = next((e for e in ENDINGS if path.name.lower().endswith(e)), None)
+    if ending is None and not path.exists():
+        raise InputError("no such file or folder", str(path))
     if ending is None:
         raise InputError(
             f"given the ending '{path.suffix}', allowed: {', '.join(ENDINGS)}", str(path)

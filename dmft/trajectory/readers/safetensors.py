@@ -6,8 +6,10 @@ the package of that name, which maps whole files and has no numpy type for bfloa
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dmft.errors import InputError
 from dmft.texts import parse_json
@@ -52,25 +54,44 @@ def tensors(path: Path) -> list[Tensor]:
     if text.count(b"{") + text.count(b"[") / 3 > max(size / _LEAST, 1000):
         raise InputError("has a header that is not one of tensors", str(path))
     try:
+        entries = _entries(text)
+    except InputError as error:
+        raise InputError(error.message, str(path)) from None
+    for entry in entries:
+        if 8 + size + entry.stop > length:
+            end = 8 + size + entry.stop
+            raise InputError(
+                f"is truncated: {length} bytes, tensor '{entry.name}' ends at {end}", str(path)
+            )
+    return [Tensor(path, e.name, e.shape, e.dtype, 8 + size + e.start) for e in entries]
+
+
+class _Entry(NamedTuple):
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    start: int
+    stop: int
+
+
+@lru_cache(maxsize=2)  # the checkpoints of a run have the same header
+def _entries(text: bytes) -> tuple[_Entry, ...]:
+    try:
         header = parse_json(text)
-        entries = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
+        items = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, AttributeError):
-        raise InputError("has a header that is not valid JSON", str(path)) from None
-    return [_tensor(path, name, entry, 8 + size, length) for name, entry in entries]
+        raise InputError("has a header that is not valid JSON") from None
+    return tuple(_entry(name, entry) for name, entry in items)
 
 
-def _tensor(path: Path, name: str, entry: Any, data: int, length: int) -> Tensor:
+def _entry(name: str, entry: Any) -> _Entry:
     try:
         start, stop = (int(offset) for offset in entry["data_offsets"])
         shape = tuple(int(extent) for extent in entry["shape"])
         dtype, width = _TYPES.get(entry["dtype"], (str(entry["dtype"]), 0))
     except (KeyError, TypeError, ValueError, OverflowError):
-        raise InputError(f"has a damaged header at tensor '{name}'", str(path)) from None
-    if data + stop > length:
-        raise InputError(
-            f"is truncated: {length} bytes, tensor '{name}' ends at {data + stop}", str(path)
-        )
-    tensor = Tensor(path, name, shape, dtype, data + start)
-    if start < 0 or min(shape, default=0) < 0 or (width and stop - start != width * tensor.size):
-        raise InputError(f"has a damaged header at tensor '{name}'", str(path))
-    return tensor
+        raise InputError(f"has a damaged header at tensor '{name}'") from None
+    wrong = width and stop - start != width * math.prod(shape)
+    if start < 0 or min(shape, default=0) < 0 or wrong:
+        raise InputError(f"has a damaged header at tensor '{name}'")
+    return _Entry(name, shape, dtype, start, stop)

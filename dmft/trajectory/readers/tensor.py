@@ -26,7 +26,7 @@ FLOAT8 = {"float8_e4m3fn": (4, 7, False), "float8_e5m2": (5, 15, True)}
 FLOATS = ("float64", "float32", "float16", BFLOAT16, *FLOAT8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million of them
 class Tensor:
     """One array of numbers in a file, seen as flat and in C order.
 
@@ -58,11 +58,11 @@ class Tensor:
     @property
     def itemsize(self) -> int:
         """Bytes per element."""
-        if self.dtype in FLOAT8:
-            return 1
-        return 2 if self.dtype == BFLOAT16 else np.dtype(self.dtype).itemsize
+        return _stored(self.dtype).itemsize
 
-    def read(self, start: int, stop: int, buffer: np.ndarray) -> np.ndarray:
+    def read(
+        self, start: int, stop: int, buffer: np.ndarray, file: int | None = None
+    ) -> np.ndarray:
         """Elements start to stop in their own type, held by `buffer`.
 
         Of bfloat16 and float8 the bits, as uint16 and uint8.
@@ -70,6 +70,7 @@ class Tensor:
         Parameters
         ----------
         buffer : bytes (uint8), at least itemsize (stop - start) of them.
+        file : descriptor of the file, where it is open; opened for the moment by default.
 
         Raises
         ------
@@ -78,27 +79,21 @@ class Tensor:
         if self.whole is not None:
             return self.whole.array()[start:stop]
         assert self.offset is not None
-        raw = buffer[: (stop - start) * self.itemsize]
-        view = memoryview(raw.data)
+        dtype = _stored(self.dtype)
+        raw = buffer[: (stop - start) * dtype.itemsize]
         try:
             if self.check is not None and start == 0:
                 self.check()
-            self._fill(view, self.offset + start * self.itemsize)
+            self._fill(raw.data, self.offset + start * dtype.itemsize, file)
         except OSError as error:
             raise InputError(f"cannot be read ({error.strerror})", str(self.path)) from None
-        if self.dtype in FLOAT8:
-            return raw
-        numbers = raw.view("<u2" if self.dtype == BFLOAT16 else f"<f{self.itemsize}")
-        return (
-            numbers
-            if sys.byteorder == "little"
-            else numbers.astype(numbers.dtype.newbyteorder("="))
-        )
+        numbers = raw.view(dtype)
+        return numbers if sys.byteorder == "little" else numbers.astype(dtype.newbyteorder("="))
 
-    def _fill(self, view: memoryview, place: int) -> None:
+    def _fill(self, view: memoryview, place: int, given: int | None) -> None:
         """Read bytes from a place of the file on: with many checkpoints pieces are small, and
         Python's own file objects cost more than the bytes."""
-        file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC) if given is None else given
         try:
             while len(view):
                 count = os.preadv(file, [view], place)
@@ -106,7 +101,16 @@ class Tensor:
                     raise InputError(f"ends inside tensor '{self.name}'", str(self.path))
                 view, place = view[count:], place + count
         finally:
-            os.close(file)
+            if given is None:
+                os.close(file)
+
+
+@cache
+def _stored(dtype: str) -> np.dtype:
+    """The type of the numbers in a file, little-endian; of bfloat16 and float8 that of the bits."""
+    if dtype in FLOAT8:
+        return np.dtype("u1")
+    return np.dtype("<u2" if dtype == BFLOAT16 else dtype).newbyteorder("<")
 
 
 @dataclass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -23,6 +25,7 @@ from dmft.trajectory.runs.patterns import ORDER, steps_by_pattern
 from dmft.trajectory.runs.steps import Reading, read_steps
 
 _DEPTH = 4  # of folders that are looked into for checkpoints
+_PARALLEL = re.compile(r"(?:mp|tp|pp)_rank_\d+")  # of one model, not of several
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,22 @@ def find_in_list(paths: Sequence[Path], steps: str | None, key: str | None) -> F
 
     Raises
     ------
-    InputError : steps in doubt or twice; an order that contradicts the steps of some names.
+    InputError : steps in doubt or twice; a file that is missing or given twice.
     """
     if len(paths) < 2:
         where = str(paths[0]) if paths else ""
         raise InputError(f"holds {len(paths)} checkpoint(s), must be at least 2", where)
+    for path in paths:
+        if not path.exists():
+            raise InputError("no such file", str(path))
     if steps == ORDER:
         return Found([checkpoint_at(p, i, key) for i, p in enumerate(paths)], "files", "as given")
     names = _relative(paths)
-    reading = _reading(names, steps, "the list") if len(set(names)) == len(names) else None
+    counts = Counter(names)
+    twice = [path for path, name in zip(paths, names, strict=True) if counts[name] > 1]
+    if twice:
+        raise InputError("given twice; --steps order takes the list as it is", str(twice[0]))
+    reading = _reading(names, steps, "the list")
     if reading is None:
         listed = [checkpoint_at(path, i, key) for i, path in enumerate(paths)]
         return Found(listed, "files", "the order given, no steps in the names")
@@ -148,6 +158,8 @@ def _several(inside: list[Path], folder: Path) -> str:
     """Why none of the folders with checkpoints was taken, and what to give."""
     parts = [{e.name for e in path.iterdir() if e.is_dir() and kind_of(e)} for path in inside]
     common = sorted(set.intersection(*parts))
+    if len(common) > 1 and all(map(_PARALLEL.match, common)):
+        return f"holds models in parallel shards ({', '.join(common[:3])}), merge them first"
     if common and all(part == parts[0] for part in parts):  # several models in each checkpoint
         return (
             f"holds checkpoints of several models ({', '.join(common[:3])}), give those of one, "

@@ -16,6 +16,7 @@ from dmft.trajectory.runs.words import (
     EPOCH,
     METRIC,
     PLAIN,
+    RUN,
     STEP,
     follower,
     has_metric,
@@ -39,10 +40,13 @@ _PLAIN_DATE = re.compile(
 )
 _NUMBER = (
     r"(?:(?<=[=_:(])[-+])?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)*"
-    r"(?:[eE][-+]\d+)?(?:[kKmMbBG](?=steps|iters|[^A-Za-z0-9]|$))?"
+    r"(?:[eE][-+]\d+|[eE]\d{1,2}(?![\dA-Za-z.]))?(?:[kKmMbBG](?=steps|iters|[^A-Za-z0-9]|$))?"
     r"|(?<=[=:_])-?(?:nan|inf)(?![a-z])"
 )
 _TOKEN = re.compile(rf"(?P<date>(?<!\d){DATE})|(?P<number>{_NUMBER})")
+_UNSIGNED = re.compile(r"[\d.]+[eE]\d+")
+# In run1e5 the second number is an epoch, in step1e5 an exponent; in 1e5 alone it may be both.
+_TWO = re.compile(r"(?P<before>[A-Za-z]+)(?P<first>[-_=:. ]?\d+)(?P<second>[eE]\d+)")
 _MULTIPLIER = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
 
 
@@ -89,7 +93,7 @@ def stem(name: str) -> str:
 
 def taken_apart(name: str) -> Name:
     """Text and numbers of a name."""
-    text = stem(name)
+    text = _TWO.sub(_parted, stem(name))
     found = list(_TOKEN.finditer(text))
     edges = [0, *(edge for match in found for edge in match.span()), len(text)]
     between = [text[edges[i] : edges[i + 1]] for i in range(0, len(edges), 2)]
@@ -102,6 +106,11 @@ def taken_apart(name: str) -> Name:
         template += ["@" if match["date"] else "#", between[i + 1]]
         before = left
     return Name(name, "".join(template), tuple(numbers))
+
+
+def _parted(match: re.Match[str]) -> str:
+    two = kind_of(words_of(match["before"]))[0] in (RUN, EPOCH)
+    return f"{match['before']}{match['first']}{'_' if two else ''}{match['second']}"
 
 
 def value_of(text: str) -> float | None:
@@ -147,7 +156,9 @@ def _number(match: re.Match[str], before: list[str], after: list[str]) -> Number
         if later in (STEP, EPOCH) or (kind == PLAIN and later in (METRIC, COUNT)):
             kind, word = later, other
     doubtful = kind in (STEP, EPOCH) and has_metric(before)
-    return Number(text, match.start(), value_of(text), kind, word, doubtful)
+    open_to_doubt = kind == PLAIN and _UNSIGNED.fullmatch(text)
+    value = None if open_to_doubt else value_of(text)
+    return Number(text, match.start(), value, kind, word, doubtful)
 
 
 def seconds(digits: str) -> int:

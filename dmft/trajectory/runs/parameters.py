@@ -38,7 +38,7 @@ def unwrapped(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     ------
     InputError : two tensors of one name.
     """
-    names = [".".join(w for w in t.name.split(".") if w not in _WRAPPERS) for t in tensors]
+    names = [_bare(tensor.name) for tensor in tensors]
     while names and all(name.startswith("module.") for name in names):
         names = [name.removeprefix("module.") for name in names]
     found: dict[str, Tensor] = {}
@@ -47,6 +47,11 @@ def unwrapped(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
             raise InputError(f"holds tensor '{name}' twice", str(tensor.path))
         found[name] = tensor
     return found
+
+
+@lru_cache(maxsize=65536)  # a run has the same names in every checkpoint
+def _bare(name: str) -> str:
+    return ".".join(word for word in name.split(".") if word not in _WRAPPERS)
 
 
 def no_parameters(row: Mapping[str, Tensor]) -> dict[str, str]:
@@ -66,7 +71,7 @@ def no_parameters(row: Mapping[str, Tensor]) -> dict[str, str]:
     return reasons
 
 
-@lru_cache(maxsize=65536)  # a run has the same names in every checkpoint
+@lru_cache(maxsize=65536)
 def _told(name: str) -> str | None:
     """What the name alone says that it is, if no parameter."""
     if matches(name, STATISTICS):

@@ -164,6 +164,7 @@ def _decided(columns: list[_Column], names: list[Name], where: str) -> _Column:
         if found:
             if kind == STEP:
                 _check_epochs(found[0], by_kind.get(EPOCH, []), names, where)
+            _check_counts(found[0], by_kind.get(COUNT, []), where)
             return found[0]
     counts = by_kind.get(COUNT, []) + by_kind.get(PLAIN, [])
     if counts:
@@ -239,6 +240,13 @@ def _check_epochs(column: _Column, epochs: list[_Column], names: list[Name], whe
         f"{_DECIDE} with {{epoch}} and {{step}} in it",
         where,
     )
+
+
+def _check_counts(column: _Column, counts: list[_Column], where: str) -> None:
+    """Rounds or days that begin with fewer epochs than the one before ended with."""
+    for other in counts:
+        if not other.fractional and not _follows(column, [other]):
+            raise _doubt(sorted([column, other], key=lambda c: c.place), where)
 
 
 def _check_points(column: _Column, where: str) -> None:

@@ -24,10 +24,23 @@ _COUNT = {
 _RUN = {
     "seed", "seeds", "run", "runs", "fold", "folds", "rank", "gpu", "device", "worker", "exp",
     "experiment", "trial", "version", "v", "ver", "part", "shard", "replica", "job", "task",
-    "repeat", "rep", "try", "stage", "phase", "split", "expert", "layer", "block",
+    "repeat", "rep", "try", "stage", "phase", "split", "expert", "layer", "block", "cycle",
+    "cycles", "restart", "consolidated",
 }  # fmt: skip
 # Of these a single varying number is taken for the order: releases of one model.
-RELEASES = {"run", "runs", "version", "v", "ver", "stage", "phase", "part", "exp"}
+RELEASES = {
+    "run",
+    "runs",
+    "version",
+    "v",
+    "ver",
+    "stage",
+    "phase",
+    "part",
+    "exp",
+    "cycle",
+    "cycles",
+}
 # These may grow beside a step within one run.
 WITHIN_RUN = {"version", "v", "ver", "stage", "phase", "part", "try", "job"}
 # Results and settings: never a time.
@@ -41,7 +54,7 @@ _METRIC = {
     "lr", "wd", "eta", "momentum", "mom", "beta", "alpha", "gamma", "lambda", "lam", "decay",
     "dropout", "drop", "temp", "temperature", "bs", "bsz", "batchsize", "size", "dim",
     "width", "depth", "hidden", "heads", "head", "nhead", "layers", "nlayers", "hid", "noise",
-    "sigma", "std", "mean", "var", "ratio",
+    "sigma", "std", "mean", "var", "ratio", "remaining", "left", "ago", "minus",
 }  # fmt: skip
 # Said of any checkpoint, or of the number itself: the word before them decides.
 _TRANSPARENT = {
