@@ -72,6 +72,10 @@ class Flow(Protocol):
         """What chooses the panels of a pilot."""
         ...
 
+    def pilot_paths(self, march: Any) -> int:
+        """How many paths a pilot needs, given one of PILOT_PATHS at t = 0."""
+        ...
+
     def rotation(self, march: Any) -> np.ndarray:
         """How a pilot's plan rotates the noise of replicates."""
         ...
@@ -114,6 +118,9 @@ class PanelScheme:
     def pilot(self, saved: Saved | None) -> PanelPilot:
         """A pilot at its start, or where it was left."""
         march = self._start(PILOT_PATHS, 0, None, _FIRST_CAPACITY, pilot=True)
+        count = self._flow.pilot_paths(march)
+        if count > PILOT_PATHS:
+            march = self._start(count, 0, None, _FIRST_CAPACITY, pilot=True)
         return self._pilot(march, saved)
 
     def onward(self, plan: Plan, saved: Saved) -> PanelPilot:

@@ -14,7 +14,7 @@ from dmft.results.observables import Samples
 from dmft.solver.bias import bias_share
 from dmft.solver.data_rows import DataRows
 from dmft.solver.outcome import factor_overlap, panel_grid, sample_paths, weights_of
-from dmft.solver.pilot import StepControl
+from dmft.solver.pilot import PILOT_PATHS, StepControl
 from dmft.solver.plan import Plan
 from dmft.solver.rotations import (
     OF_COORDINATES,
@@ -66,6 +66,10 @@ class TwoSidedFlow:
     def control(self, march: TwoSidedMarch, rtol: float) -> StepControl:
         """What chooses the panels of a pilot."""
         return StepControl(self._problem, march, rtol)
+
+    def pilot_paths(self, march: TwoSidedMarch) -> int:
+        """As many as any."""
+        return PILOT_PATHS
 
     def rotation(self, march: TwoSidedMarch) -> np.ndarray:
         """Directions that move the outputs of their side most come first (rotations.py).
