@@ -35,7 +35,7 @@ _RISEN, _LATE, _VANISHED = 30.0, 1e-2, 1e-8
 
 
 class PlainFlow:
-    """Gradient flow of the squared loss; see `panels.Flow`."""
+    """Gradient flow of the squared loss; see `panel_flow.Flow`."""
 
     rows_type = PanelRows
     most_splits = 8
