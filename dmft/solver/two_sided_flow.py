@@ -20,6 +20,8 @@ from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
 from dmft.solver.two_sided import PanelDrives, TwoSidedMarch
 
+# Widths of the teacher and the first noise where weights grow, see `PathSet`.
+_WIDE_TEACHER = (1.5, 1.3)
 _VECTORS = 30.0  # of all paths of a side that a node takes: outputs, directions, noise, copies
 
 
@@ -47,8 +49,8 @@ class TwoSidedFlow:
     ) -> TwoSidedMarch:
         """A march at t = 0 with `count` paths on either side."""
         of_coordinates, of_rows = seed.spawn(2)
-        grows = self._problem.network.code != LINEAR
-        path_set = PathSet(self._problem, count, of_coordinates, wide_teacher=grows)
+        wide = None if self._problem.network.code == LINEAR else _WIDE_TEACHER
+        path_set = PathSet(self._problem, count, of_coordinates, wide_teacher=wide)
         teacher = path_set.coordinates.variance * path_set.coordinates.teacher**2
         strength = float(np.sqrt(path_set.probability @ teacher))
         rows = DataRows(self._problem, count, of_rows, strength)
