@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
 from dmft.problem.networks import LINEAR
+from dmft.problem.population import strata
 from dmft.solver.march import March
+from dmft.solver.networks import depth_of
 from dmft.solver.outcome import finished, panel_grid
 from dmft.solver.panel_rows import PanelRows
 from dmft.solver.pilot import PILOT_PATHS, StepControl, noise_rotation
@@ -29,6 +32,9 @@ _RESIDUAL_ERROR = 2e-4
 # Speed of the weights at the start, s |dw/dG|, 2 alpha^2 at depth 2: below the first a rehearsal
 # pays (0.07, 0.26 at depth 3), below the second a pilot needs more paths.
 _SMALL, _SMALLEST, _PILOT_OF_SMALLEST = 1e-2, 1e-6, 4096
+# Widths of the teacher and the first noise of small starts, see `PathSet`. With 1.5 and 1.3 the end
+# of the escape scatters more.
+_WIDE_TEACHER = (1.25, 1.15)
 # By how much train_mse of a pilot may rise once it is below so much of its start, and where it
 # has vanished.
 _RISEN, _LATE, _VANISHED = 30.0, 1e-2, 1e-8
@@ -45,6 +51,7 @@ class PlainFlow:
         self._n_paths = n_paths
         self._problem = problem
         self._pool = pool
+        self._first_speed = _first_speed(problem)
         self.descends = problem.dynamics.weight_decay == 0.0
 
     def start(
@@ -57,19 +64,20 @@ class PlainFlow:
         pilot: bool,
     ) -> March:
         """A march at t = 0."""
-        path_set = PathSet(self._problem, count, seed, rotation)
+        wide = _WIDE_TEACHER if self._first_speed < _SMALL else None
+        path_set = PathSet(self._problem, count, seed, rotation, wide_teacher=wide)
         return March(self._problem, path_set, self._pool, panels, rtol, supporting=self._supporting)
 
     def control(self, march: March, rtol: float) -> StepControl:
         """What chooses the panels of a pilot."""
         return StepControl(self._problem, march, rtol)
 
-    def pilot_paths(self, march: March) -> int:
+    def pilot_paths(self) -> int:
         """As many as any, more where few of them carry the response.
 
         A sample that is too small may not settle late, and its panels are those of all replicates.
         """
-        small = _first_speed(march) < _SMALLEST
+        small = self._first_speed < _SMALLEST
         return max(_PILOT_OF_SMALLEST, self._n_paths) if small else PILOT_PATHS
 
     def rotation(self, march: March) -> np.ndarray:
@@ -78,7 +86,7 @@ class PlainFlow:
 
     def rehearses(self, march: March) -> bool:
         """Whether the start is small: few paths carry what noise does, a pilot's fewest."""
-        return _first_speed(march) < _SMALL
+        return self._first_speed < _SMALL
 
     def hopeless(self, march: March) -> str:
         """A residual that has risen, which no flow without decay lets it: the sample is too small.
@@ -117,9 +125,16 @@ class PlainFlow:
         return time_error(name, rtol, mean, of_kind, with_residual=not linear)
 
 
-def _first_speed(march: March) -> float:
-    """The largest s |dw/dG| at t = 0."""
-    return float(np.max(march.root_variance**2 * np.abs(march.first_slope)))
+def _first_speed(problem: Problem) -> float:
+    """The largest s |dw/dG| at t = 0 of a few coordinates; without bound where w = G."""
+    if problem.network.code == LINEAR:
+        return math.inf
+    power, largest = 2 * depth_of(problem.network) - 2, 0.0
+    for stratum in strata(problem):
+        start = stratum.draw(np.repeat([[0.01], [0.5], [0.99]], stratum.random_dimensions, axis=1))
+        speed = start.variance * (np.abs(start.a0) ** power + np.abs(start.b0) ** power)
+        largest = max(largest, float(np.max(speed)))
+    return largest
 
 
 def panel_memory(problem: Problem, traced: int, count: int, panels: int) -> float:

@@ -88,7 +88,7 @@ class NoisyFlow:
         panel = (np.arange(len(plan.edges)) - 1) // _GROUP
         return Grid(whole.time[ends], panel, whole.weights[ends])
 
-    def pilot_paths(self, march: March) -> int:
+    def pilot_paths(self) -> int:
         """As many as any."""
         return PILOT_PATHS
 

@@ -42,8 +42,8 @@ class Flow(Protocol):
         """What chooses the panels of a pilot."""
         ...
 
-    def pilot_paths(self, march: Any) -> int:
-        """How many paths a pilot needs, given one of PILOT_PATHS at t = 0."""
+    def pilot_paths(self) -> int:
+        """How many paths a pilot has."""
         ...
 
     def rotation(self, march: Any) -> np.ndarray:

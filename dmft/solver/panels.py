@@ -54,10 +54,7 @@ class PanelScheme:
 
     def pilot(self, saved: Saved | None) -> PanelPilot:
         """A pilot at its start, or where it was left."""
-        march = self._start(PILOT_PATHS, 0, None, _FIRST_CAPACITY, pilot=True)
-        count = self._flow.pilot_paths(march)
-        if count > PILOT_PATHS:
-            march = self._start(count, 0, None, _FIRST_CAPACITY, pilot=True)
+        march = self._start(self._flow.pilot_paths(), 0, None, _FIRST_CAPACITY, pilot=True)
         return self._pilot(march, saved)
 
     def onward(self, plan: Plan, saved: Saved) -> PanelPilot:

@@ -5,7 +5,7 @@ population, then the noise. Four refinements cut the sampling error by more than
 magnitude over plain Monte Carlo at late times:
 - coordinates are drawn one from each of equal quantiles and scaled to their exact moments;
 - where noise alone tells paths apart, the first dimensions are drawn wider, and paths weighted;
-  where both sides are sampled, the teacher and the first of its noise are drawn wider, too;
+  after small starts and where both sides are sampled, the teacher and the first of its noise, too;
 - noise directions are rotated so that the first Sobol dimensions drive the noise at the times
   that matter (the rotation comes from a pilot solve);
 - new noise is made orthogonal, inside each stratum, to all earlier noise and to the coordinates.
@@ -28,8 +28,6 @@ from dmft.solver.innovations import Innovations
 SOBOL_DIMENSIONS = 64
 # Importance sampling of coordinates that only noise tells apart: few of them ever move.
 _WIDE_DIMENSIONS, _WIDTH = 2, 1.4
-# The same for nonzero teachers: those with the largest forces are first to leave a small start.
-_TEACHER_WIDTH, _NOISE_WIDTH = 1.5, 1.3
 _LEAST = 1e-16  # distance of a uniform from 0 and 1
 
 
@@ -51,14 +49,15 @@ class PathSet:
         seed: np.random.SeedSequence,
         rotation: np.ndarray | None = None,
         wide: bool = True,
-        wide_teacher: bool = False,
+        wide_teacher: tuple[float, float] | None = None,
         binned: bool = False,
     ) -> None:
         """Draw `count` paths.
 
         rotation : orthogonal, its rows the noise directions by weight.
         wide : importance sampling of the first two; not where noise comes in anew all the time.
-        wide_teacher : importance sampling of nonzero teachers as well.
+        wide_teacher : importance sampling of nonzero teachers, of which those with the largest
+            forces are first to leave a small start: widths of the teacher and the first noise.
         binned : noise orthogonal in bins of paths, where nothing is learnt once it was drawn.
         """
         mixture = strata(problem)
@@ -113,7 +112,11 @@ class PathSet:
 
 
 def _draw(
-    stratum: Stratum, count: int, generator: np.random.Generator, wide: bool, wide_teacher: bool
+    stratum: Stratum,
+    count: int,
+    generator: np.random.Generator,
+    wide: bool,
+    wide_teacher: tuple[float, float] | None,
 ) -> tuple[Coordinates, np.ndarray, np.ndarray]:
     """Coordinates, SOBOL_DIMENSIONS columns of normal noise and shares of one stratum's paths."""
     dimensions = stratum.random_dimensions
@@ -125,9 +128,9 @@ def _draw(
     shares = None
     if wide and dimensions == 0:
         shares = _widened(normals[:, :_WIDE_DIMENSIONS], _WIDTH)
-    elif wide_teacher and not stratum.components[0].atom:
+    elif wide_teacher is not None and not stratum.components[0].atom:
         teacher = normal_quantile(stratified[:, :1])
-        shares = _widened(teacher, _TEACHER_WIDTH) * _widened(normals[:, :1], _NOISE_WIDTH)
+        shares = _widened(teacher, wide_teacher[0]) * _widened(normals[:, :1], wide_teacher[1])
         stratified[:, :1] = np.clip(normal_cumulative(teacher), _LEAST, 1.0 - _LEAST)
     if shares is not None:
         shares /= shares.sum()

@@ -28,6 +28,8 @@ from dmft.solver.scheme import Finished, Grid
 from dmft.solver.two_sided import PanelDrives, TwoSidedMarch
 
 _VANISHED = 1e-12  # relative to the largest: smaller mean squares decide nothing
+# Widths of the teacher and the first noise where weights grow, see `PathSet`.
+_WIDE_TEACHER = (1.5, 1.3)
 _VECTORS = 30.0  # of all paths of a side that a node takes: outputs, directions, noise, copies
 
 
@@ -55,9 +57,9 @@ class TwoSidedFlow:
     ) -> TwoSidedMarch:
         """A march at t = 0 with `count` paths on either side."""
         of_coordinates, of_rows = seed.spawn(2)
-        grows = self._problem.network.code != LINEAR
         of_weights, of_slopes = (rotation_of(rotation, side) for side in (OF_COORDINATES, OF_ROWS))
-        path_set = PathSet(self._problem, count, of_coordinates, of_weights, wide_teacher=grows)
+        wide = None if self._problem.network.code == LINEAR else _WIDE_TEACHER
+        path_set = PathSet(self._problem, count, of_coordinates, of_weights, wide_teacher=wide)
         teacher = path_set.coordinates.variance * path_set.coordinates.teacher**2
         strength = float(np.sqrt(path_set.probability @ teacher))
         rows = DataRows(self._problem, count, of_rows, strength, of_slopes)
@@ -67,7 +69,7 @@ class TwoSidedFlow:
         """What chooses the panels of a pilot."""
         return StepControl(self._problem, march, rtol)
 
-    def pilot_paths(self, march: TwoSidedMarch) -> int:
+    def pilot_paths(self) -> int:
         """As many as any."""
         return PILOT_PATHS
 

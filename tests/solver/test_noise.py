@@ -110,7 +110,10 @@ def test_where_only_noise_moves_paths_its_tails_are_well_covered():
 def test_wide_teachers_leave_every_average_what_it_is(teacher):
     problem = Problem(teacher={"kind": teacher})
     seed = np.random.SeedSequence(8)
-    wide, plain = PathSet(problem, 4096, seed, wide_teacher=True), PathSet(problem, 4096, seed)
+    wide, plain = (
+        PathSet(problem, 4096, seed, wide_teacher=(1.5, 1.3)),
+        PathSet(problem, 4096, seed),
+    )
     slab = wide.strata[-1]
     share = wide.probability[slab] / wide.probability[slab].sum()
     assert wide.probability.sum() == pytest.approx(1.0)
