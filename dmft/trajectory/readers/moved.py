@@ -1,7 +1,7 @@
 """The tensors of a checkpoint whose files are laid out as those of another one.
 
-Most checkpoints of a run differ in nothing but the numbers. A table of tensors for each takes longer
-than adding a checkpoint to hundreds; where headers and lengths are equal, one table serves all.
+Most checkpoints of a run differ in nothing but the numbers. A table of tensors for each takes
+longer than adding a checkpoint to hundreds; where headers and lengths are equal, one serves all.
 """
 
 from __future__ import annotations
