@@ -15,6 +15,7 @@ import numpy as np
 # Below this share of the largest squared norm a vector counts as zero and has no direction.
 _ZERO = 1e-28
 _ULPS = 16
+_STRIP = 64  # rows at a time
 
 
 def from_vectors(theta: np.ndarray) -> np.ndarray:
@@ -59,8 +60,19 @@ def squared_norms(gram: np.ndarray, origin: int | None = None) -> np.ndarray:
         after = squared_norms(gram[..., origin + 1 :, origin + 1 :])
         before = squared_norms(gram[..., origin:0:-1, origin:0:-1])[..., ::-1]
         return np.concatenate([before, np.zeros((*gram.shape[:-2], 1)), after], axis=-1)
-    below = np.tril(gram, -1).sum(axis=-1)
+    below = _sums_below(gram)
     return np.cumsum(np.diagonal(gram, axis1=-2, axis2=-1) + 2.0 * below, axis=-1)
+
+
+def _sums_below(gram: np.ndarray) -> np.ndarray:
+    """Sums of the rows of the lower triangle without the diagonal, (..., T), in strips: copies of
+    it take longer than everything else in a similarity."""
+    found = np.empty(gram.shape[:-1])
+    for start in range(0, gram.shape[-1], _STRIP):
+        rows = slice(start, start + _STRIP)
+        corner = np.tril(gram[..., rows, rows], -1)
+        found[..., rows] = gram[..., rows, :start].sum(axis=-1) + corner.sum(axis=-1)
+    return found
 
 
 def mean_cosine(

@@ -49,7 +49,14 @@ class Factors:
         """All blocks, where they take no more than the factors: each is asked for several times."""
         if 8 * math.prod(self.shape) > self.values.nbytes:
             return None
-        return np.array([self._formed(block) for block in range(len(self))])
+        count, width = self.values.shape
+        if width % len(self):
+            return np.array([self._formed(block) for block in range(len(self))])
+        # Row by row: a column is far from the next one of its block.
+        parts = np.empty((len(self), count, width // len(self)))
+        for t, row in enumerate(self.values):
+            parts[:, t] = row.reshape(-1, len(self)).T
+        return np.array([part @ part.T for part in parts])
 
     def _formed(self, block: int) -> np.ndarray:
         part = np.ascontiguousarray(self.values[:, block :: len(self)])

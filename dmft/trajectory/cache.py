@@ -8,11 +8,12 @@ are computed. The old set stays until the new one covers it, so nothing is lost 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +22,11 @@ from dmft.store.hdf5 import numbers_of, reading, writing
 from dmft.store.header import write_header
 from dmft.texts import parse_json
 
+if TYPE_CHECKING:
+    import h5py
+
 SCHEMA = "dmft-trajectory-cache"
+_FEW = 1 / 16  # of the rows of a file, as many as are kept beside it
 
 
 class Cache:
@@ -42,8 +47,15 @@ class Cache:
         self._answers: dict[str, bool] = {}
         self._projections: dict[str, dict[str, np.ndarray]] = {}
         self._changed = False
+        self._written: dict[str, frozenset[str]] = {}  # rows in the file itself
+        self._anew = True  # whether it has to be written anew
         if path is not None and path.exists():
             self._sets, self._projections, self._answers = _read(path)
+            self._written = {title: frozenset(rows) for title, rows in self._projections.items()}
+            self._anew = False
+            if _beside(path).exists():
+                for title, rows in _read(_beside(path))[1].items():
+                    self._projections[title] = self._projections.get(title, {}) | rows
 
     def known(self, identities: Sequence[str], piece: str) -> tuple[np.ndarray, np.ndarray]:
         """What is known of a piece: its matrix (T, T), and which rows and columns of it, (T,)."""
@@ -64,7 +76,7 @@ class Cache:
     def add(self, identities: Sequence[str], piece: str, gram: np.ndarray) -> None:
         """Keep the matrix of a piece."""
         self._sets.setdefault(tuple(identities), {})[piece] = gram
-        self._changed = True
+        self._changed = self._anew = True
 
     def projections(self, title: str) -> dict[str, np.ndarray]:
         """What is known of a projection: its rows by what they depend on."""
@@ -82,10 +94,13 @@ class Cache:
     def keep_answer(self, question: Sequence[str], found: bool) -> None:
         """Keep the answer to a question of yes or no."""
         self._answers[_digest(question)] = found
-        self._changed = True
+        self._changed = self._anew = True
 
     def save(self) -> None:
-        """Write the file anew if anything was added; sets that another one covers are dropped.
+        """Write what was added; sets that another one covers are dropped.
+
+        A few rows of projections go to a small file beside the file, whose size does not
+        matter then; with more of them all of it is written anew.
 
         Raises
         ------
@@ -93,24 +108,62 @@ class Cache:
         """
         if self.path is None or not self._changed:
             return
+        more = self._more()
+        if not self._anew and _count(more) <= _FEW * _count(self._written):
+            with _writing(_beside(self.path)) as file:
+                _write_projections(file, more)
+        else:
+            self._write(self.path)
+            _beside(self.path).unlink(missing_ok=True)  # later: until then its rows are there twice
+        self._changed = False
+
+    def _more(self) -> dict[str, dict[str, np.ndarray]]:
+        """Rows that are not in the file itself."""
+        found = {}
+        for title, rows in self._projections.items():
+            written = self._written.get(title, frozenset())
+            found[title] = {key: row for key, row in rows.items() if key not in written}
+        return {title: rows for title, rows in found.items() if rows}
+
+    def _write(self, path: Path) -> None:
         self._sets = {
             key: matrices for key, matrices in self._sets.items()
             if not any(_covers(other, self._sets[other], key, matrices) for other in self._sets)
         }  # fmt: skip
-        with writing(self.path) as file:
-            write_header(file, SCHEMA, {}, seeds=(), command_line=None, status="done", reason="")
+        with _writing(path) as file:
             for number, (identities, matrices) in enumerate(self._sets.items()):
                 group = file.create_group(f"sets/{number}")
                 group.attrs["checkpoints"] = json.dumps(identities)
                 group["piece"] = list(matrices)
                 group["gram"] = np.array(list(matrices.values()))
             file.attrs["answers"] = json.dumps(self._answers)
-            for number, (title, rows) in enumerate(self._projections.items()):
-                group = file.create_group(f"projections/{number}")
-                group.attrs["title"] = title
-                group["key"] = list(rows)
-                group["row"] = np.array(list(rows.values()))
-        self._changed = False
+            _write_projections(file, self._projections)
+        self._written = {title: frozenset(rows) for title, rows in self._projections.items()}
+        self._anew = False
+
+
+def _beside(path: Path) -> Path:
+    """The file of rows that were added since the cache was written."""
+    return path.with_name(f"{path.stem}.more{path.suffix}")
+
+
+def _count(rows: Mapping[str, Collection[str]]) -> int:
+    return sum(len(some) for some in rows.values())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[h5py.File]:
+    with writing(path) as file:
+        write_header(file, SCHEMA, {}, seeds=(), command_line=None, status="done", reason="")
+        yield file
+
+
+def _write_projections(file: h5py.File, projections: dict[str, dict[str, np.ndarray]]) -> None:
+    for number, (title, rows) in enumerate(projections.items()):
+        group = file.create_group(f"projections/{number}")
+        group.attrs["title"] = title
+        group["key"] = list(rows)
+        group["row"] = np.array(list(rows.values()))
 
 
 @lru_cache(maxsize=4)  # asked for every piece

@@ -47,6 +47,9 @@ def columns_of(
     return _Compiled(raw.view(_SEEN_AS[dtype]), function)
 
 
+_EXPONENT = np.int16(0x7C00)  # of a half
+_HALF_BITS = np.int32(-0x70002000)  # its sign and the bits below, as those of a float32
+_REBIAS = np.float64(2.0**112)  # between the exponents of both
 _SEEN_AS = {"float64": "f8", "float32": "f4", "float16": "i2", BFLOAT16: "i2"}
 
 
@@ -62,7 +65,7 @@ class _Plain:
         before = None
         for into, row, dtype in zip(out, self.rows, self.dtypes, strict=True):
             # Two steps, of which the first converts: numpy subtracts mixed types far slower.
-            theta = as_float(row[part], dtype).astype(np.float64)
+            theta = _doubles(row[part], dtype)
             np.subtract(theta, 0.0 if before is None else before, out=into)
             before = theta
 
@@ -72,6 +75,23 @@ class _Plain:
             [row[:length].reshape(-1, period)[:, chosen].reshape(-1) for row in self.rows],
             self.dtypes,
         )
+
+
+def _doubles(numbers: np.ndarray, dtype: str) -> np.ndarray:
+    """Numbers of any type in double precision.
+
+    The bits of a half, moved to their places in a float32, are that number but for a power of two:
+    less work than numpy's own conversion, which goes through each number by itself.
+    """
+    if dtype != "float16":
+        return as_float(numbers, dtype).astype(np.float64)
+    bits = numbers.view(np.int16)
+    if (bits & _EXPONENT).max(initial=0) == _EXPONENT:
+        return numbers.astype(np.float64)  # infinity or NaN among them
+    moved = bits.astype(np.int32)
+    np.left_shift(moved, 13, out=moved)
+    np.bitwise_and(moved, _HALF_BITS, out=moved)
+    return np.multiply(moved.view(np.float32), _REBIAS, dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -18,7 +18,7 @@ from dmft.trajectory.engine import Progress
 from dmft.trajectory.gram import members
 from dmft.trajectory.measures import Trajectory
 from dmft.trajectory.passes import SAVE_SECONDS
-from dmft.trajectory.sameness import are_equal, is_still
+from dmft.trajectory.sameness import are_equal, beginnings, is_still
 from dmft.trajectory.series import Series
 from dmft.trajectory.sketch import LEAST, WIDTH, Target, project
 
@@ -91,7 +91,7 @@ def projected(
     InputError : too little memory for the groups; as `sketch.project`.
     Interrupted : `stop` asked to; the cache holds what was done.
     """
-    still, tied = _not_counted(series, cache)
+    still, tied = _not_counted(series)
     kept = [part for part in parts if part.tensor not in still and part.tensor not in tied]
     targets = _targets(kept, by, len(series.checkpoints), memory)
     keys = _keys(series)
@@ -163,20 +163,22 @@ def _runs(parts: Sequence[Part]) -> tuple[tuple[str, int, int], ...]:
     return tuple(runs)
 
 
-def _not_counted(series: Series, cache: Cache) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _not_counted(series: Series) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Tensors that never move, unless none does, and those that repeat another one."""
     names = list(series.rows[0])
-    still = [name for name in names if is_still(series, name)]
+    first, last = (beginnings(series.rows[t]) for t in (0, -1))
+    still = [name for name in names if first[name] == last[name] and is_still(series, name)]
     still = [] if len(still) == len(names) else still
     tied: list[str] = []
-    seen: list[str] = []
+    seen: dict[Hashable, list[str]] = {}
     for name in names:
         if name in still:
             continue
-        if any(are_equal(series, other, name) for other in seen):
+        others = seen.setdefault(last[name], [])
+        if any(are_equal(series, other, name) for other in others):
             tied.append(name)
         else:
-            seen.append(name)
+            others.append(name)
     return tuple(still), tuple(tied)
 
 

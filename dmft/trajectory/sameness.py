@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+
 import numpy as np
 
+from dmft.trajectory.readers.descriptors import kept_open
 from dmft.trajectory.readers.tensor import Tensor, as_float
 from dmft.trajectory.series import Series
 
 _READ = 2**20  # elements at a time,
 _FIRST = 2**10  # and before them a few: most tensors differ there
+
+
+def beginnings(row: Mapping[str, Tensor]) -> dict[str, Hashable]:
+    """Shape and first numbers of every tensor: they differ only where the tensors do."""
+    with kept_open(tensor.path for tensor in row.values()) as files:
+        return {
+            # Minus zero equals zero.
+            name: (tensor.shape, (_values(tensor, 0, min(_FIRST, tensor.size),
+                                          files.get(tensor.path)).astype(float) + 0.0).tobytes())
+            for name, tensor in row.items()
+        }  # fmt: skip
 
 
 def is_still(series: Series, name: str) -> bool:
@@ -35,6 +49,6 @@ def _equal(first: Tensor, second: Tensor) -> bool:
     return True
 
 
-def _values(tensor: Tensor, start: int, stop: int) -> np.ndarray:
+def _values(tensor: Tensor, start: int, stop: int, file: int | None = None) -> np.ndarray:
     buffer = np.empty((stop - start) * tensor.itemsize, np.uint8)
-    return as_float(tensor.read(start, stop, buffer), tensor.dtype)
+    return as_float(tensor.read(start, stop, buffer, file), tensor.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.trajectory.readers.formats import file_tensors
+from dmft.trajectory.readers.moved import Moved
 from dmft.trajectory.readers.tensor import FLOATS, Tensor
 from dmft.trajectory.runs.contents import Checkpoint
 from dmft.trajectory.runs.find import find_in_folder, find_in_list
@@ -29,7 +30,7 @@ class Series:
     """
 
     checkpoints: tuple[Checkpoint, ...]
-    rows: tuple[dict[str, Tensor], ...]
+    rows: tuple[Mapping[str, Tensor], ...]
     skipped: dict[str, str]
     tied: tuple[str, ...]
     kind: str = ""
@@ -77,7 +78,10 @@ def open_series(
         return _filtered(_stacked(paths), include, exclude)
     finder = find_in_folder(paths, steps, key) if isinstance(paths, Path) else None
     found = finder or find_in_list(list(paths) if not isinstance(paths, Path) else [], steps, key)
-    rows = [checkpoint.tensors() for checkpoint in found.checkpoints]
+    first, *others = found.checkpoints
+    start = first.tensors()
+    layout = first.layout(start)
+    rows = [start, *(checkpoint.tensors_like(layout) for checkpoint in others)]
     series = _checked(found.checkpoints, rows, include, exclude)
     left_out = dict(found.left_out)
     for checkpoint in found.checkpoints:
@@ -108,7 +112,7 @@ def _no_match(names: Sequence[str]) -> InputError:
 
 def _checked(
     checkpoints: list[Checkpoint],
-    rows: list[dict[str, Tensor]],
+    rows: Sequence[Mapping[str, Tensor]],
     include: Sequence[str],
     exclude: Sequence[str],
 ) -> Series:
@@ -116,10 +120,10 @@ def _checked(
     reasons: dict[str, str] = {}
     every: list[str] = []
     wanted: list[str] = []
-    kept_rows: list[dict[str, Tensor]] = []
+    kept_rows: list[Mapping[str, Tensor]] = []
     for t, (checkpoint, row) in enumerate(zip(checkpoints, rows, strict=True)):
         if t and _alike(row, rows[0]):  # as is usual: what holds for the first holds here
-            kept_rows.append({name: row[name] for name in wanted})
+            kept_rows.append(_only(row, wanted, kept_rows[0]))
             continue
         none = no_parameters(row)
         names = [n for n in row if n not in none]
@@ -141,17 +145,30 @@ def _checked(
         _check_same(chosen, kept_rows[0] if t else chosen, checkpoint, checkpoints[0])
         kept_rows.append(chosen)
     tied = _tied(kept_rows)
-    ordered = tuple({name: row[name] for name in wanted if name not in tied} for row in kept_rows)
+    names = [name for name in wanted if name not in tied]
+    start = {name: kept_rows[0][name] for name in names}
+    ordered = (start, *(_only(row, names, start) for row in kept_rows[1:]))
     shapes = {name: rows[0][name].shape for name in every if name not in tied}
     return Series(tuple(checkpoints), ordered, reasons, tied, shapes=shapes)
 
 
-def _alike(row: dict[str, Tensor], first: dict[str, Tensor]) -> bool:
+def _alike(row: Mapping[str, Tensor], first: Mapping[str, Tensor]) -> bool:
     """Whether names, shapes and types are the same."""
+    if isinstance(row, Moved) and row.first is first:
+        return True
     return row.keys() == first.keys() and all(
         tensor.shape == first[name].shape and tensor.dtype == first[name].dtype
         for name, tensor in row.items()
     )
+
+
+def _only(
+    row: Mapping[str, Tensor], names: Sequence[str], first: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Some tensors of a row, which are those of the first."""
+    if isinstance(row, Moved):
+        return Moved(first, row.paths)
+    return {name: row[name] for name in names}
 
 
 def _of(reasons: dict[str, str]) -> str:
@@ -160,7 +177,10 @@ def _of(reasons: dict[str, str]) -> str:
 
 
 def _check_same(
-    row: dict[str, Tensor], first: dict[str, Tensor], checkpoint: Checkpoint, start: Checkpoint
+    row: Mapping[str, Tensor],
+    first: Mapping[str, Tensor],
+    checkpoint: Checkpoint,
+    start: Checkpoint,
 ) -> None:
     for name in first:
         if name not in row:
@@ -180,7 +200,7 @@ def _check_same(
             )
 
 
-def _tied(rows: list[dict[str, Tensor]]) -> tuple[str, ...]:
+def _tied(rows: Sequence[Mapping[str, Tensor]]) -> tuple[str, ...]:
     """Names that are the memory of another name, or within it, in every checkpoint."""
     tied: list[str] = []
     seen: dict[tuple[object, ...], str] = {}
@@ -196,7 +216,7 @@ def _tied(rows: list[dict[str, Tensor]]) -> tuple[str, ...]:
     return tuple(name for name in rows[0] if name in tied)
 
 
-def _within(rows: list[dict[str, Tensor]], name: str, other: str) -> bool:
+def _within(rows: Sequence[Mapping[str, Tensor]], name: str, other: str) -> bool:
     """Whether a run of bytes lies in the run of another tensor of the same file, everywhere."""
     for row in rows:
         inner, outer = row[name], row[other]

@@ -13,6 +13,7 @@ columns fall into 16 blocks of other parameters, whose jackknife contains the pr
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ from dmft.trajectory.series import Series
 
 WIDTH = 8192  # of all parameters together
 LEAST = 256  # of a group
-_COMPILED = 2**26  # bytes to read, above which loading the compiled loops pays
+_COMPILED = 2**30  # bytes to read, above which loading the compiled loops pays
+_SOME = 2**24  # bytes, above which they pay where they are loaded
 _WINDOW = 32  # checkpoints that one worker holds
 _READ = 2**17  # elements of each that are read at once
 _SUBBLOCK = 4096  # columns at a time,
@@ -81,7 +83,7 @@ def project(
         for target in targets for name, start, end in target.runs for t in rows
     )  # fmt: skip
     began, done = monotonic(), 0
-    compiled = total > _COMPILED
+    compiled = total > _COMPILED or (total > _SOME and "dmft.trajectory.compiled" in sys.modules)
 
     def work(window: tuple[int, int]) -> int:
         first, last = window

@@ -7,6 +7,7 @@ the package of that name, which maps whole files and has no numpy type for bfloa
 from __future__ import annotations
 
 import math
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,6 +65,19 @@ def tensors(path: Path) -> list[Tensor]:
                 f"is truncated: {length} bytes, tensor '{entry.name}' ends at {end}", str(path)
             )
     return [Tensor(path, e.name, e.shape, e.dtype, 8 + size + e.start) for e in entries]
+
+
+def head(path: Path) -> tuple[int, bytes] | None:
+    """Length of a file, and its header with the 8 bytes before; None of what has none."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            length = os.fstat(file.fileno()).st_size
+            size = int.from_bytes(file.read(8), "little")
+            if 8 + size > min(length, _LONGEST_HEADER):
+                return None
+            return length, size.to_bytes(8, "little") + file.read(size)
+    except OSError:
+        return None
 
 
 class _Entry(NamedTuple):

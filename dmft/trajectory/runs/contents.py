@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -11,6 +12,7 @@ from pathlib import Path
 from dmft.errors import InputError
 from dmft.trajectory.readers import adapters, distributed
 from dmft.trajectory.readers.formats import ENDINGS, INDEX, read_file, shards
+from dmft.trajectory.readers.moved import Layout
 from dmft.trajectory.readers.tensor import Tensor
 from dmft.trajectory.runs.parameters import unwrapped
 from dmft.trajectory.runs.words import AVERAGED, words_of
@@ -71,6 +73,17 @@ class Checkpoint:
             found += tensors
             self.left_out.update(left_out)
         return unwrapped(found)
+
+    def layout(self, row: Mapping[str, Tensor]) -> Layout:
+        """How the files of this checkpoint lie, whose tensors these are."""
+        return Layout(self._plain(), row)
+
+    def tensors_like(self, layout: Layout) -> Mapping[str, Tensor]:
+        """As `tensors`, at little cost where the files lie as those of another checkpoint."""
+        return layout.moved(self._plain()) or self.tensors()
+
+    def _plain(self) -> tuple[Path, ...]:
+        return self.files if self.kind in (FILE, SHARDS) else ()
 
     def _parts(self) -> tuple[Path, ...]:
         return (self.files[0].parent,) if self.kind in (ADAPTER, DISTRIBUTED) else self.files

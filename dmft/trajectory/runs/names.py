@@ -40,7 +40,7 @@ _PLAIN_DATE = re.compile(
 )
 _NUMBER = (
     r"(?:(?<=[=_:(])[-+])?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)*"
-    r"(?:[eE][-+]\d+|[eE]\d{1,2}(?![\dA-Za-z.]))?(?:[kKmMbBG](?=steps|iters|[^A-Za-z0-9]|$))?"
+    r"(?:[eE][-+]\d+|[eE]\d{1,2}(?=[kKmMbBG]?(?![\dA-Za-z.])))?(?:[kKmMbBG](?=steps|iters|[^A-Za-z0-9]|$))?"
     r"|(?<=[=:_])-?(?:nan|inf)(?![a-z])"
 )
 _TOKEN = re.compile(rf"(?P<date>(?<!\d){DATE})|(?P<number>{_NUMBER})")

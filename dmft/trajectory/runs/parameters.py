@@ -84,8 +84,8 @@ def _told(name: str) -> str | None:
 
 
 def aligned(
-    row: dict[str, Tensor], names: Sequence[str], wanted: Sequence[str]
-) -> dict[str, Tensor]:
+    row: Mapping[str, Tensor], names: Sequence[str], wanted: Sequence[str]
+) -> Mapping[str, Tensor]:
     """The row under the names of another checkpoint, where only a common prefix differs.
 
     Parameters

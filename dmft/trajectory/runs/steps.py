@@ -164,7 +164,7 @@ def _decided(columns: list[_Column], names: list[Name], where: str) -> _Column:
         if found:
             if kind == STEP:
                 _check_epochs(found[0], by_kind.get(EPOCH, []), names, where)
-            _check_counts(found[0], by_kind.get(COUNT, []), where)
+            _check_counts(found[0], by_kind.get(COUNT, []) + by_kind.get("date", []), where)
             return found[0]
     counts = by_kind.get(COUNT, []) + by_kind.get(PLAIN, [])
     if counts:
@@ -243,9 +243,10 @@ def _check_epochs(column: _Column, epochs: list[_Column], names: list[Name], whe
 
 
 def _check_counts(column: _Column, counts: list[_Column], where: str) -> None:
-    """Rounds or days that begin with fewer epochs than the one before ended with."""
+    """Rounds or days, or dates, that begin with fewer epochs than the one before ended with."""
     for other in counts:
-        if not other.fractional and not _follows(column, [other]):
+        whole = other.kind == "date" or not other.fractional
+        if whole and not _follows(column, [other]):
             raise _doubt(sorted([column, other], key=lambda c: c.place), where)
 
 

@@ -18,7 +18,8 @@ _COUNT = {
     "batch", "batches", "token", "tokens", "tok", "toks", "sample", "samples", "example",
     "examples", "image", "images", "img", "imgs", "kimg", "frame", "frames", "episode", "episodes",
     "round", "rounds", "generation", "gen", "t", "time", "hour", "hours", "day", "days", "minute",
-    "minutes",
+    "minutes", "week", "weeks", "month", "months", "chunk", "chunks", "segment", "segments",
+    "session", "sessions", "resume", "resumed", "attempt", "attempts", "lesson", "lessons",
 }  # fmt: skip
 # Numbers that tell runs, or files of one checkpoint, apart.
 _RUN = {
