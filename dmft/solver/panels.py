@@ -51,10 +51,11 @@ class PanelScheme:
         self._settings = settings
         self._flow = flow
         self.descends = flow.descends
+        self.pilot_paths = flow.pilot_paths()
 
     def pilot(self, saved: Saved | None) -> PanelPilot:
         """A pilot at its start, or where it was left."""
-        march = self._start(self._flow.pilot_paths(), 0, None, _FIRST_CAPACITY, pilot=True)
+        march = self._start(self.pilot_paths, 0, None, _FIRST_CAPACITY, pilot=True)
         return self._pilot(march, saved)
 
     def onward(self, plan: Plan, saved: Saved) -> PanelPilot:

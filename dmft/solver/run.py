@@ -19,7 +19,6 @@ from dmft.results.observables import UserObservable
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
 from dmft.solver.extension import check_label, label_of
-from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.progress import WorkMeter
 from dmft.solver.replicates import Replicates
@@ -59,7 +58,7 @@ class Run:
         self._known: dict[str, np.ndarray] = {}  # curves of that solve, (replicates, nodes)
         self._marches: dict[str, Tree] = {}  # what finished ones kept, the pilot's under "0"
         self._saved_at = time.monotonic()
-        self._meter = WorkMeter(scheme.costs, PILOT_PATHS, settings.n_paths)
+        self._meter = WorkMeter(scheme.costs, scheme.pilot_paths, settings.n_paths)
         self._plan: Plan | None = None
         self._failures = 0  # panels of the plan that a replicate could not pass
         self._done = Replicates(problem)

@@ -192,10 +192,12 @@ class Scheme(Protocol):
 
     descends : whether train_mse can only fall, so that a rise means too few paths.
     costs : of panels and endings, from which the time left is told.
+    pilot_paths : how many paths a pilot has.
     """
 
     descends: bool
     costs: Costs
+    pilot_paths: int
 
     def pilot(self, saved: Saved | None) -> Pilot:
         """A pilot at its start, or where `Underway.saved` left it.

@@ -47,6 +47,7 @@ class Steps:
 
     descends = False
     costs = TRACED_STEP_COSTS
+    pilot_paths = PILOT_PATHS
 
     def __init__(
         self,

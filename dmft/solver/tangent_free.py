@@ -46,6 +46,7 @@ class TangentFree:
 
     descends = False
     costs = STEP_COSTS
+    pilot_paths = PILOT_PATHS
 
     def __init__(self, problem: Problem, settings: SolverSettings) -> None:
         self._problem = problem

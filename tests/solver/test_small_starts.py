@@ -148,10 +148,8 @@ def test_errors_of_an_escape_are_smaller_than_its_panels_allow():
 def test_pilots_of_small_starts_have_more_paths():
     for scale, n_paths, count in [(0.3, 8192, 1024), (1e-3, 512, 1024), (1e-5, 512, 4096)]:
         flow = PlainFlow(Problem(network={"init_scale": scale}), n_paths, None)
-        march = flow.start(64, np.random.SeedSequence(0), None, 1, 1e-2, True)
-        assert flow.pilot_paths(march) == count
-    flow = PlainFlow(Problem(network={"init_scale": 1e-5}), 8192, None)
-    assert flow.pilot_paths(march) == 8192
+        assert flow.pilot_paths() == count
+    assert PlainFlow(Problem(network={"init_scale": 1e-5}), 8192, None).pilot_paths() == 8192
 
 
 def test_a_pilot_whose_residual_rises_late_ends():
