@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ class Points:
     """
 
     layout: Layout
-    _rows: tuple[tuple[float, str, dict[str, Tensor], dict[str, Tensor]], ...]
+    _rows: tuple[tuple[float, str, Mapping[str, Tensor], Mapping[str, Tensor]], ...]
     optimizer: str | None = None
 
     def __len__(self) -> int:
@@ -135,7 +135,7 @@ def _state(path: Path, key: str | None) -> list[Tensor]:
     return read_file(path, key or "state")[0]
 
 
-def _series(path: Path) -> list[tuple[float, str, dict[str, Tensor]]]:
+def _series(path: Path) -> list[tuple[float, str, Mapping[str, Tensor]]]:
     """Step, name and floating-point tensors of every checkpoint."""
     if path.is_dir():
         series = open_series(path)
