@@ -13,7 +13,7 @@ from dmft.problem.population import strata
 from dmft.solver.march import March
 from dmft.solver.outcome import finished, panel_grid
 from dmft.solver.panel_rows import PanelRows
-from dmft.solver.pilot import StepControl, noise_rotation
+from dmft.solver.pilot import PILOT_PATHS, StepControl, noise_rotation
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
@@ -23,23 +23,30 @@ from dmft.solver.tracers import traced_paths
 # with the wider control of the residual that they have (march.py).
 _LINEAR_TIME_ERROR = {"excess_risk": 0.2, "train_mse": 0.8}
 _TIME_ERROR = {"excess_risk": 0.2, "train_mse": 2.0}
+_EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), without steps
 # Twice what the sweeps leave of the residual at the start, per rtol, and more than what tangents in
 # single precision do (2e-8).
-# s dw/dG below which a start is small: 0.07 at depth 2, 0.26 at depth 3; widths of the teacher and
-# the first noise then, see `PathSet`. With 1.5 and 1.3 the end of the escape scatters more.
-_SMALL_SLOPE, _WIDE_TEACHER = 1e-2, (1.25, 1.15)
-_EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), without steps
 _RESIDUAL_ERROR = 2e-4
+# Speed of the weights at the start, s |dw/dG|, 2 alpha^2 at depth 2: below the first a rehearsal
+# pays (0.07, 0.26 at depth 3), below the second a pilot needs more paths.
+_SMALL, _SMALLEST, _PILOT_OF_SMALLEST = 1e-2, 1e-6, 4096
+# Widths of the teacher and the first noise of small starts, see `PathSet`. With 1.5 and 1.3 the end
+# of the escape scatters more.
+_WIDE_TEACHER = (1.25, 1.15)
+# By how much train_mse of a pilot may rise once it is below so much of its start, and where it
+# has vanished.
+_RISEN, _LATE, _VANISHED = 30.0, 1e-2, 1e-8
 
 
 class PlainFlow:
-    """Gradient flow of the squared loss; see `panels.Flow`."""
+    """Gradient flow of the squared loss; see `panel_flow.Flow`."""
 
     rows_type = PanelRows
     most_splits = 8
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
         self._supporting = None if problem.network.code == LINEAR else n_paths
+        self._n_paths = n_paths
         self._problem = problem
         self._pool = pool
         self._small = _starts_small(problem)
@@ -63,6 +70,14 @@ class PlainFlow:
         """What chooses the panels of a pilot."""
         return StepControl(self._problem, march, rtol)
 
+    def pilot_paths(self, march: March) -> int:
+        """As many as any, more where few of them carry the response.
+
+        A sample that is too small may not settle late, and its panels are those of all replicates.
+        """
+        small = _first_speed(march) < _SMALLEST
+        return max(_PILOT_OF_SMALLEST, self._n_paths) if small else PILOT_PATHS
+
     def rotation(self, march: March) -> np.ndarray:
         """Directions that move the weights most come first."""
         return noise_rotation(march)
@@ -72,8 +87,18 @@ class PlainFlow:
         return self._small
 
     def hopeless(self, march: March) -> str:
-        """A flow always goes on."""
-        return ""
+        """A residual that has risen, which no flow without decay lets it: the sample is too small.
+
+        Its panels would get shorter and shorter.
+        """
+        train_mse = march.train_mse / march.train_mse[0]
+        least = max(float(np.min(train_mse)), _VANISHED)
+        if not self.descends or least > _LATE or train_mse[-1] < _RISEN * least:
+            return ""
+        return (
+            f"stopped at t = {march.time:.6g}: train_mse of the pilot has risen by a factor of "
+            f"{train_mse[-1] / least:.2g}, which gradient flow cannot do: take more n_paths"
+        )
 
     def finish(self, march: March) -> Finished:
         """Curves, kernels and paths on all nodes."""
@@ -99,7 +124,7 @@ class PlainFlow:
 
 
 def _starts_small(problem: Problem) -> bool:
-    """Whether no weight answers to its force at the start by more than `_SMALL_SLOPE`."""
+    """Whether no weight answers to its force at the start by more than `_SMALL`."""
     if problem.network.code == LINEAR:
         return False
     steepest = 0.0
@@ -107,9 +132,14 @@ def _starts_small(problem: Problem) -> bool:
         uniforms = np.repeat([[0.01], [0.5], [0.99]], stratum.random_dimensions, axis=1)
         start = stratum.draw(uniforms.reshape(3, stratum.random_dimensions))
         power = 2 * problem.network.depth - 2
-        slope = start.variance * (np.abs(start.a0) ** power + np.abs(start.b0) ** power)
-        steepest = max(steepest, float(np.max(slope)))
-    return steepest < _SMALL_SLOPE
+        speed = start.variance * (np.abs(start.a0) ** power + np.abs(start.b0) ** power)
+        steepest = max(steepest, float(np.max(speed)))
+    return steepest < _SMALL
+
+
+def _first_speed(march: March) -> float:
+    """The largest s |dw/dG| at t = 0."""
+    return float(np.max(march.root_variance**2 * np.abs(march.first_slope)))
 
 
 def panel_memory(problem: Problem, traced: int, count: int, panels: int) -> float:

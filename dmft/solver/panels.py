@@ -1,6 +1,6 @@
 """The scheme of flows: a pilot chooses panels, replicates march over them.
 
-What one flow has of its own is a `Flow` (below): `flow.PlainFlow`, `noisy_flow.NoisyFlow`.
+What one flow has of its own is a `Flow` (panel_flow.py).
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from dmft.errors import InputError, NotConverged
 from dmft.settings import SolverSettings
 from dmft.solver.memory import memory_excess
+from dmft.solver.panel_flow import Flow
 from dmft.solver.pilot import (
     PILOT_PATHS,
     PanelMarch,
@@ -41,66 +42,6 @@ from dmft.solver.state import check_stages, repeated
 _FIRST_CAPACITY = 32  # panels the pilot's storage starts with
 
 
-class Flow(Protocol):
-    """One kind of flow: its marches and what they leave behind.
-
-    descends : whether train_mse can only fall.
-    most_splits : panels of a plan that may be cut in two when a replicate needs it.
-    """
-
-    descends: bool
-    most_splits: int
-
-    @property
-    def rows_type(self) -> type:
-        """The rows of its panels, a dataclass."""
-        ...
-
-    def start(
-        self,
-        count: int,
-        seed: np.random.SeedSequence,
-        rotation: np.ndarray | None,
-        panels: int,
-        rtol: float,
-        pilot: bool,
-    ) -> PanelMarch:
-        """A march of `count` paths at t = 0, with room for so many panels."""
-        ...
-
-    def control(self, march: Any, rtol: float) -> StepControl:
-        """What chooses the panels of a pilot."""
-        ...
-
-    def rotation(self, march: Any) -> np.ndarray:
-        """How a pilot's plan rotates the noise of replicates."""
-        ...
-
-    def rehearses(self, march: Any) -> bool:
-        """Whether a pilot's rotation is too rough for replicates, see rehearsal.py."""
-        ...
-
-    def hopeless(self, march: Any) -> str:
-        """Why a pilot should not go on, or ""."""
-        ...
-
-    def finish(self, march: Any) -> Finished:
-        """What a march leaves behind."""
-        ...
-
-    def grid(self, plan: Plan) -> Grid:
-        """The nodes on which it does."""
-        ...
-
-    def memory(self, count: int, panels: int) -> float:
-        """Bytes that a march takes."""
-        ...
-
-    def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
-        """What the time discretisation may add to a mean curve."""
-        ...
-
-
 class PanelScheme:
     """Marches of a flow over panels; see `Scheme`."""
 
@@ -114,6 +55,9 @@ class PanelScheme:
     def pilot(self, saved: Saved | None) -> PanelPilot:
         """A pilot at its start, or where it was left."""
         march = self._start(PILOT_PATHS, 0, None, _FIRST_CAPACITY, pilot=True)
+        count = self._flow.pilot_paths(march)
+        if count > PILOT_PATHS:
+            march = self._start(count, 0, None, _FIRST_CAPACITY, pilot=True)
         return self._pilot(march, saved)
 
     def onward(self, plan: Plan, saved: Saved) -> PanelPilot:

@@ -22,6 +22,7 @@ from dmft.numerics.sobol import scrambled_points
 from dmft.problem import Problem
 from dmft.problem.laws import Component
 from dmft.problem.population import Coordinates, Stratum, strata
+from dmft.solver.binned_innovations import BinnedInnovations
 from dmft.solver.innovations import Innovations
 
 SOBOL_DIMENSIONS = 64
@@ -49,6 +50,7 @@ class PathSet:
         rotation: np.ndarray | None = None,
         wide: bool = True,
         wide_teacher: tuple[float, float] | None = None,
+        binned: bool = False,
     ) -> None:
         """Draw `count` paths.
 
@@ -56,6 +58,7 @@ class PathSet:
         wide : importance sampling of the first two; not where noise comes in anew all the time.
         wide_teacher : importance sampling of nonzero teachers, of which those with the largest
             forces are first to leave a small start: widths of the teacher and the first noise.
+        binned : noise orthogonal in bins of paths, where nothing is learnt once it was drawn.
         """
         mixture = strata(problem)
         sizes = [len(part) for part in np.array_split(np.empty(count), len(mixture))]
@@ -71,7 +74,12 @@ class PathSet:
         normals = np.concatenate([normals for _, normals, _ in draws])
         shares = np.concatenate([shares for _, _, shares in draws])
         self.probability = shares * np.repeat([s.probability for s in mixture], sizes)
-        self._innovations = Innovations(normals, shares, self.strata, generators, rotation)
+        of_noise = (normals, shares, self.strata, generators, rotation)
+        self._innovations: Innovations | BinnedInnovations
+        if binned:
+            self._innovations = BinnedInnovations(*of_noise, self.coordinates.teacher)
+        else:
+            self._innovations = Innovations(*of_noise)
 
     def learn(self, function: np.ndarray) -> None:
         """Add a function of the coordinates, shape (count,), to what noise must not see."""
