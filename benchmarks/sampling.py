@@ -15,20 +15,21 @@ from unittest import mock
 import numpy as np
 
 import dmft
-from dmft.solver import pilot, sampling
-from dmft.solver.march import March
+from dmft.solver import flow, innovations, march, panels, sampling
 
 TIMES = (1.0, 10.0, 100.0)
 SIZES = {256: 48, 512: 48, 1024: 32, 2048: 24, 4096: 16, 8192: 8}  # paths: replicates
 WITHOUT: dict[str, Callable[[], object]] = {
     "as it is": lambda: mock.patch.object(sampling, "_WIDTH", sampling._WIDTH),
     "without importance sampling": lambda: mock.patch.object(sampling, "_WIDTH", 1.0),
-    "without calibration": lambda: mock.patch.object(March, "_calibrates", return_value=False),
+    "without calibration": lambda: mock.patch.object(march, "calibrates", return_value=False),
+    "without wide teachers": lambda: mock.patch.object(flow, "_WIDE_TEACHER", None),
+    "without rehearsal": lambda: mock.patch.object(panels, "rehearsed", return_value=False),
     "without rotation": lambda: mock.patch.object(
-        pilot, "noise_rotation", lambda march: np.eye(march.noise_response().shape[1])
+        flow, "noise_rotation", lambda march: np.eye(march.noise_response().shape[1])
     ),
     "without orthogonality": lambda: mock.patch.object(
-        sampling, "_extended", lambda basis, columns: (basis, columns)
+        innovations, "_extended", lambda basis, columns: (basis, columns)
     ),
 }
 

@@ -9,9 +9,10 @@ import pytest
 import dmft
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
-from dmft.solver.flow import PlainFlow
+from dmft.solver.flow import _SMALL, PlainFlow, _first_speed
 from dmft.solver.panel_rows import Attempt
 from dmft.solver.pilot import StepControl, adaptive_panels
+from dmft.solver.rehearsal import rehearsed
 from dmft.solver.support import concentration, supported_rtol
 from dmft.theory import predict
 
@@ -222,3 +223,49 @@ def test_small_starts_end_at_the_fixed_point_whatever_the_tolerance(scale, rtol)
     print(scale, rtol, ends.mean(), ends.std(ddof=1))
     assert abs(ends.mean()) < 0.008
     assert ends.std(ddof=1) < 0.012
+
+
+@pytest.mark.parametrize(
+    ("network", "small"),
+    [
+        ({"init_scale": 0.3}, False),
+        ({"init_scale": 0.1}, False),
+        ({"init_scale": 0.05}, True),
+        ({"init_scale": 0.3, "depth": 3}, False),
+        ({"init_scale": 0.2, "depth": 3}, True),
+        ({"kind": "linear"}, False),
+    ],
+)
+def test_which_starts_are_small(network, small):
+    assert (_first_speed(Problem(network=network)) < _SMALL) is small
+    if small:  # features that vary more answer more
+        wide = {"kind": "discrete", "values": [0.5, 100.0], "weights": [0.9, 0.1]}
+        assert _first_speed(Problem(network=network, features=wide)) > _SMALL
+
+
+def test_a_rehearsal_that_fails_says_so_and_its_work_counts():
+    flow = PlainFlow(Problem(network={"init_scale": 1e-2}), 64, None)
+    pilot, march = (flow.start(64, np.random.SeedSequence(k), None, 4, 1e-2, True) for k in (1, 2))
+    for step in (0.05, 0.1):
+        pilot.commit(pilot.attempt(step).rows)
+    before = dict(pilot.work)
+    again = flow.start(64, np.random.SeedSequence(3), None, 4, 1e-2, True)
+    assert rehearsed(march, pilot)
+    assert march.times == pytest.approx(pilot.times)
+    assert pilot.work == {name: before[name] + march.work[name] for name in before}
+    attempts = iter([again.attempt(0.05), None])
+    again.attempt = lambda step, active: next(attempts)
+    assert not rehearsed(again, pilot)
+    assert isinstance(pilot.attempt(0.1), Attempt)
+
+
+@pytest.mark.slow
+def test_replicates_of_a_small_start_agree_though_the_pilot_is_rough():
+    """With the pilot's rotation alone replicates of this seed scatter by 0.8 %."""
+    problem = Problem(network={"init_scale": 1e-3})
+    limit = predict(problem)
+    solution = dmft.solve(problem, t_max=12.0 / limit.relaxation_rate, replicates=8, seed=1)
+    ends = solution.replicate_excess_risk[:, -1] / limit.excess_risk - 1.0
+    print(ends.mean(), ends.std(ddof=1))
+    assert abs(ends.mean()) < 0.003
+    assert ends.std(ddof=1) < 0.005
