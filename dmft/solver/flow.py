@@ -22,15 +22,17 @@ from dmft.solver.tracers import traced_paths
 # with the wider control of the residual that they have (march.py).
 _LINEAR_TIME_ERROR = {"excess_risk": 0.2, "train_mse": 0.8}
 _TIME_ERROR = {"excess_risk": 0.2, "train_mse": 2.0}
+_EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), without steps
 # Twice what the sweeps leave of the residual at the start, per rtol, and more than what tangents in
 # single precision do (2e-8).
-_EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), without steps
 _RESIDUAL_ERROR = 2e-4
 # Speed of the weights at the start below which a pilot has more paths: twice alpha^2 at depth 2.
 _SMALL_START, _PILOT_OF_SMALL_STARTS = 1e-6, 4096
 # By how much train_mse of a pilot may rise once it is below so much of its start, and where it
 # has vanished.
 _RISEN, _LATE, _VANISHED = 30.0, 1e-2, 1e-8
+# s dw/dG below which a start is small: 0.07 at depth 2, 0.26 at depth 3.
+_SMALL_SLOPE = 1e-2
 
 
 class PlainFlow:
@@ -75,6 +77,11 @@ class PlainFlow:
     def rotation(self, march: March) -> np.ndarray:
         """Directions that move the weights most come first."""
         return noise_rotation(march)
+
+    def rehearses(self, march: March) -> bool:
+        """Whether the start is small: few paths carry what noise does, a pilot's fewest."""
+        slope = march.root_variance**2 * np.abs(march.first_slope)
+        return bool(np.max(slope) < _SMALL_SLOPE)
 
     def hopeless(self, march: March) -> str:
         """A residual that has risen, which no flow without decay lets it: the sample is too small.

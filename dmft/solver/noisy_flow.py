@@ -96,6 +96,10 @@ class NoisyFlow:
         """Directions that move the weights most come first."""
         return noise_rotation(march)
 
+    def rehearses(self, march: March) -> bool:
+        """Its own noise turns directions, not the pilot's."""
+        return False
+
     def hopeless(self, march: March) -> str:
         """Noise beyond stability, or noise that lasts."""
         dynamics = self._dynamics

@@ -5,9 +5,7 @@ What one flow has of its own is a `Flow` (below): `flow.PlainFlow`, `noisy_flow.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from dmft.errors import InputError, NotConverged
 from dmft.settings import SolverSettings
+from dmft.solver.loading import no_garbage_collection
 from dmft.solver.memory import memory_excess
 from dmft.solver.pilot import (
     PILOT_PATHS,
@@ -25,6 +24,7 @@ from dmft.solver.pilot import (
 )
 from dmft.solver.plan import Plan
 from dmft.solver.progress import FLOW_COSTS
+from dmft.solver.rehearsal import MOST_REHEARSING, rehearsed
 from dmft.solver.scheme import (
     Advance,
     Finished,
@@ -79,6 +79,10 @@ class Flow(Protocol):
         """How a pilot's plan rotates the noise of replicates."""
         ...
 
+    def rehearses(self, march: Any) -> bool:
+        """Whether a pilot's rotation is too rough for replicates, see rehearsal.py."""
+        ...
+
     def hopeless(self, march: Any) -> str:
         """Why a pilot should not go on, or ""."""
         ...
@@ -127,7 +131,7 @@ class PanelScheme:
                 "solver.t_max",
             )
         march = self._start(self._settings.n_paths, 1, plan.rotation, plan.panels, pilot=True)
-        return self._pilot(march, saved)
+        return self._pilot(march, saved, plan.rotation)
 
     def march(self, plan: Plan, index: int, saved: Saved | None) -> PanelReplicate:
         """Replicate `index` at its start or where it was left."""
@@ -176,7 +180,9 @@ class PanelScheme:
         assert isinstance(march, PanelPilot | PanelReplicate)
         return march.kept()
 
-    def _pilot(self, march: PanelMarch, saved: Saved | None) -> PanelPilot:
+    def _pilot(
+        self, march: PanelMarch, saved: Saved | None, rotation: np.ndarray | None = None
+    ) -> PanelPilot:
         control = self._flow.control(march, self._settings.rtol)
         before = None
         if saved:
@@ -184,7 +190,20 @@ class PanelScheme:
             control.restore(saved["control"])
             before = saved.get("before")
         ends = self._settings.t_max, self._settings.times or ()
-        return PanelPilot(self._flow, march, control, *ends, before)
+
+        def turn(rough: bool) -> np.ndarray:
+            return self._rotation(march, rough) if rotation is None else rotation
+
+        return PanelPilot(self._flow, march, control, *ends, before, turn)
+
+    def _rotation(self, pilot: PanelMarch, rough: bool) -> np.ndarray:
+        """That of replicates, by a rehearsal where one pays; rough : without."""
+        rotation = self._flow.rotation(pilot)
+        if rough or not self._flow.rehearses(pilot):
+            return rotation
+        count = min(max(self._settings.n_paths, PILOT_PATHS), MOST_REHEARSING)
+        march = self._start(count, 0, rotation, len(pilot.rows), beside=True)
+        return self._flow.rotation(march) if rehearsed(march, pilot) else rotation
 
     def _start(
         self,
@@ -194,9 +213,10 @@ class PanelScheme:
         panels: int,
         *,
         pilot: bool = False,
+        beside: bool = False,
     ) -> PanelMarch:
-        seed, rtol = sampling_seed(self._settings, index), self._settings.rtol
-        with _no_garbage_collection():  # the first march loads the compiled kernels
+        seed, rtol = sampling_seed(self._settings, index, beside=beside), self._settings.rtol
+        with no_garbage_collection():  # the first march loads the compiled kernels
             return self._flow.start(count, seed, rotation, panels, rtol, pilot)
 
     def _replay(self, march: PanelMarch, saved: Saved) -> None:
@@ -224,8 +244,14 @@ class PanelPilot:
         t_max: float,
         times: Sequence[float],
         before: Tree | None,
+        turn: Callable[[bool], np.ndarray],
     ) -> None:
-        """before : the state that the control had before the last panel, if it is another now."""
+        """A pilot at its start or where it was left.
+
+        before : the state that the control had before the last panel, if it is another now.
+        turn : how its plan rotates the noise, a rough way or a better one.
+        """
+        self._turn = turn
         self._flow = flow
         self._march = march
         self._control = control
@@ -261,7 +287,7 @@ class PanelPilot:
     def plan(self, early: str = "") -> Plan:
         """What it has found."""
         self._control.reason = self._control.reason or early
-        rotation = self._flow.rotation(self._march)
+        rotation = self._turn(bool(early))
         return make_plan(self._march, self._control, self._t_max, rotation)
 
     def replicate(self, plan: Plan) -> PanelReplicate:
@@ -316,15 +342,3 @@ def _saved(march: PanelMarch) -> Tree:
 
 def _panels(panels: Sequence[Any]) -> Tree:
     return {str(index): asdict(rows) for index, rows in enumerate(panels)}
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """What a compiler's modules define all stays: looking it through takes a fifth of the start."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

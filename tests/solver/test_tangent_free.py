@@ -231,11 +231,11 @@ def test_folding_does_not_move_the_curves(monkeypatch):
 def test_the_bias_of_few_paths_is_in_the_error_bars(monkeypatch):
     """Adam's vanishing train_mse is off by four standard errors that know of scatter only."""
     problem = Problem(dynamics={"kind": "adam", "step_size": 0.03})
-    found = solve(problem, t_max=100, n_paths=1024, replicates=12)
+    found = solve(problem, t_max=100, n_paths=1024, replicates=24)
     monkeypatch.setattr(tangent_free, "fewer_paths", lambda n_paths, steps: 0)
     truth = solve(problem, t_max=100, n_paths=8192, replicates=2)
     off, late = np.abs(found.train_mse - truth.train_mse), slice(90, None)
-    scatter = found.replicate_train_mse.std(axis=0, ddof=1) / 12**0.5
+    scatter = found.replicate_train_mse.std(axis=0, ddof=1) / 24**0.5
     assert np.min((off / scatter)[late]) > 3.0
     assert np.max((off / found.train_mse_stderr)[late]) < 3.0
     assert found.train_mse_stderr[0] == pytest.approx(scatter[0], abs=1e-12)
