@@ -26,17 +26,16 @@ _EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), w
 # Twice what the sweeps leave of the residual at the start, per rtol, and more than what tangents in
 # single precision do (2e-8).
 _RESIDUAL_ERROR = 2e-4
-# Speed of the weights at the start below which a pilot has more paths: twice alpha^2 at depth 2.
-_SMALL_START, _PILOT_OF_SMALL_STARTS = 1e-6, 4096
+# Speed of the weights at the start, s |dw/dG|, 2 alpha^2 at depth 2: below the first a rehearsal
+# pays (0.07, 0.26 at depth 3), below the second a pilot needs more paths.
+_SMALL, _SMALLEST, _PILOT_OF_SMALLEST = 1e-2, 1e-6, 4096
 # By how much train_mse of a pilot may rise once it is below so much of its start, and where it
 # has vanished.
 _RISEN, _LATE, _VANISHED = 30.0, 1e-2, 1e-8
-# s dw/dG below which a start is small: 0.07 at depth 2, 0.26 at depth 3.
-_SMALL_SLOPE = 1e-2
 
 
 class PlainFlow:
-    """Gradient flow of the squared loss; see `panels.Flow`."""
+    """Gradient flow of the squared loss; see `panel_flow.Flow`."""
 
     rows_type = PanelRows
     most_splits = 8
@@ -70,9 +69,8 @@ class PlainFlow:
 
         A sample that is too small may not settle late, and its panels are those of all replicates.
         """
-        steepest = float(np.max(march.root_variance**2 * np.abs(march.first_slope)))
-        small = steepest < _SMALL_START
-        return max(_PILOT_OF_SMALL_STARTS, self._n_paths) if small else PILOT_PATHS
+        small = _first_speed(march) < _SMALLEST
+        return max(_PILOT_OF_SMALLEST, self._n_paths) if small else PILOT_PATHS
 
     def rotation(self, march: March) -> np.ndarray:
         """Directions that move the weights most come first."""
@@ -80,8 +78,7 @@ class PlainFlow:
 
     def rehearses(self, march: March) -> bool:
         """Whether the start is small: few paths carry what noise does, a pilot's fewest."""
-        slope = march.root_variance**2 * np.abs(march.first_slope)
-        return bool(np.max(slope) < _SMALL_SLOPE)
+        return _first_speed(march) < _SMALL
 
     def hopeless(self, march: March) -> str:
         """A residual that has risen, which no flow without decay lets it: the sample is too small.
@@ -118,6 +115,11 @@ class PlainFlow:
         linear = self._problem.network.code == LINEAR
         of_kind = _LINEAR_TIME_ERROR if linear else _TIME_ERROR
         return time_error(name, rtol, mean, of_kind, with_residual=not linear)
+
+
+def _first_speed(march: March) -> float:
+    """The largest s |dw/dG| at t = 0."""
+    return float(np.max(march.root_variance**2 * np.abs(march.first_slope)))
 
 
 def panel_memory(problem: Problem, traced: int, count: int, panels: int) -> float:

@@ -29,7 +29,7 @@ _TIME_ERROR = {"excess_risk": 3.0, "train_mse": 20.0}
 
 
 class NoisyFlow:
-    """Stochastic gradient flow of the squared loss; see `panels.Flow`."""
+    """Stochastic gradient flow of the squared loss; see `panel_flow.Flow`."""
 
     rows_type = PanelRows
     descends = False

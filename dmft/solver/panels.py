@@ -1,20 +1,22 @@
 """The scheme of flows: a pilot chooses panels, replicates march over them.
 
-What one flow has of its own is a `Flow` (below): `flow.PlainFlow`, `noisy_flow.NoisyFlow`.
+What one flow has of its own is a `Flow` (panel_flow.py).
 """
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from dmft.errors import InputError, NotConverged
 from dmft.settings import SolverSettings
-from dmft.solver.loading import no_garbage_collection
 from dmft.solver.memory import memory_excess
+from dmft.solver.panel_flow import Flow
 from dmft.solver.pilot import (
     PILOT_PATHS,
     PanelMarch,
@@ -38,70 +40,6 @@ from dmft.solver.scheme import (
 from dmft.solver.state import check_stages, repeated
 
 _FIRST_CAPACITY = 32  # panels the pilot's storage starts with
-
-
-class Flow(Protocol):
-    """One kind of flow: its marches and what they leave behind.
-
-    descends : whether train_mse can only fall.
-    most_splits : panels of a plan that may be cut in two when a replicate needs it.
-    """
-
-    descends: bool
-    most_splits: int
-
-    @property
-    def rows_type(self) -> type:
-        """The rows of its panels, a dataclass."""
-        ...
-
-    def start(
-        self,
-        count: int,
-        seed: np.random.SeedSequence,
-        rotation: np.ndarray | None,
-        panels: int,
-        rtol: float,
-        pilot: bool,
-    ) -> PanelMarch:
-        """A march of `count` paths at t = 0, with room for so many panels."""
-        ...
-
-    def control(self, march: Any, rtol: float) -> StepControl:
-        """What chooses the panels of a pilot."""
-        ...
-
-    def pilot_paths(self, march: Any) -> int:
-        """How many paths a pilot needs, given one of PILOT_PATHS at t = 0."""
-        ...
-
-    def rotation(self, march: Any) -> np.ndarray:
-        """How a pilot's plan rotates the noise of replicates."""
-        ...
-
-    def rehearses(self, march: Any) -> bool:
-        """Whether a pilot's rotation is too rough for replicates, see rehearsal.py."""
-        ...
-
-    def hopeless(self, march: Any) -> str:
-        """Why a pilot should not go on, or ""."""
-        ...
-
-    def finish(self, march: Any) -> Finished:
-        """What a march leaves behind."""
-        ...
-
-    def grid(self, plan: Plan) -> Grid:
-        """The nodes on which it does."""
-        ...
-
-    def memory(self, count: int, panels: int) -> float:
-        """Bytes that a march takes."""
-        ...
-
-    def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
-        """What the time discretisation may add to a mean curve."""
-        ...
 
 
 class PanelScheme:
@@ -216,7 +154,7 @@ class PanelScheme:
         beside: bool = False,
     ) -> PanelMarch:
         seed, rtol = sampling_seed(self._settings, index, beside=beside), self._settings.rtol
-        with no_garbage_collection():  # the first march loads the compiled kernels
+        with _no_garbage_collection():  # the first march loads the compiled kernels
             return self._flow.start(count, seed, rotation, panels, rtol, pilot)
 
     def _replay(self, march: PanelMarch, saved: Saved) -> None:
@@ -342,3 +280,15 @@ def _saved(march: PanelMarch) -> Tree:
 
 def _panels(panels: Sequence[Any]) -> Tree:
     return {str(index): asdict(rows) for index, rows in enumerate(panels)}
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """What a compiler's modules define all stays: looking it through takes a fifth of the start."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -32,7 +32,7 @@ _VECTORS = 30.0  # of all paths of a side that a node takes: outputs, directions
 
 
 class TwoSidedFlow:
-    """Gradient flow of which both sides are sampled; see `panels.Flow`."""
+    """Gradient flow of which both sides are sampled; see `panel_flow.Flow`."""
 
     rows_type = PanelDrives
     most_splits = 8
