@@ -1,6 +1,7 @@
 """Small starts, starts and ends at rest, and the tolerance that a sample of paths supports."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import dmft
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
 from dmft.solver.flow import PlainFlow
+from dmft.solver.panel_rows import Attempt
+from dmft.solver.pilot import StepControl, adaptive_panels
 from dmft.solver.support import concentration, supported_rtol
 from dmft.theory import predict
 
@@ -140,6 +143,53 @@ def test_errors_of_an_escape_are_smaller_than_its_panels_allow():
             judged += 1
         march.commit(attempt.rows)
     assert judged >= 4
+
+
+def test_pilots_of_small_starts_have_more_paths():
+    for scale, n_paths, count in [(0.3, 8192, 1024), (1e-3, 512, 1024), (1e-5, 512, 4096)]:
+        flow = PlainFlow(Problem(network={"init_scale": scale}), n_paths, None)
+        march = flow.start(64, np.random.SeedSequence(0), None, 1, 1e-2, True)
+        assert flow.pilot_paths(march) == count
+    flow = PlainFlow(Problem(network={"init_scale": 1e-5}), 8192, None)
+    assert flow.pilot_paths(march) == 8192
+
+
+def test_a_pilot_whose_residual_rises_late_ends():
+    def told(*train_mse, decay=0.0):
+        problem = Problem(dynamics={"weight_decay": decay})
+        march = SimpleNamespace(time=7.0, train_mse=np.array(train_mse))
+        return PlainFlow(problem, 1024, None).hopeless(march)
+
+    assert "risen by a factor of 1e+03" in told(1.0, 1e-6, 1e-3)
+    assert told(1.0, 1e-6, 2e-5) == ""
+    assert told(1.0, 0.1, 5.0) == ""  # early: judged by the whole solve
+    assert told(1.0, 1e-30, 1e-9) == ""  # vanished
+    assert told(1.0, 1e-6, 1e-3, decay=0.1) == ""
+
+
+def test_panels_that_fail_while_all_is_at_rest_end_the_march():
+    """Panels up to 100 converge, and nothing moves."""
+
+    class Resting:
+        root_variance = first_slope = np.ones(1)
+
+        def __init__(self):
+            self.time, self.rows = 0.0, []
+
+        def attempt(self, step):
+            error = 1e-9 / (1.0 + self.time)
+            return Attempt(step, 1, error, True) if step < 100.0 else None
+
+        def commit(self, step):
+            self.time += step
+            self.rows.append(step)
+
+    march = Resting()
+    control = StepControl(Problem(), march, 1e-2)
+    for _ in adaptive_panels(march, control, 1e10):
+        pass
+    assert "all has come to rest" in control.reason
+    assert len(march.rows) < 60
 
 
 def test_a_tolerance_that_paths_support_is_followed():
