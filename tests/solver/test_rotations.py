@@ -82,7 +82,7 @@ def test_responses_are_causal_and_those_of_the_sample():
 
 
 def test_replicates_of_flow_scatter_less():
-    """At loss .05, 1024 paths: 1.9, 1.4 and 1.3 % of loss, angle and norm without, .9, .7, .8 with."""
+    """At loss .05, 1024 paths: 1.9, 1.4, 1.3 % of loss, angle, norm without, .9, .7, .8 with."""
     problem = Problem(**SIGNS)
     march, flow = march_of(problem, 1024, 99)
     plan = flow.rotation(march)
@@ -99,7 +99,7 @@ def _ends(march, flow):
 
 
 def test_replicates_of_steps_scatter_less():
-    """At step 60 of gradient descent, loss .05: 2.0, 1.7 and 1.6 % without, 1.2, .7 and .9 % with."""
+    """At step 60 of gradient descent, loss .05: 2.0, 1.7, 1.6 % without, 1.2, .7, .9 % with."""
     solution = dmft.solve(
         Problem(**SIGNS, **STEPS), t_max=60, n_paths=1024, replicates=12, threads=1
     )
