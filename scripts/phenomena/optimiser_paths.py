@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
     "step_sizes": [0.05, 0.1, 0.15], "weight_decay": [0.0, 0.03, 0.1, 0.3],
     "batch_fraction": [1.0, 0.5, 0.2, 0.1],
 }  # fmt: skip
-FULL = {**SMALL, "n_paths": 4096, "step_sizes": [0.04, 0.05, 0.08, 0.1, 0.125, 0.16],
+FULL = {**SMALL, "n_paths": 4096, "step_sizes": [0.04, 0.05, 0.08, 0.1, 0.125, 0.14],
         "weight_decay": [0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3],
         "batch_fraction": [1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.07, 0.05]}  # fmt: skip
 QUANTITIES = {
