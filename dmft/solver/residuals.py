@@ -74,6 +74,7 @@ class Residuals(Protocol):
     moment: float  # E[r^2] of the last row
     traced: bool  # whether to keep `echoes`
     echoes: list[np.ndarray]  # E[sqrt(s) w z] of every row, as long as no direction was folded
+    row_echoes: list[np.ndarray]  # E[r z] likewise, z but the teacher's field; [] without paths
 
     @property
     def rank(self) -> int:
@@ -176,6 +177,7 @@ class LinearResiduals:
         self.moment = 0.0
         self.traced, self._folded = False, False
         self.echoes: list[np.ndarray] = []
+        self.row_echoes: list[np.ndarray] = []
 
     def force(self, weights: np.ndarray) -> np.ndarray:
         """See `Residuals`."""

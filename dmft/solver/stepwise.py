@@ -27,8 +27,10 @@ from dmft.solver.normal_supply import NormalSupply
 from dmft.solver.optimisers import optimiser_of
 from dmft.solver.path_residuals import PathResiduals
 from dmft.solver.residuals import Batches, LinearResiduals, Residuals
+from dmft.solver.rotations import OF_COORDINATES, OF_ROWS, rotation_of
 from dmft.solver.sampling import PathSet
 from dmft.solver.stepping import Diverged
+from dmft.texts import words_of
 
 _LARGEST_RISK = 1e100  # squares of kernels beyond it overflow
 
@@ -56,7 +58,9 @@ class Stepwise:
         largest: float,
     ) -> None:
         dynamics: Any = problem.dynamics
-        wide = not Batches.of(dynamics).noisy
+        wide, of_rows = not Batches.of(dynamics).noisy, None
+        if not problem.regression:
+            rotation, of_rows = (rotation_of(rotation, side) for side in (OF_COORDINATES, OF_ROWS))
         self.path_set = PathSet(problem, count, seed, rotation, wide, binned=True)
         coordinates = self.path_set.coordinates
         self.depth, self._level = depth_of(problem.network), level_of(problem.network)
@@ -83,7 +87,7 @@ class Stepwise:
         if problem.regression:
             self.residuals = LinearResiduals(problem, self.path_set, normals)
         else:
-            self.residuals = PathResiduals(problem, self.path_set, normals, seed)
+            self.residuals = PathResiduals(problem, self.path_set, normals, seed, of_rows)
         self._observe(w)
 
     def step(self) -> None:
@@ -173,7 +177,9 @@ class Stepwise:
             self.residuals.restore(state["residuals"])
             self.work = dict(state["work"])
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"given a march of another version: {error}", "resume") from None
+            raise InputError(
+                f"given a march of another version: {words_of(error)}", "resume"
+            ) from None
 
     def _weights(self) -> np.ndarray:
         w = np.empty(self.parameters.shape[1])

@@ -24,6 +24,7 @@ from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.progress import STEP_COSTS
 from dmft.solver.residuals import CAPACITY
+from dmft.solver.rotations import both_rotations, principal_rotation
 from dmft.solver.scheme import Finished, Grid, Onward, Saved, Tree, Underway, sampling_seed
 from dmft.solver.stepping import (
     DIVERGED,
@@ -166,14 +167,24 @@ def _averages(probability: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _noise_rotation(march: Stepwise, steps: int) -> np.ndarray:
     """Rotate noise directions into those that move the weights most, relative to their error.
 
-    Steps count like equal distances in the logarithm of time. The rows E[sqrt(s) w_k z_d] are
-    those of the pilot, up to where it folded directions for the first time.
+    Where rows are sampled, theirs into those that move the slopes most, relative to their size.
     """
-    echoes = march.residuals.echoes
+    residuals = march.residuals
+    of_weights = _rotation_of(residuals.echoes, march.risk)
+    if not residuals.row_echoes:
+        return of_weights
+    return both_rotations([of_weights, _rotation_of(residuals.row_echoes, march.moment)])
+
+
+def _rotation_of(echoes: list[np.ndarray], squares: np.ndarray) -> np.ndarray:
+    """The rotation for echoes of outputs whose errors count relative to a mean square.
+
+    Steps count like equal distances in the logarithm of time. The rows E[y_k z_d] are those of the
+    pilot, up to where it folded directions for the first time.
+    """
     rows = np.zeros((len(echoes), max(len(row) for row in echoes)))
     for padded, row in zip(rows, echoes, strict=True):
         padded[: len(row)] = row
-    risk = march.risk[: len(rows)]
-    scale = np.arange(1.0, len(rows) + 1.0) * (risk + VANISHED_RISK * risk[0])
-    scaled = rows / np.sqrt(scale)[:, None]
-    return np.ascontiguousarray(np.linalg.eigh(scaled.T @ scaled)[1][:, ::-1].T)
+    squares = squares[: len(rows)]
+    scale = np.arange(1.0, len(rows) + 1.0) * (squares + VANISHED_RISK * squares[0])
+    return principal_rotation(rows / np.sqrt(scale)[:, None])

@@ -255,6 +255,14 @@ def _archives(folder: Path) -> None:
             archive.writestr("a.npy", content)
     whole = (folder / "negative.npz").read_bytes().replace(b"(-10,)", b"( 10,)")
     (folder / "wrong_sum.npz").write_bytes(whole)
+    end = b"PK\x06\x06" + bytes(52) + b"PK\x06\x07" + struct.pack("<IQI", 1, 0, 7)
+    tail = whole.index(b"PK\x05\x06")
+    for suffix in ("npz", "pt"):  # that says to have parts on seven disks
+        (folder / f"disks.{suffix}").write_bytes(whole[:tail] + end + whole[tail:])
+    with zipfile.ZipFile(folder / "names.npz", "w") as archive:
+        archive.writestr("a" * 2000 + ".npy", good)
+    named = (folder / "names.npz").read_bytes().replace(b"a" * 2000, b"\xff" * 2000, 1)
+    (folder / "names.npz").write_bytes(named)
     encrypted = bytearray(whole)
     for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         encrypted[encrypted.index(mark) + place] |= 1
