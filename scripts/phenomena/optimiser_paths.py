@@ -23,11 +23,12 @@ SMALL: dict[str, Any] = {
     "step_sizes": [0.05, 0.1, 0.15], "weight_decay": [0.0, 0.03, 0.1, 0.3],
     "batch_fraction": [1.0, 0.5, 0.2, 0.1],
 }  # fmt: skip
-FULL = {**SMALL, "n_paths": 4096, "step_sizes": [0.04, 0.05, 0.08, 0.1, 0.125, 0.16],
+FULL = {**SMALL, "n_paths": 4096, "step_sizes": [0.04, 0.05, 0.08, 0.1, 0.125, 0.14],
         "weight_decay": [0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3],
         "batch_fraction": [1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.07, 0.05]}  # fmt: skip
 QUANTITIES = {
-    "mean_directional_similarity": "$\\omega$", "straightness": "straightness",
+    "mean_directional_similarity": "mean directional similarity $\\omega$",
+    "straightness": "straightness",
     "mean_update_angle": "mean angle of updates / 180°",
 }  # fmt: skip
 
@@ -88,6 +89,7 @@ def _draw(axes: Any, settings: list[float], table: np.ndarray, label: str) -> No
         axes.errorbar(settings, table[:, column, 0], 2 * table[:, column, 1], fmt="o-",
                       color=colour, capsize=3, label=name)  # fmt: skip
     axes.set(xlabel=label, ylim=(0, 1.05))
+    axes.set_ylabel("$\\omega$, straightness, angle / 180°, excess risk", fontsize=8)
 
 
 if __name__ == "__main__":
