@@ -10,6 +10,7 @@ import pytest
 from dmft import trajectory
 from dmft.errors import InputError
 from dmft.trajectory import algebra, columns, sketch
+from dmft.trajectory.readers.descriptors import kept_open
 from dmft.trajectory.readers.moved import Moved
 from dmft.trajectory.readers.tensor import Tensor
 from dmft.trajectory.series import open_series
@@ -149,3 +150,14 @@ def test_halves_in_double_precision_are_those_of_numpy():
                 if not compiled:
                     assert np.array_equal(found, want, equal_nan=True)
     assert known.all() and np.signbit(found[0]).sum() == len(found[0]) // 2
+
+
+def test_files_kept_open_by_several_workers_are_counted_together(run, monkeypatch):
+    """Each holds a window of files; beyond half of what the system allows none are kept."""
+    folder, _ = run
+    files = sorted(folder.iterdir())
+    monkeypatch.setattr(os, "sysconf", {"SC_OPEN_MAX": 16}.__getitem__)
+    with kept_open(files) as first, kept_open(files[:3]) as second, kept_open(files[:1]) as third:
+        assert (len(first), len(second), len(third)) == (5, 3, 0)
+    with kept_open([*files, folder / "lost"]) as again:
+        assert len(again) == 5
