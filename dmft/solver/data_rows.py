@@ -48,9 +48,17 @@ class DataRows:
     """
 
     def __init__(
-        self, problem: Problem, count: int, seed: np.random.SeedSequence, field_std: float
+        self,
+        problem: Problem,
+        count: int,
+        seed: np.random.SeedSequence,
+        field_std: float,
+        rotation: np.ndarray | None = None,
     ) -> None:
-        """Draw `count` rows whose teacher field has the standard deviation `field_std`."""
+        """Draw `count` rows whose teacher field has the standard deviation `field_std`.
+
+        rotation : of the noise, see `PathSet`.
+        """
         mixture = _noise_mixture(problem)
         sizes = [len(part) for part in np.array_split(np.empty(count), len(mixture))]
         edges = np.concatenate([[0], np.cumsum(sizes)])
@@ -77,7 +85,7 @@ class DataRows:
             self.labels[chosen] = labels
             normals[chosen] = normal_quantile(uniforms[:, 2:])
         self.teacher_field = field_std * self.field
-        self._innovations = Innovations(normals, shares, self.strata, generators)
+        self._innovations = Innovations(normals, shares, self.strata, generators, rotation)
         self._innovations.learn(self.field, _LEVERAGE)
         self._innovations.learn(self.labels, _LEVERAGE)
 

@@ -61,11 +61,13 @@ class EchoDrive:
 
     def __init__(self, paths: Paths, scale: float, least: float) -> None:
         """scale : a. least : what a node must add, relative to its size, to get a direction."""
-        self._drive = Drive(paths)
+        self._drive = Drive(paths, numbered=True)
         self._scale = scale
         self._least = least
         self._root = np.sqrt(paths.probability)[:, None]
         self._moments = np.zeros((0, 0))  # <q_l, z_k>, nonzero for q_l no older than z_k
+        self._numbers = np.zeros(0, dtype=int)  # of z_k among the normals drawn; learnt have none
+        self._drawn = 0
 
     @property
     def rank(self) -> int:
@@ -104,6 +106,14 @@ class EchoDrive:
         mixed = (self._root * found.directions[:-1]).T @ self.noise
         return (found.known @ self._moments + found.fresh @ mixed) / self._scale
 
+    def responses(self, outputs: np.ndarray) -> np.ndarray:
+        """What this side's outputs at all nodes take from each normal drawn, (nodes, normals)."""
+        learnt = self.noise.shape[1] - len(self._numbers)
+        found = np.zeros((outputs.shape[1], self._drawn))
+        loading = (self._root * outputs).T @ self._drive.basis.paths
+        found[:, self._numbers] = loading @ self._moments[:, learnt:]
+        return found
+
     def learn(self, noise: np.ndarray) -> None:
         """Take the noise of directions of the other side, (paths, directions), as independent."""
         self._drive.take(noise)
@@ -111,7 +121,9 @@ class EchoDrive:
 
     def extend(self, found: NewRows, other_active: np.ndarray) -> None:
         """Keep new directions of this side, and the noise of the other side's new directions."""
-        noise = self._drive.drawn(other_active)
+        noise = self._drive.drawn(other_active)[:, other_active]
+        self._numbers = np.append(self._numbers, self._drawn + np.flatnonzero(other_active))
+        self._drawn += len(other_active)
         if noise.shape[1]:
             self.learn(noise)
         directions = found.directions[:, found.active]

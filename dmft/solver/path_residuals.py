@@ -19,7 +19,16 @@ from dmft.solver.data_rows import DataRows
 from dmft.solver.folded_noise import FoldedNoise
 from dmft.solver.losses import losses
 from dmft.solver.normal_supply import NormalSupply
-from dmft.solver.residuals import CAPACITY, KEPT, NEWEST, Batches, Recent, amplifies, fold_columns
+from dmft.solver.residuals import (
+    CAPACITY,
+    KEPT,
+    NEWEST,
+    RECENT,
+    Batches,
+    Rows,
+    amplifies,
+    fold_columns,
+)
 from dmft.solver.sampling import PathSet
 
 _QUADRATURE = 24  # nodes of the average over fresh noise on the labels
@@ -38,7 +47,9 @@ class PathResiduals:
         path_set: PathSet,
         normals: NormalSupply,
         seed: np.random.SeedSequence,
+        rotation: np.ndarray | None = None,
     ) -> None:
+        """rotation : of the noise on the rows."""
         self._ratio = problem.sampling_ratio
         self._loss = problem.loss
         self._batches = Batches.of(problem.dynamics)
@@ -46,7 +57,8 @@ class PathResiduals:
         self._root = np.sqrt(path_set.probability)
         teacher = self._root * self._root_variance * path_set.coordinates.teacher
         of_rows, self._batch_seed = seed.spawn(2)
-        self.rows = DataRows(problem, path_set.count, of_rows, math.sqrt(teacher @ teacher))
+        strength = math.sqrt(teacher @ teacher)
+        self.rows = DataRows(problem, path_set.count, of_rows, strength, rotation)
         self._row_root = np.sqrt(self.rows.probability)
         self._normals = normals  # of the coordinates, one for every direction of the slopes
         learnt = np.array([self.rows.field, self.rows.labels])
@@ -56,14 +68,16 @@ class PathResiduals:
         self._slopes = FoldedNoise(CAPACITY, rows, count)
         self._weight_table = np.zeros((CAPACITY, CAPACITY))  # <q_k, z_d>
         self._slope_table = np.zeros((CAPACITY, CAPACITY))  # <q_d, z_k>
-        self._of_weights, self._of_slopes = Recent(), Recent()
-        if teacher.any():
+        self._of_weights, self._of_slopes = Rows(2 * RECENT), Rows(2 * RECENT)
+        self._learnt = int(teacher.any())
+        if self._learnt:
             self._weights.add(teacher, self.rows.field)
         self._blind = amplifies(problem.dynamics)
         self._step = 0
         self.moment = 0.0
         self.traced, self._folded = False, False
         self.echoes: list[np.ndarray] = []
+        self.row_echoes: list[np.ndarray] = []
         self._present: tuple[np.ndarray, np.ndarray] | None = None
         self.kept_fields: list[np.ndarray] = []
         self.kept_slopes: list[np.ndarray] = []
@@ -87,6 +101,7 @@ class PathResiduals:
         self._of_slopes.add(echo, of_slope)
         if self.traced and not self._folded:
             self.echoes.append(echo)
+            self.row_echoes.append(back[self._learnt :])
         noise = of_slope @ self._slopes.normals[: len(of_slope)]
         answer = (back @ self._weights.functions[: len(back)]) / self._root
         self._step += 1
@@ -198,6 +213,7 @@ class PathResiduals:
             self._slope_table = fold_columns(change, self._slope_table)
             self._of_weights.change(change)
             self._row_normals.forget()
+            self._folded = True
         if self._slopes.full:
             count = self._slopes.count
             change = self._slopes.fold(count - NEWEST, self._of_slopes.rows[:, :count], KEPT)
@@ -243,6 +259,7 @@ class PathResiduals:
             "step": self._step,
             "folded": int(self._folded),
             "echoes": {str(i): row for i, row in enumerate(self.echoes)},
+            "row_echoes": {str(i): row for i, row in enumerate(self.row_echoes)},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -259,8 +276,9 @@ class PathResiduals:
         self._row_normals.restore(state["row_normals"])
         self._step = int(state["step"])
         self._folded = bool(state["folded"])
-        rows = state.get("echoes", {})
-        self.echoes = [np.array(rows[str(i)]) for i in range(len(rows))]
+        for name in ("echoes", "row_echoes"):  # both absent in older files
+            rows = state.get(name, {})
+            setattr(self, name, [np.array(rows[str(i)]) for i in range(len(rows))])
 
 
 def _fold_rows(change: np.ndarray, table: np.ndarray) -> np.ndarray:

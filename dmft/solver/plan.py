@@ -15,7 +15,8 @@ class Plan:
 
     edges : panel boundaries from 0 to the time reached, shape (panels + 1,).
     directions : the stages that get a noise direction of their own, shape (panels, stages).
-    rotation : orthogonal, acts on the noise of the first directions of a sample.
+    rotation : orthogonal, acts on the noise of the first directions of a sample; where both sides
+        are sampled, one for each (rotations.py).
     reason : why the last edge is before t_max, or "".
     rtol : the loosest tolerance of a panel; 0 where it is not known to be other than asked for.
     """

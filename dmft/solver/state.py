@@ -10,9 +10,22 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.numerics.collocation import STAGES
+from dmft.texts import words_of
 
 _START = 0.0  # of the first panel
 _REPEATING = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
+def require_state(resume: object) -> None:
+    """Refuse what can be no state: a Solution, for one, does not hold it.
+
+    Raises
+    ------
+    InputError : it names the kind.
+    """
+    if resume is not None and not isinstance(resume, Mapping):
+        kind = type(resume).__name__
+        raise InputError(f"given a {kind}, must be a state of `keep` or a file", "resume")
 
 
 def check_state(state: Mapping[str, Any]) -> None:
@@ -47,7 +60,7 @@ def repeated(repeat: Callable[[], None]) -> None:
     try:
         repeat()
     except _REPEATING as error:
-        words = f"{type(error).__name__} {error}".strip().splitlines()[0][:120]
+        words = f"{type(error).__name__} {words_of(error)}".rstrip()
         raise InputError(
             f"given panels of another version, or damaged: {words}", "resume"
         ) from None
@@ -106,7 +119,9 @@ def _check_plan(tree: Mapping[str, Any], name: str) -> None:
     _require(np.ndim(edges) == 1 and len(edges) > 1, f"{name}/edges")
     _require(edges[0] == _START and bool(np.all(np.diff(edges) > 0.0)), f"{name}/edges")
     _require(np.ndim(directions) == 2 and len(directions) == len(edges) - 1, f"{name}/directions")
-    _require(np.ndim(rotation) == 2 and len(set(rotation.shape)) == 1, f"{name}/rotation")
+    sides = (2,) if np.ndim(rotation) == 3 else ()  # where both are sampled
+    square = (*sides, rotation.shape[-1], rotation.shape[-1])
+    _require(np.ndim(rotation) >= 2 and rotation.shape == square, f"{name}/rotation")
     _require(isinstance(tree.get("reason", ""), str), f"{name}/reason")
     rtol = tree.get("rtol", 0.0)
     _require(isinstance(rtol, int | float) and rtol >= 0.0, f"{name}/rtol")

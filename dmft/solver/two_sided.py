@@ -137,6 +137,10 @@ class TwoSidedMarch:
         """w of every path on all nodes, t = 0 first."""
         return self.weights / self.root_variance[:, None]
 
+    def responses(self) -> tuple[np.ndarray, np.ndarray]:
+        """What weights and slopes take from the normals of their paths, (nodes, normals) each."""
+        return self._of_weights.responses(self.weights), self._of_rows.responses(self.slopes)
+
     # ------------------------------------------------------------------ one panel
 
     def attempt(self, step: float, active: np.ndarray | None = None) -> Attempt | None:

@@ -14,17 +14,25 @@ from dmft.results.observables import Samples
 from dmft.solver.bias import bias_share
 from dmft.solver.data_rows import DataRows
 from dmft.solver.outcome import factor_overlap, panel_grid, sample_paths, weights_of
-from dmft.solver.pilot import StepControl
+from dmft.solver.pilot import PILOT_PATHS, StepControl
 from dmft.solver.plan import Plan
+from dmft.solver.rotations import (
+    OF_COORDINATES,
+    OF_ROWS,
+    both_rotations,
+    principal_rotation,
+    rotation_of,
+)
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
 from dmft.solver.two_sided import PanelDrives, TwoSidedMarch
 
+_VANISHED = 1e-12  # relative to the largest: smaller mean squares decide nothing
 _VECTORS = 30.0  # of all paths of a side that a node takes: outputs, directions, noise, copies
 
 
 class TwoSidedFlow:
-    """Gradient flow of which both sides are sampled; see `panels.Flow`."""
+    """Gradient flow of which both sides are sampled; see `panel_flow.Flow`."""
 
     rows_type = PanelDrives
     most_splits = 8
@@ -48,19 +56,35 @@ class TwoSidedFlow:
         """A march at t = 0 with `count` paths on either side."""
         of_coordinates, of_rows = seed.spawn(2)
         grows = self._problem.network.code != LINEAR
-        path_set = PathSet(self._problem, count, of_coordinates, wide_teacher=grows)
+        of_weights, of_slopes = (rotation_of(rotation, side) for side in (OF_COORDINATES, OF_ROWS))
+        path_set = PathSet(self._problem, count, of_coordinates, of_weights, wide_teacher=grows)
         teacher = path_set.coordinates.variance * path_set.coordinates.teacher**2
         strength = float(np.sqrt(path_set.probability @ teacher))
-        rows = DataRows(self._problem, count, of_rows, strength)
+        rows = DataRows(self._problem, count, of_rows, strength, of_slopes)
         return TwoSidedMarch(self._problem, path_set, rows, self._pool, rtol)
 
     def control(self, march: TwoSidedMarch, rtol: float) -> StepControl:
         """What chooses the panels of a pilot."""
         return StepControl(self._problem, march, rtol)
 
+    def pilot_paths(self, march: TwoSidedMarch) -> int:
+        """As many as any."""
+        return PILOT_PATHS
+
     def rotation(self, march: TwoSidedMarch) -> np.ndarray:
-        """Directions of noise stay in their order of appearance."""
-        return np.eye(0)
+        """Directions that move the outputs of their side most come first (rotations.py).
+
+        Weights count relative to what there is and to what they still lack.
+        """
+        lack = march.weights - (march.root_variance * march.teacher)[:, None]
+        of_weights, of_slopes = march.responses()
+        of_weights *= _inverse_size(march.probability, march.weights, lack)
+        of_slopes *= _inverse_size(march.data.probability, march.slopes)
+        return both_rotations([principal_rotation(of_weights), principal_rotation(of_slopes)])
+
+    def rehearses(self, march: TwoSidedMarch) -> bool:
+        """Nothing is rotated."""
+        return False
 
     def hopeless(self, march: TwoSidedMarch) -> str:
         """A flow always goes on."""
@@ -108,3 +132,10 @@ class TwoSidedFlow:
         systematic = np.hypot(rtol, bias) * np.abs(mean)
         systematic[0] = 0.0
         return np.asarray(systematic)
+
+
+def _inverse_size(probability: np.ndarray, *outputs: np.ndarray) -> np.ndarray:
+    """sqrt(1/E[y^2] + ...) at all nodes, (nodes, 1), of outputs y of shape (paths, nodes)."""
+    squares = np.array([probability @ values**2 for values in outputs])
+    least = _VANISHED * squares.max(axis=1, keepdims=True) + np.finfo(float).tiny
+    return np.asarray(np.sqrt(np.sum(1.0 / (squares + least), axis=0))[:, None])
