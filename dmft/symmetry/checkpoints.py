@@ -140,7 +140,7 @@ def _series(path: Path) -> list[tuple[float, str, Mapping[str, Tensor]]]:
     if path.is_dir():
         series = open_series(path)
         return [
-            (checkpoint.step, checkpoint.name, row)
+            (checkpoint.step, checkpoint.name, dict(row))
             for checkpoint, row in zip(series.checkpoints, series.rows, strict=True)
         ]
     found = {tensor.name: tensor for tensor in file_tensors(path) if tensor.dtype in FLOATS}

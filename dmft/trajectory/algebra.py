@@ -15,7 +15,7 @@ import numpy as np
 # Below this share of the largest squared norm a vector counts as zero and has no direction.
 _ZERO = 1e-28
 _ULPS = 16
-_STRIP = 64  # rows at a time
+_STRIP = 128  # rows at a time
 
 
 def from_vectors(theta: np.ndarray) -> np.ndarray:

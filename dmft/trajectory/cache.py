@@ -20,6 +20,7 @@ import numpy as np
 from dmft.errors import InputError
 from dmft.store.hdf5 import numbers_of, reading, writing
 from dmft.store.header import write_header
+from dmft.store.output import remove_leftovers
 from dmft.texts import parse_json
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Cache:
 
     Parameters
     ----------
-    path : HDF5 file, read if it exists; None keeps everything in memory.
+    path : HDF5 file, read if it exists; None keeps everything in memory. Of a growing run the
+        last rows are in PATH.more.
 
     Raises
     ------
@@ -53,9 +55,9 @@ class Cache:
             self._sets, self._projections, self._answers = _read(path)
             self._written = {title: frozenset(rows) for title, rows in self._projections.items()}
             self._anew = False
-            if _beside(path).exists():
-                for title, rows in _read(_beside(path))[1].items():
-                    self._projections[title] = self._projections.get(title, {}) | rows
+        if path is not None and _beside(path).exists():
+            for title, rows in _read(_beside(path))[1].items():
+                self._projections[title] = self._projections.get(title, {}) | rows
 
     def known(self, identities: Sequence[str], piece: str) -> tuple[np.ndarray, np.ndarray]:
         """What is known of a piece: its matrix (T, T), and which rows and columns of it, (T,)."""
@@ -114,7 +116,9 @@ class Cache:
                 _write_projections(file, more)
         else:
             self._write(self.path)
-            _beside(self.path).unlink(missing_ok=True)  # later: until then its rows are there twice
+            # Not before: its rows may be there twice. It was read, so it is no other's file.
+            _beside(self.path).unlink(missing_ok=True)
+            remove_leftovers(_beside(self.path))
         self._changed = False
 
     def _more(self) -> dict[str, dict[str, np.ndarray]]:
@@ -144,7 +148,7 @@ class Cache:
 
 def _beside(path: Path) -> Path:
     """The file of rows that were added since the cache was written."""
-    return path.with_name(f"{path.stem}.more{path.suffix}")
+    return path.with_name(f"{path.name}.more")
 
 
 def _count(rows: Mapping[str, Collection[str]]) -> int:

@@ -34,7 +34,7 @@ from dmft.trajectory.series import Series
 
 WIDTH = 8192  # of all parameters together
 LEAST = 256  # of a group
-_COMPILED = 2**30  # bytes to read, above which loading the compiled loops pays
+_COMPILED = 2**27  # bytes to read, above which loading the compiled loops pays
 _SOME = 2**24  # bytes, above which they pay where they are loaded
 _WINDOW = 32  # checkpoints that one worker holds
 _READ = 2**17  # elements of each that are read at once

@@ -10,6 +10,7 @@ import pytest
 from dmft import trajectory
 from dmft.errors import InputError
 from dmft.trajectory import algebra, columns, sketch
+from dmft.trajectory.readers.descriptors import kept_open
 from dmft.trajectory.readers.moved import Moved
 from dmft.trajectory.readers.tensor import Tensor
 from dmft.trajectory.series import open_series
@@ -103,7 +104,7 @@ def test_few_rows_are_kept_beside_the_cache(model, tmp_path):
     walk = [{"a": arrays["embed.weight"]} for arrays in model(36)]
     for t, arrays in enumerate(walk):
         as_safetensors(tmp_path / f"step{t}.safetensors", arrays)
-    cache, more = tmp_path / "c.h5", tmp_path / "c.more.h5"
+    cache, more = tmp_path / "c.h5", tmp_path / "c.h5.more"
     size = walk[0]["a"].nbytes
     assert grown(tmp_path, walk, cache, 32) == (32 * size, True)
     for count in (33, 34):
@@ -115,17 +116,23 @@ def test_few_rows_are_kept_beside_the_cache(model, tmp_path):
     assert not more.exists()
     # Killed before the rows beside were deleted, or while they were written.
     more.write_bytes(old[1])
-    (tmp_path / ".c.more.h5.0.tmp.h5").write_bytes(b"half")
+    (tmp_path / ".c.h5.more.0.tmp.more").write_bytes(b"half")
     assert grown(tmp_path, walk, cache, 36) == (size, False)
     cache.write_bytes(old[0])  # killed before the cache was replaced
     more.write_bytes(old[1])
     assert grown(tmp_path, walk, cache, 34) == (0, False)
     more.write_bytes(old[1][:-1])
-    with pytest.raises(InputError, match=r"c.more.h5: "):
+    with pytest.raises(InputError, match=r"c.h5.more: "):
         grown(tmp_path, walk, cache, 34)
-    cache.unlink()  # without it what lies beside is nothing
-    assert grown(tmp_path, walk, cache, 34) == (34 * size, True)
-    assert not more.exists()
+    more.write_bytes(old[1])
+    cache.unlink()
+    assert grown(tmp_path, walk, cache, 34) == (32 * size, True)
+    assert not list(tmp_path.glob("*.more")) + list(tmp_path.glob(".*.more"))
+    cache.unlink()
+    more.write_bytes(b"of somebody else")
+    with pytest.raises(InputError, match=r"c.h5.more: "):
+        grown(tmp_path, walk, cache, 34)
+    assert more.read_bytes() == b"of somebody else"
 
 
 def test_halves_in_double_precision_are_those_of_numpy():
@@ -149,3 +156,14 @@ def test_halves_in_double_precision_are_those_of_numpy():
                 if not compiled:
                     assert np.array_equal(found, want, equal_nan=True)
     assert known.all() and np.signbit(found[0]).sum() == len(found[0]) // 2
+
+
+def test_files_kept_open_by_several_workers_are_counted_together(run, monkeypatch):
+    """Each holds a window of files; beyond half of what the system allows none are kept."""
+    folder, _ = run
+    files = sorted(folder.iterdir())
+    monkeypatch.setattr(os, "sysconf", {"SC_OPEN_MAX": 16}.__getitem__)
+    with kept_open(files) as first, kept_open(files[:3]) as second, kept_open(files[:1]) as third:
+        assert (len(first), len(second), len(third)) == (5, 3, 0)
+    with kept_open([*files, folder / "lost"]) as again:
+        assert len(again) == 5
