@@ -14,6 +14,7 @@ from typing import Any
 
 DEEPEST = 64  # levels of tables and lists
 LONGEST = 1 << 24  # bytes of a text
+_LONGEST_WORDS = 120  # characters of what an error says
 # As many parts of a key as there are levels; starts at the beginning of a word only, so that the
 # search is linear in the length of the text.
 _LONG_KEY = re.compile(
@@ -35,6 +36,12 @@ def read_text(path: Path, longest: int = LONGEST) -> str:
     if len(content) > longest:
         raise ValueError(f"longer than {longest} bytes")
     return content.decode("utf-8")
+
+
+def words_of(error: Exception) -> str:
+    """What an error says, maybe with bytes of a stranger's file in it: one line, no long one."""
+    text = str(error).partition("\n")[0]
+    return text if len(text) <= _LONGEST_WORDS else f"{text[:_LONGEST_WORDS]}..."
 
 
 def parse_json(text: str | bytes) -> Any:

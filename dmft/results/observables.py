@@ -49,12 +49,16 @@ class Weights:
         """Average over the coordinates, shape (time,)."""
         return np.asarray(self.probability @ values)
 
-    @property
+    def part(self, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """What the chosen coordinates contribute to the average of `values`, shape (time,)."""
+        return np.asarray((self.probability * chosen) @ values)
+
+    @cached_property
     def error(self) -> np.ndarray:
         """s (w - w*)^2, shape (count, time)."""
         return self.variance[:, None] * (self.values - self.teacher[:, None]) ** 2
 
-    @property
+    @cached_property
     def active(self) -> np.ndarray:
         """Where |w| is above the threshold, shape (count, time)."""
         return np.abs(self.values) > self.threshold
@@ -63,7 +67,7 @@ class Weights:
     def quantiles(self) -> tuple[np.ndarray, ...]:
         """Weighted quantiles of |w| at the levels _LOW and _HIGH, each of shape (time,)."""
         size = np.abs(self.values)
-        order = np.argsort(size, axis=0, kind="stable")
+        order = np.argsort(size, axis=0)
         below = np.cumsum(self.probability[order], axis=0)
 
         def at(level: float) -> np.ndarray:
@@ -233,13 +237,13 @@ _TABLE = (
         "risk_on_support",
         "excess risk on the support",
         exists=_sparse,
-        of_weights=lambda x: x.mean(x.error * (x.teacher != 0.0)[:, None]),
+        of_weights=lambda x: x.part(x.error, x.teacher != 0.0),
     ),
     Observable(
         "risk_off_support",
         "excess risk off the support",
         exists=_sparse,
-        of_weights=lambda x: x.mean(x.error * (x.teacher == 0.0)[:, None]),
+        of_weights=lambda x: x.part(x.error, x.teacher == 0.0),
     ),
     Observable("small_weight", "10 % quantile of |w|", of_weights=lambda x: x.quantiles[0]),
     Observable("large_weight", "99 % quantile of |w|", of_weights=lambda x: x.quantiles[1]),

@@ -27,7 +27,8 @@ _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 # The same of the weights during an escape: each path has an error of its own, in the time when it
 # leaves zero. Measured at depth 2, the estimate is five to eight times the error of the paths, and
 # thirty times or more what that does to the curves.
-_ESCAPE_SHARE = 0.2
+# The last paths leave zero when the residual is below so much of its start.
+_ESCAPE_SHARE, _ESCAPED = 0.2, 0.03
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
@@ -188,4 +189,4 @@ class Accuracy:
 
     def _escaping(self) -> bool:
         """Whether paths leave zero one by one, so steeply that the sample supports no tolerance."""
-        return self._steep and self._residual() > _LATE
+        return self._steep and self._residual() > _ESCAPED

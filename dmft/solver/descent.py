@@ -23,6 +23,7 @@ from dmft.problem.dynamics import SGD, GradientDescent
 from dmft.solver.drive import Drive
 from dmft.solver.sampling import PathSet
 from dmft.solver.stepping import Diverged
+from dmft.texts import words_of
 
 _LARGEST_STATE = 64 * 2**20  # bytes of a march that go into a checkpoint
 _DRIVE = ("directions", "_noise")  # directions found so far and their normals
@@ -158,7 +159,9 @@ class Descent:
             drawn = list(zip(saved["batches"], saved["nodes"], strict=True))
             arrays = {name: saved[name] for name in (*self._parts(), *_DRIVE)}
         except (KeyError, TypeError) as error:
-            raise InputError(f"given steps of another version: {error}", "resume") from None
+            raise InputError(
+                f"given steps of another version: {words_of(error)}", "resume"
+            ) from None
         self._path_set.innovations(len(drawn) - len(self._drawn))
         self._path_set.use(len(drawn) - len(self._drawn))
         self._drawn = [("batches" if batch else "weights", int(node)) for batch, node in drawn]

@@ -12,7 +12,7 @@ from dmft.problem.networks import LINEAR
 from dmft.solver.march import March
 from dmft.solver.outcome import finished, panel_grid
 from dmft.solver.panel_rows import PanelRows
-from dmft.solver.pilot import StepControl, noise_rotation
+from dmft.solver.pilot import PILOT_PATHS, StepControl, noise_rotation
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
@@ -22,20 +22,27 @@ from dmft.solver.tracers import traced_paths
 # with the wider control of the residual that they have (march.py).
 _LINEAR_TIME_ERROR = {"excess_risk": 0.2, "train_mse": 0.8}
 _TIME_ERROR = {"excess_risk": 0.2, "train_mse": 2.0}
+_EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), without steps
 # Twice what the sweeps leave of the residual at the start, per rtol, and more than what tangents in
 # single precision do (2e-8).
-_EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), without steps
 _RESIDUAL_ERROR = 2e-4
+# Speed of the weights at the start, s |dw/dG|, 2 alpha^2 at depth 2: below the first a rehearsal
+# pays (0.07, 0.26 at depth 3), below the second a pilot needs more paths.
+_SMALL, _SMALLEST, _PILOT_OF_SMALLEST = 1e-2, 1e-6, 4096
+# By how much train_mse of a pilot may rise once it is below so much of its start, and where it
+# has vanished.
+_RISEN, _LATE, _VANISHED = 30.0, 1e-2, 1e-8
 
 
 class PlainFlow:
-    """Gradient flow of the squared loss; see `panels.Flow`."""
+    """Gradient flow of the squared loss; see `panel_flow.Flow`."""
 
     rows_type = PanelRows
     most_splits = 8
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
         self._supporting = None if problem.network.code == LINEAR else n_paths
+        self._n_paths = n_paths
         self._problem = problem
         self._pool = pool
         self.descends = problem.dynamics.weight_decay == 0.0
@@ -57,13 +64,35 @@ class PlainFlow:
         """What chooses the panels of a pilot."""
         return StepControl(self._problem, march, rtol)
 
+    def pilot_paths(self, march: March) -> int:
+        """As many as any, more where few of them carry the response.
+
+        A sample that is too small may not settle late, and its panels are those of all replicates.
+        """
+        small = _first_speed(march) < _SMALLEST
+        return max(_PILOT_OF_SMALLEST, self._n_paths) if small else PILOT_PATHS
+
     def rotation(self, march: March) -> np.ndarray:
         """Directions that move the weights most come first."""
         return noise_rotation(march)
 
+    def rehearses(self, march: March) -> bool:
+        """Whether the start is small: few paths carry what noise does, a pilot's fewest."""
+        return _first_speed(march) < _SMALL
+
     def hopeless(self, march: March) -> str:
-        """A flow always goes on."""
-        return ""
+        """A residual that has risen, which no flow without decay lets it: the sample is too small.
+
+        Its panels would get shorter and shorter.
+        """
+        train_mse = march.train_mse / march.train_mse[0]
+        least = max(float(np.min(train_mse)), _VANISHED)
+        if not self.descends or least > _LATE or train_mse[-1] < _RISEN * least:
+            return ""
+        return (
+            f"stopped at t = {march.time:.6g}: train_mse of the pilot has risen by a factor of "
+            f"{train_mse[-1] / least:.2g}, which gradient flow cannot do: take more n_paths"
+        )
 
     def finish(self, march: March) -> Finished:
         """Curves, kernels and paths on all nodes."""
@@ -86,6 +115,11 @@ class PlainFlow:
         linear = self._problem.network.code == LINEAR
         of_kind = _LINEAR_TIME_ERROR if linear else _TIME_ERROR
         return time_error(name, rtol, mean, of_kind, with_residual=not linear)
+
+
+def _first_speed(march: March) -> float:
+    """The largest s |dw/dG| at t = 0."""
+    return float(np.max(march.root_variance**2 * np.abs(march.first_slope)))
 
 
 def panel_memory(problem: Problem, traced: int, count: int, panels: int) -> float:

@@ -53,7 +53,7 @@ class Innovations:
             self._noise = np.hstack([self._noise, self._clean(self._drawn.shape[1])])
         for index, chosen in enumerate(self._strata):
             column = (self._root_share * function)[chosen, None]
-            self._known[index] = _extended(self._known[index], column, leverage)[0]
+            self._known[index] = extended_basis(self._known[index], column, leverage)[0]
 
     def next(self, directions: int) -> np.ndarray:
         """Fresh noise of shape (paths, directions), standard normal up to its refinements.
@@ -98,12 +98,12 @@ class Innovations:
         noise = np.empty_like(columns)
         for index, chosen in enumerate(self._strata):
             root = self._root_share[chosen, None]
-            self._known[index], clean = _extended(self._known[index], root * columns[chosen])
+            self._known[index], clean = extended_basis(self._known[index], root * columns[chosen])
             noise[chosen] = clean / root
         return noise
 
 
-def _extended(
+def extended_basis(
     basis: np.ndarray, columns: np.ndarray, leverage: float = _LARGEST_LEVERAGE
 ) -> tuple[np.ndarray, np.ndarray]:
     """An orthonormal basis with more columns, and these columns made orthogonal to all before.

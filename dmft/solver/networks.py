@@ -20,7 +20,7 @@ import numpy as np
 from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, TRUNCATED, Network
 from dmft.solver.compiled import compiled, solve_in_place
 
-_MOST_ITERATIONS = 100
+_MOST_ITERATIONS = 1000
 _LONGEST_STEP = 0.7  # of Newton in G at depth 2, where w grows like e^(2G)
 _TINY = -14.0  # log of a factor up to which it is no weight yet, and may grow by any step
 _MARGIN = 0.2  # part of the distance to the singularity of a deep network that a step must leave

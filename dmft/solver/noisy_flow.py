@@ -16,7 +16,7 @@ from dmft.solver.flow import panel_memory, time_error
 from dmft.solver.march import March
 from dmft.solver.outcome import finished, panel_grid
 from dmft.solver.panel_rows import PanelRows
-from dmft.solver.pilot import StepControl, noise_rotation
+from dmft.solver.pilot import PILOT_PATHS, StepControl, noise_rotation
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
@@ -29,7 +29,7 @@ _TIME_ERROR = {"excess_risk": 3.0, "train_mse": 20.0}
 
 
 class NoisyFlow:
-    """Stochastic gradient flow of the squared loss; see `panels.Flow`."""
+    """Stochastic gradient flow of the squared loss; see `panel_flow.Flow`."""
 
     rows_type = PanelRows
     descends = False
@@ -88,9 +88,17 @@ class NoisyFlow:
         panel = (np.arange(len(plan.edges)) - 1) // _GROUP
         return Grid(whole.time[ends], panel, whole.weights[ends])
 
+    def pilot_paths(self, march: March) -> int:
+        """As many as any."""
+        return PILOT_PATHS
+
     def rotation(self, march: March) -> np.ndarray:
         """Directions that move the weights most come first."""
         return noise_rotation(march)
+
+    def rehearses(self, march: March) -> bool:
+        """Its own noise turns directions, not the pilot's."""
+        return False
 
     def hopeless(self, march: March) -> str:
         """Noise beyond stability, or noise that lasts."""

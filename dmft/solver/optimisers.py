@@ -1,10 +1,11 @@
 """Compiled optimisers: one step of one parameter by its gradient, whatever the network.
 
 A rule moves one parameter p of one coordinate by its gradient gp, which is all it knows:
-    p_new = rule(k, step, settings, p, gp, memory)
-with k the number of steps made before, `step` the step size of this one and `memory` the numbers
-that it keeps between steps, zeros at first, changed in place. `settings` are those of
-`rule_of`. Rules are those of torch.optim (problem/dynamics.py, problem/optimisers.py).
+    p_new = rule(step, settings, p, gp, memory)
+with `step` the step size of this one and `memory` the numbers that it keeps between steps, zeros
+at first, changed in place. `settings` are those of `rule_of`; how far averages have come, the same
+for all parameters, Adam is told before them. Rules are those of torch.optim
+(problem/dynamics.py, problem/optimisers.py).
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ def rule_of(dynamics: Any) -> tuple[int, np.ndarray]:
 
 
 @compiled
-def _plain(k, step, settings, p, gp, memory):
+def _plain(step, settings, p, gp, memory):
     return p - step * (gp + settings[0] * p)
 
 
 @compiled
-def _momentum(k, step, settings, p, gp, memory):
+def _momentum(step, settings, p, gp, memory):
     gp += settings[0] * p
     memory[0] = settings[1] * memory[0] + gp
     return p - step * (gp + settings[1] * memory[0] if settings[2] != 0.0 else memory[0])
@@ -67,27 +68,33 @@ def _ratio(m, root):
 
 
 @compiled
-def _adam(k, step, settings, p, gp, memory):
+def _corrections(k, settings):
+    """What the averages of gradients and of their squares are of those without their start."""
+    return 1.0 - settings[1] ** (k + 1), 1.0 - settings[2] ** (k + 1)
+
+
+@compiled
+def _adam(first, second, step, settings, p, gp, memory):
     beta1, beta2 = settings[1], settings[2]
     gp += settings[0] * p
     memory[0] = beta1 * memory[0] + (1.0 - beta1) * gp
     memory[1] = beta2 * memory[1] + (1.0 - beta2) * gp * gp
-    root = math.sqrt(memory[1] / (1.0 - beta2 ** (k + 1))) + settings[3]
-    return p - step / (1.0 - beta1 ** (k + 1)) * _ratio(memory[0], root)
+    root = math.sqrt(memory[1] / second) + settings[3]
+    return p - step / first * _ratio(memory[0], root)
 
 
 @compiled
-def _adamw(k, step, settings, p, gp, memory):
+def _adamw(first, second, step, settings, p, gp, memory):
     beta1, beta2 = settings[1], settings[2]
     memory[0] = beta1 * memory[0] + (1.0 - beta1) * gp
     memory[1] = beta2 * memory[1] + (1.0 - beta2) * gp * gp
-    root = math.sqrt(memory[1] / (1.0 - beta2 ** (k + 1))) + settings[3]
+    root = math.sqrt(memory[1] / second) + settings[3]
     kept = (1.0 - step * settings[0]) * p
-    return kept - step / (1.0 - beta1 ** (k + 1)) * _ratio(memory[0], root)
+    return kept - step / first * _ratio(memory[0], root)
 
 
 @compiled
-def _rmsprop(k, step, settings, p, gp, memory):
+def _rmsprop(step, settings, p, gp, memory):
     gp += settings[0] * p
     memory[0] = settings[2] * memory[0] + (1.0 - settings[2]) * gp * gp
     memory[1] = settings[1] * memory[1] + _ratio(gp, math.sqrt(memory[0]) + settings[3])
@@ -95,43 +102,50 @@ def _rmsprop(k, step, settings, p, gp, memory):
 
 
 @compiled
-def _adagrad(k, step, settings, p, gp, memory):
+def _adagrad(step, settings, p, gp, memory):
     gp += settings[0] * p
     memory[0] += gp * gp
     return p - step * _ratio(gp, math.sqrt(memory[0]) + settings[1])
 
 
 @compiled
-def _sign(k, step, settings, p, gp, memory):
+def _sign(step, settings, p, gp, memory):
     memory[0] = settings[1] * memory[0] + (1.0 - settings[1]) * gp
     return (1.0 - step * settings[0]) * p - step * np.sign(memory[0])
 
 
 @compiled
-def moved(code, k, step, settings, p, gp, memory):
-    """The parameter after one step of the rule with this code; `memory` (slots,) is updated."""
-    if code == 0:
-        return _plain(k, step, settings, p, gp, memory)
-    if code == 1:
-        return _momentum(k, step, settings, p, gp, memory)
-    if code == 2:
-        return _adam(k, step, settings, p, gp, memory)
-    if code == 3:
-        return _adamw(k, step, settings, p, gp, memory)
-    if code == 4:
-        return _rmsprop(k, step, settings, p, gp, memory)
-    if code == 5:
-        return _adagrad(k, step, settings, p, gp, memory)
-    if code == 6:
-        return _sign(k, step, settings, p, gp, memory)
-    raise ValueError("unknown optimiser")
-
-
-@compiled
 def _move(code, settings, parameters, gradients, memory, k, step):
-    """One step of parameters (n,) in place, each with its gradient and memory (n, slots)."""
-    for m in range(len(parameters)):
-        parameters[m] = moved(code, k, step, settings, parameters[m], gradients[m], memory[m])
+    """One step of parameters (n,) in place, each with its gradient and memory (n, slots).
+
+    A loop for each rule, so that what is the same for all parameters is computed once.
+    """
+    p, gp = parameters, gradients
+    if code == 0:
+        for m in range(len(p)):
+            p[m] = _plain(step, settings, p[m], gp[m], memory[m])
+    elif code == 1:
+        for m in range(len(p)):
+            p[m] = _momentum(step, settings, p[m], gp[m], memory[m])
+    elif code == 2:
+        first, second = _corrections(k, settings)
+        for m in range(len(p)):
+            p[m] = _adam(first, second, step, settings, p[m], gp[m], memory[m])
+    elif code == 3:
+        first, second = _corrections(k, settings)
+        for m in range(len(p)):
+            p[m] = _adamw(first, second, step, settings, p[m], gp[m], memory[m])
+    elif code == 4:
+        for m in range(len(p)):
+            p[m] = _rmsprop(step, settings, p[m], gp[m], memory[m])
+    elif code == 5:
+        for m in range(len(p)):
+            p[m] = _adagrad(step, settings, p[m], gp[m], memory[m])
+    elif code == 6:
+        for m in range(len(p)):
+            p[m] = _sign(step, settings, p[m], gp[m], memory[m])
+    else:
+        raise ValueError("unknown optimiser")
 
 
 class Optimiser(Protocol):

@@ -1,21 +1,22 @@
 """The scheme of flows: a pilot chooses panels, replicates march over them.
 
-What one flow has of its own is a `Flow` (below): `flow.PlainFlow`, `noisy_flow.NoisyFlow`.
+What one flow has of its own is a `Flow` (panel_flow.py).
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from dmft.errors import InputError, NotConverged
 from dmft.settings import SolverSettings
 from dmft.solver.memory import memory_excess
+from dmft.solver.panel_flow import Flow
 from dmft.solver.pilot import (
     PILOT_PATHS,
     PanelMarch,
@@ -25,6 +26,7 @@ from dmft.solver.pilot import (
 )
 from dmft.solver.plan import Plan
 from dmft.solver.progress import FLOW_COSTS
+from dmft.solver.rehearsal import MOST_REHEARSING, rehearsed
 from dmft.solver.scheme import (
     Advance,
     Finished,
@@ -40,62 +42,6 @@ from dmft.solver.state import check_stages, repeated
 _FIRST_CAPACITY = 32  # panels the pilot's storage starts with
 
 
-class Flow(Protocol):
-    """One kind of flow: its marches and what they leave behind.
-
-    descends : whether train_mse can only fall.
-    most_splits : panels of a plan that may be cut in two when a replicate needs it.
-    """
-
-    descends: bool
-    most_splits: int
-
-    @property
-    def rows_type(self) -> type:
-        """The rows of its panels, a dataclass."""
-        ...
-
-    def start(
-        self,
-        count: int,
-        seed: np.random.SeedSequence,
-        rotation: np.ndarray | None,
-        panels: int,
-        rtol: float,
-        pilot: bool,
-    ) -> PanelMarch:
-        """A march of `count` paths at t = 0, with room for so many panels."""
-        ...
-
-    def control(self, march: Any, rtol: float) -> StepControl:
-        """What chooses the panels of a pilot."""
-        ...
-
-    def rotation(self, march: Any) -> np.ndarray:
-        """How a pilot's plan rotates the noise of replicates."""
-        ...
-
-    def hopeless(self, march: Any) -> str:
-        """Why a pilot should not go on, or ""."""
-        ...
-
-    def finish(self, march: Any) -> Finished:
-        """What a march leaves behind."""
-        ...
-
-    def grid(self, plan: Plan) -> Grid:
-        """The nodes on which it does."""
-        ...
-
-    def memory(self, count: int, panels: int) -> float:
-        """Bytes that a march takes."""
-        ...
-
-    def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
-        """What the time discretisation may add to a mean curve."""
-        ...
-
-
 class PanelScheme:
     """Marches of a flow over panels; see `Scheme`."""
 
@@ -109,6 +55,9 @@ class PanelScheme:
     def pilot(self, saved: Saved | None) -> PanelPilot:
         """A pilot at its start, or where it was left."""
         march = self._start(PILOT_PATHS, 0, None, _FIRST_CAPACITY, pilot=True)
+        count = self._flow.pilot_paths(march)
+        if count > PILOT_PATHS:
+            march = self._start(count, 0, None, _FIRST_CAPACITY, pilot=True)
         return self._pilot(march, saved)
 
     def onward(self, plan: Plan, saved: Saved) -> PanelPilot:
@@ -120,7 +69,7 @@ class PanelScheme:
                 "solver.t_max",
             )
         march = self._start(self._settings.n_paths, 1, plan.rotation, plan.panels, pilot=True)
-        return self._pilot(march, saved)
+        return self._pilot(march, saved, plan.rotation)
 
     def march(self, plan: Plan, index: int, saved: Saved | None) -> PanelReplicate:
         """Replicate `index` at its start or where it was left."""
@@ -169,7 +118,9 @@ class PanelScheme:
         assert isinstance(march, PanelPilot | PanelReplicate)
         return march.kept()
 
-    def _pilot(self, march: PanelMarch, saved: Saved | None) -> PanelPilot:
+    def _pilot(
+        self, march: PanelMarch, saved: Saved | None, rotation: np.ndarray | None = None
+    ) -> PanelPilot:
         control = self._flow.control(march, self._settings.rtol)
         before = None
         if saved:
@@ -177,7 +128,20 @@ class PanelScheme:
             control.restore(saved["control"])
             before = saved.get("before")
         ends = self._settings.t_max, self._settings.times or ()
-        return PanelPilot(self._flow, march, control, *ends, before)
+
+        def turn(rough: bool) -> np.ndarray:
+            return self._rotation(march, rough) if rotation is None else rotation
+
+        return PanelPilot(self._flow, march, control, *ends, before, turn)
+
+    def _rotation(self, pilot: PanelMarch, rough: bool) -> np.ndarray:
+        """That of replicates, by a rehearsal where one pays; rough : without."""
+        rotation = self._flow.rotation(pilot)
+        if rough or not self._flow.rehearses(pilot):
+            return rotation
+        count = min(max(self._settings.n_paths, PILOT_PATHS), MOST_REHEARSING)
+        march = self._start(count, 0, rotation, len(pilot.rows), beside=True)
+        return self._flow.rotation(march) if rehearsed(march, pilot) else rotation
 
     def _start(
         self,
@@ -187,8 +151,9 @@ class PanelScheme:
         panels: int,
         *,
         pilot: bool = False,
+        beside: bool = False,
     ) -> PanelMarch:
-        seed, rtol = sampling_seed(self._settings, index), self._settings.rtol
+        seed, rtol = sampling_seed(self._settings, index, beside=beside), self._settings.rtol
         with _no_garbage_collection():  # the first march loads the compiled kernels
             return self._flow.start(count, seed, rotation, panels, rtol, pilot)
 
@@ -217,8 +182,14 @@ class PanelPilot:
         t_max: float,
         times: Sequence[float],
         before: Tree | None,
+        turn: Callable[[bool], np.ndarray],
     ) -> None:
-        """before : the state that the control had before the last panel, if it is another now."""
+        """A pilot at its start or where it was left.
+
+        before : the state that the control had before the last panel, if it is another now.
+        turn : how its plan rotates the noise, a rough way or a better one.
+        """
+        self._turn = turn
         self._flow = flow
         self._march = march
         self._control = control
@@ -254,7 +225,7 @@ class PanelPilot:
     def plan(self, early: str = "") -> Plan:
         """What it has found."""
         self._control.reason = self._control.reason or early
-        rotation = self._flow.rotation(self._march)
+        rotation = self._turn(bool(early))
         return make_plan(self._march, self._control, self._t_max, rotation)
 
     def replicate(self, plan: Plan) -> PanelReplicate:

@@ -19,7 +19,16 @@ from dmft.solver.data_rows import DataRows
 from dmft.solver.folded_noise import FoldedNoise
 from dmft.solver.losses import losses
 from dmft.solver.normal_supply import NormalSupply
-from dmft.solver.residuals import CAPACITY, KEPT, NEWEST, Batches, Recent, amplifies, fold_columns
+from dmft.solver.residuals import (
+    CAPACITY,
+    KEPT,
+    NEWEST,
+    RECENT,
+    Batches,
+    Rows,
+    amplifies,
+    fold_columns,
+)
 from dmft.solver.sampling import PathSet
 
 _QUADRATURE = 24  # nodes of the average over fresh noise on the labels
@@ -59,7 +68,7 @@ class PathResiduals:
         self._slopes = FoldedNoise(CAPACITY, rows, count)
         self._weight_table = np.zeros((CAPACITY, CAPACITY))  # <q_k, z_d>
         self._slope_table = np.zeros((CAPACITY, CAPACITY))  # <q_d, z_k>
-        self._of_weights, self._of_slopes = Recent(), Recent()
+        self._of_weights, self._of_slopes = Rows(2 * RECENT), Rows(2 * RECENT)
         self._learnt = int(teacher.any())
         if self._learnt:
             self._weights.add(teacher, self.rows.field)

@@ -32,6 +32,8 @@ _TOO_MANY = 1.2  # times that: replicates may not settle on such a panel at all
 _ACCEPTED = 2.0
 _SHORTEST = 1e-9  # relative to the time reached
 _MOST_PANELS = 1000
+# Panels that fail while all is at rest, before time has grown by so much.
+_MOST_STUCK, _FAR = 8, 10.0
 _VANISHED_RISK = 1e-8  # relative to the start: a smaller excess risk decides nothing
 
 
@@ -110,6 +112,11 @@ class StepControl:
         self.rtol = state.get("rtol", self._rtol)
         self._last = (state["last_step"], state["last_error"]) if state["last_step"] else None
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether panels may grow without end, as nothing moves any more."""
+        return self._growth > _LARGEST_GROWTH
+
     def judge(self, attempt: Attempt | None) -> bool:
         """Whether to keep an attempt of length `step`; sets the length of the next one."""
         if attempt is None or not attempt.converged:
@@ -146,6 +153,7 @@ def adaptive_panels(
 
     times : of which each is the end of a panel.
     """
+    stuck, since = 0, 0.0
     while march.time < t_max * (1.0 - 1e-12):
         end = next((time for time in times if time > march.time * (1.0 + 1e-12)), t_max)
         wanted = control.step
@@ -160,7 +168,17 @@ def adaptive_panels(
             if len(march.rows) >= _MOST_PANELS:
                 control.reason = f"stopped at t = {march.time:.6g} after {_MOST_PANELS} panels"
                 return
-        elif control.step < _SHORTEST * max(march.time, 1e-6):
+            continue
+        if control.at_rest:
+            stuck, since = (stuck, since) if march.time < _FAR * since else (0, march.time)
+            stuck += 1
+        if stuck >= _MOST_STUCK:
+            control.reason = (
+                f"stopped at t = {march.time:.6g}, where all has come to rest and longer panels do "
+                "not converge: what follows is constant"
+            )
+            return
+        if control.step < _SHORTEST * max(march.time, 1e-6):
             control.reason = f"no panel converged beyond t = {march.time:.6g}, however short"
             return
 

@@ -160,7 +160,7 @@ class Replicates:
             settings=settings,
             time=grid.time,
             panel=grid.panel,
-            curves={name: self._curve(name, time_error) for name in self._common()},
+            curves={name: self._curve(name, grid.time, time_error) for name in self._common()},
             kernels=self._mean_kernels(grid.weights),
             paths=self._paths,
             blocks=self._blocks.blocks(),
@@ -174,24 +174,27 @@ class Replicates:
         """Curves that every replicate has: an older checkpoint knows fewer of those it finished."""
         return [name for name, rows in self.curves.items() if len(rows) == self.count]
 
-    def _curve(self, name: str, time_error: TimeError) -> Curve:
+    def _curve(self, name: str, time: np.ndarray, time_error: TimeError) -> Curve:
         curve = curve_of(np.array(self.curves[name]))
         if self.count > 1:
-            return replace(curve, stderr=self._stderr(name, time_error))
+            return replace(curve, stderr=self._stderr(name, time, time_error))
         return curve
 
-    def _stderr(self, name: str, time_error: TimeError) -> np.ndarray:
+    def _stderr(self, name: str, time: np.ndarray, time_error: TimeError) -> np.ndarray:
         """Standard error of a mean curve and, in quadrature, what replicates have in common.
 
         That is what the time discretisation may add and the bias of few paths, where it is
-        measured: its square grows by that of its own sampling error. The start is exact. The
-        sampling error can be far below the time error where second moments are exact, as on the
-        linear network and near it.
+        measured (`_lately`): its square grows by that of its own sampling error. The start is
+        exact. The sampling error can be far below the time error where second moments are exact,
+        as on the linear network and near it.
         """
         rows = np.array(self.curves[name])
-        error = np.hypot(_stderr(rows), time_error(name, rows.mean(axis=0)))
+        mean = rows.mean(axis=0)
+        error = np.hypot(_stderr(rows), time_error(name, mean))
         biases = self._biases.get(name)
-        return np.hypot(error, np.mean(biases, axis=0)) if biases else error
+        if not biases:
+            return error
+        return np.hypot(error, _lately(time, np.mean(biases, axis=0), mean))
 
     def _mean_kernels(self, weights: np.ndarray) -> Kernels:
         n = self.count
@@ -206,6 +209,24 @@ class Replicates:
 
 
 _PATH_FIELDS = ("teacher", "probability", "weights", "force")
+
+
+def _lately(time: np.ndarray, bias: np.ndarray, curve: np.ndarray) -> np.ndarray:
+    """How large a measured bias is at each step or was shortly before, shape (time,).
+
+    A bias that changes sign is measured small where it passes zero, at other steps than it does.
+    So it is what is measured here or, if that is more, the root mean square of what is measured
+    from half as many steps on, relative to the curve's own there.
+    """
+    first, count = np.searchsorted(time, 0.5 * time), np.arange(1, len(time) + 1)
+
+    def size(values: np.ndarray) -> np.ndarray:
+        sums = np.concatenate([[0.0], np.cumsum(values**2)])
+        return np.sqrt(np.maximum(sums[count] - sums[first], 0.0) / (count - first))
+
+    scale = size(curve)
+    relative = np.divide(bias, scale, out=np.zeros_like(bias), where=scale > 0.0)
+    return np.maximum(np.abs(bias), size(relative) * scale)
 
 
 def _stderr(rows: np.ndarray) -> np.ndarray:

@@ -107,18 +107,34 @@ class Residuals(Protocol):
         ...
 
 
-class Recent:
-    """The last rows of coefficients on some directions."""
+class Rows:
+    """Rows of coefficients on some directions, one after another.
 
-    def __init__(self) -> None:
-        self.rows = np.zeros((0, CAPACITY))
+    limit : how many are wanted; earlier ones are forgotten. All of them by default.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        self._count = 0
+        self._room = np.zeros((4 * RECENT, CAPACITY))
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Those that are wanted, shape (rows, CAPACITY)."""
+        return self._room[: self._count][-self._limit if self._limit else None :]
+
+    @rows.setter
+    def rows(self, rows: np.ndarray) -> None:
+        self._room = np.vstack([rows, np.zeros((max(4 * RECENT, len(rows)), CAPACITY))])
+        self._count = len(rows)
 
     def add(self, *rows: np.ndarray) -> None:
         """Take in rows of any number of coefficients."""
-        new = np.zeros((len(rows), CAPACITY))
-        for padded, row in zip(new, rows, strict=True):
-            padded[: len(row)] = row
-        self.rows = np.vstack([self.rows, new])[-2 * RECENT :]
+        if self._count + len(rows) > len(self._room):
+            self.rows = self.rows
+        for row in rows:
+            self._room[self._count, : len(row)] = row
+            self._count += 1
 
     def change(self, change: np.ndarray) -> None:
         """Rows on folded directions."""
@@ -152,9 +168,10 @@ class LinearResiduals:
         self._normals = normals
         self._directions = FoldedNoise(CAPACITY, path_set.count + 1, path_set.count)
         self._table = np.zeros((CAPACITY, CAPACITY))  # <q_i, z_d>
-        self._recent = Recent()
+        self._answers = np.zeros((CAPACITY, path_set.count))  # of directions, on sqrt(s) w
+        self._answered = 0
+        self._recent, self._kept = Rows(2 * RECENT), Rows()
         self._present = np.zeros(0)
-        self._kept = np.zeros((0, CAPACITY))
         self._correlation: list[np.ndarray] = []
         self._blind = amplifies(problem.dynamics)
         self.moment = 0.0
@@ -184,15 +201,21 @@ class LinearResiduals:
         if self._batches.noisy:
             directions.add(np.zeros(len(row)), self._normal(count), white=True)
             residual = np.append(residual, math.sqrt(self._batches.variance(self.moment)))
-        count = directions.count
-        answer = residual @ directions.functions[:count, :-1]
-        noise = residual @ directions.normals[:count]
-        return math.sqrt(self._ratio) * noise + self._ratio * answer / self._root
+        return np.asarray(residual @ self._answers_of(directions.count))
 
     @property
     def rank(self) -> int:
         """Directions in use."""
         return self._directions.count
+
+    def _answers_of(self, count: int) -> np.ndarray:
+        """What the residual's part along each direction does: sqrt(delta) z_i + delta q_i."""
+        for i in range(self._answered, count):
+            normal, function = self._directions.normals[i], self._directions.functions[i, :-1]
+            self._answers[i] = math.sqrt(self._ratio) * normal
+            self._answers[i] += self._ratio * function / self._root
+        self._answered = count
+        return self._answers[:count]
 
     def _extend(self, news: np.ndarray) -> None:
         directions = self._directions
@@ -216,16 +239,16 @@ class LinearResiduals:
         self._table[:] = 0.0
         self._table[:after, :after] = table
         self._recent.change(change)
-        self._kept = fold_columns(change, self._kept)
+        self._kept.change(change)
+        self._answered = 0
         self._normals.forget()
         self._folded = True
 
     def keep(self) -> None:
         """See `Residuals`."""
-        present = np.zeros((1, CAPACITY))
-        present[0, : len(self._present)] = self._present
-        self._kept = np.vstack([self._kept, present])
-        self._correlation.append(self._kept @ present[0])
+        self._kept.add(self._present)
+        count = len(self._present)
+        self._correlation.append(self._kept.rows[:, :count] @ self._present)
 
     def samples(self, problem: Problem) -> None:
         """See `Residuals`: one residual stands for all."""
@@ -243,7 +266,7 @@ class LinearResiduals:
             "directions": self._directions.state(),
             "table": self._table.copy(),
             "recent": self._recent.rows.copy(),
-            "kept": self._kept.copy(),
+            "kept": self._kept.rows.copy(),
             "correlation": {str(i): row for i, row in enumerate(self._correlation)},
             "normals": self._normals.state(),
             "folded": int(self._folded),
@@ -253,9 +276,10 @@ class LinearResiduals:
     def restore(self, state: dict[str, Any]) -> None:
         """See `Residuals`."""
         self._directions.restore(state["directions"])
+        self._answered = 0
         self._table = np.array(state["table"])
         self._recent.rows = np.array(state["recent"])
-        self._kept = np.array(state["kept"])
+        self._kept.rows = np.array(state["kept"])
         rows = state.get("correlation", {})
         self._correlation = [np.array(rows[str(i)]) for i in range(len(rows))]
         self._normals.restore(state["normals"])

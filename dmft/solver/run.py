@@ -121,7 +121,10 @@ class Run:
         if self._former is not None:
             return self._run_onward(self._former, pending)
         pilot = self._scheme.pilot(pending)
-        plan = pilot.plan(self._follow(pilot, self._settings.t_max, self._ends_pilot))
+        early = self._follow(pilot, self._settings.t_max, self._ends_pilot)
+        counted = dict(pilot.work)
+        plan = pilot.plan(early)  # which may take a rehearsal
+        self._done.add_work({name: pilot.work[name] - counted[name] for name in counted})
         self._keep_march(0, pilot)
         return plan
 

@@ -22,6 +22,7 @@ from dmft.numerics.sobol import scrambled_points
 from dmft.problem import Problem
 from dmft.problem.laws import Component
 from dmft.problem.population import Coordinates, Stratum, strata
+from dmft.solver.binned_innovations import BinnedInnovations
 from dmft.solver.innovations import Innovations
 
 SOBOL_DIMENSIONS = 64
@@ -51,12 +52,14 @@ class PathSet:
         rotation: np.ndarray | None = None,
         wide: bool = True,
         wide_teacher: bool = False,
+        binned: bool = False,
     ) -> None:
         """Draw `count` paths.
 
         rotation : orthogonal, its rows the noise directions by weight.
         wide : importance sampling of the first two; not where noise comes in anew all the time.
         wide_teacher : importance sampling of nonzero teachers as well.
+        binned : noise orthogonal in bins of paths, where nothing is learnt once it was drawn.
         """
         mixture = strata(problem)
         sizes = [len(part) for part in np.array_split(np.empty(count), len(mixture))]
@@ -72,7 +75,12 @@ class PathSet:
         normals = np.concatenate([normals for _, normals, _ in draws])
         shares = np.concatenate([shares for _, _, shares in draws])
         self.probability = shares * np.repeat([s.probability for s in mixture], sizes)
-        self._innovations = Innovations(normals, shares, self.strata, generators, rotation)
+        of_noise = (normals, shares, self.strata, generators, rotation)
+        self._innovations: Innovations | BinnedInnovations
+        if binned:
+            self._innovations = BinnedInnovations(*of_noise, self.coordinates.teacher)
+        else:
+            self._innovations = Innovations(*of_noise)
 
     def learn(self, function: np.ndarray) -> None:
         """Add a function of the coordinates, shape (count,), to what noise must not see."""

@@ -18,6 +18,7 @@ from dmft.problem.schedules import Constant
 from dmft.settings import SolverSettings
 from dmft.solver.scheme import Scheme
 
+_LATEST = 1e100  # time of a flow
 _MOST_TRACED = 128  # steps whose tangents pay, measured in docs/optimisers.md
 
 
@@ -28,7 +29,7 @@ def scheme_of(
 
     Raises
     ------
-    InputError : no scheme knows its loss, labels or optimiser yet.
+    InputError : no scheme knows its loss, labels or optimiser yet; a flow to no sensible time.
     TypeError : a dynamics without a scheme.
     """
     dynamics = problem.dynamics
@@ -46,6 +47,13 @@ def scheme_of(
         return TangentFree(problem, settings)
     from dmft.solver.panels import PanelScheme
 
+    if settings.t_max > _LATEST:
+        given = "times" if settings.times and settings.times[-1] > _LATEST else "t_max"
+        raise InputError(
+            f"given {settings.t_max:g}, must be at most {_LATEST:g}: all has come to rest long "
+            "before, and panels to a later time would take minutes",
+            f"solver.{given}",
+        )
     if isinstance(dynamics, StochasticGradientFlow):
         from dmft.solver.noisy_flow import NoisyFlow
 

@@ -19,6 +19,7 @@ from dmft.solver.extension import state_in
 from dmft.solver.run import Run
 from dmft.solver.scheme import Saved, Tree
 from dmft.solver.schemes import scheme_of
+from dmft.solver.state import require_state
 from dmft.solver.time_limit import TimeLimit
 
 
@@ -120,4 +121,5 @@ def solve(
         limit = None if time_limit is None else TimeLimit(time_limit)
         if isinstance(resume, str | Path):
             resume = state_in(Path(resume), problem, settings)
+        require_state(resume)
         return Run(problem, settings, scheme, *callbacks, limit).finish(resume)

@@ -10,9 +10,22 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.numerics.collocation import STAGES
+from dmft.texts import words_of
 
 _START = 0.0  # of the first panel
 _REPEATING = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
+def require_state(resume: object) -> None:
+    """Refuse what can be no state: a Solution, for one, does not hold it.
+
+    Raises
+    ------
+    InputError : it names the kind.
+    """
+    if resume is not None and not isinstance(resume, Mapping):
+        kind = type(resume).__name__
+        raise InputError(f"given a {kind}, must be a state of `keep` or a file", "resume")
 
 
 def check_state(state: Mapping[str, Any]) -> None:
@@ -47,7 +60,7 @@ def repeated(repeat: Callable[[], None]) -> None:
     try:
         repeat()
     except _REPEATING as error:
-        words = f"{type(error).__name__} {error}".strip().splitlines()[0][:120]
+        words = f"{type(error).__name__} {words_of(error)}".rstrip()
         raise InputError(
             f"given panels of another version, or damaged: {words}", "resume"
         ) from None

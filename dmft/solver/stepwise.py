@@ -30,6 +30,7 @@ from dmft.solver.residuals import Batches, LinearResiduals, Residuals
 from dmft.solver.rotations import OF_COORDINATES, OF_ROWS, rotation_of
 from dmft.solver.sampling import PathSet
 from dmft.solver.stepping import Diverged
+from dmft.texts import words_of
 
 _LARGEST_RISK = 1e100  # squares of kernels beyond it overflow
 
@@ -42,8 +43,8 @@ class Stepwise:
     count : steps made.
     parameters : of every path, see networks.py, shape (1 or 2, paths).
     residuals : the sample side. moment : E[r^2] after every step, shape (steps + 1,).
-    kept_weights : w on the stored steps, a list of shape (paths,) each; kept_parameters likewise
-        of shape (1 or 2, paths), kept_force of the force on w.
+    kept_weights, kept_force : w, and the force on it, on the stored steps that were reached, shape
+        (steps, paths); kept_parameters likewise, (steps, 1 or 2, paths).
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Stepwise:
         wide, of_rows = not Batches.of(dynamics).noisy, None
         if not problem.regression:
             rotation, of_rows = (rotation_of(rotation, side) for side in (OF_COORDINATES, OF_ROWS))
-        self.path_set = PathSet(problem, count, seed, rotation, wide)
+        self.path_set = PathSet(problem, count, seed, rotation, wide, binned=True)
         coordinates = self.path_set.coordinates
         self.depth, self._level = depth_of(problem.network), level_of(problem.network)
         self._optimiser, slots = optimiser_of(dynamics)
@@ -75,9 +76,8 @@ class Stepwise:
         self.count = 0
         self.moment, self.risk = np.zeros((2, steps + 1))
         self.work = {"steps": 0.0, "direction_flops": 0.0}
-        self.kept_weights: list[np.ndarray] = []
-        self.kept_parameters: list[np.ndarray] = []
-        self.kept_force: list[np.ndarray] = []
+        self._kept = np.empty((len(stored), 2 + len(self.parameters), count))
+        self._reached = 0
         w = self._weights()
         learnt = [coordinates.teacher, self._root_variance, self._root_variance * w]
         for function in learnt:
@@ -129,6 +129,18 @@ class Stepwise:
         """Weight of every path."""
         return self.path_set.probability
 
+    @property
+    def kept_weights(self) -> np.ndarray:
+        return self._kept[: self._reached, 0]
+
+    @property
+    def kept_force(self) -> np.ndarray:
+        return self._kept[: self._reached, 1]
+
+    @property
+    def kept_parameters(self) -> np.ndarray:
+        return self._kept[: self._reached, 2:]
+
     def saved(self) -> dict[str, Any]:
         """Everything needed to continue, as a tree of arrays and numbers."""
         return {
@@ -137,9 +149,9 @@ class Stepwise:
             "memory": self._memory.copy(),
             "force": self._force.copy(),
             "curves": np.array([self.moment, self.risk]),
-            "weights": np.array(self.kept_weights),
-            "kept_parameters": np.array(self.kept_parameters),
-            "kept_force": np.array(self.kept_force),
+            "weights": self.kept_weights.copy(),
+            "kept_parameters": self.kept_parameters.copy(),
+            "kept_force": self.kept_force.copy(),
             "residuals": self.residuals.state(),
             "work": dict(self.work),
         }
@@ -158,13 +170,16 @@ class Stepwise:
             self._memory = np.array(state["memory"])[:rows]
             self._force = np.array(state["force"])
             self.moment, self.risk = np.array(state["curves"])
-            self.kept_weights = list(state["weights"])
-            self.kept_parameters = list(state["kept_parameters"])
-            self.kept_force = list(state["kept_force"])
+            self._reached = len(state["weights"])
+            self.kept_weights[:] = state["weights"]
+            self.kept_force[:] = state["kept_force"]
+            self.kept_parameters[:] = np.array(state["kept_parameters"])[:, :rows]
             self.residuals.restore(state["residuals"])
             self.work = dict(state["work"])
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"given a march of another version: {error}", "resume") from None
+            raise InputError(
+                f"given a march of another version: {words_of(error)}", "resume"
+            ) from None
 
     def _weights(self) -> np.ndarray:
         w = np.empty(self.parameters.shape[1])
@@ -184,7 +199,7 @@ class Stepwise:
         self.moment[self.count], self.risk[self.count] = moment, risk
         self.work["direction_flops"] += 12.0 * len(w) * self.residuals.rank
         if self.count in self._stored:
-            self.kept_weights.append(w)
-            self.kept_parameters.append(self.parameters.copy())
-            self.kept_force.append(self._force)
+            kept = self._kept[self._reached]
+            kept[0], kept[1], kept[2:] = w, self._force, self.parameters
+            self._reached += 1
             self.residuals.keep()

@@ -116,42 +116,52 @@ class TangentFree:
         return np.asarray(systematic)
 
     def _finished(self, march: Accompanied, stored: np.ndarray) -> Finished:
-        """What a march leaves behind, with that of the one beside it."""
-        finished = self._of(march.main, stored)
-        if march.beside is None:
-            return finished
-        return replace(finished, fewer=self._of(march.beside, stored), lever=march.lever)
+        """What a march leaves behind, with the curves of the one beside it."""
+        main = march.main
+        finished = self._observed(main, stored)
+        weights = finished.weights.values
+        error = np.sqrt(main.coordinates.variance)[:, None] * (weights - main.teacher[:, None])
+        parameters = None
+        if self._problem.network.code == DEPTH_TWO:
+            u, v = main.kept_parameters.transpose(1, 2, 0)
+            parameters = _averages(main.probability, u) + _averages(main.probability, v)
+        kernels = {
+            "correlation_error": _averages(main.probability, error),
+            "correlation_residual": main.residuals.correlation,
+            "overlap": _averages(main.probability, weights),
+        }
+        fewer = None if march.beside is None else self._observed(march.beside, stored)
+        return replace(
+            finished, kernels=kernels, parameters=parameters, fewer=fewer, lever=march.lever
+        )
 
-    def _of(self, march: Stepwise, stored: np.ndarray) -> Finished:
-        """What one march leaves behind, on the stored steps that it reached."""
+    def _observed(self, march: Stepwise, stored: np.ndarray) -> Finished:
+        """What curves of one march are made of, on the stored steps that it reached."""
         stored = stored[: len(march.kept_weights)]
         problem = self._problem
-        weights = np.array(march.kept_weights).T
-        probability, residuals = march.probability[:, None], march.residuals
-        charges = overlap_of_parameters = None
+        weights = march.kept_weights.T
+        charges = None
         if problem.network.code == DEPTH_TWO:
-            u, v = np.array(march.kept_parameters).transpose(1, 2, 0)
+            u, v = march.kept_parameters.transpose(1, 2, 0)
             charges = u**2 - v**2
-            overlap_of_parameters = (probability * u).T @ u + (probability * v).T @ v
-        observed = weights_of(problem, march, weights, charges)
-        root = np.sqrt(march.coordinates.variance)[:, None]
-        error = root * (weights - march.teacher[:, None])
-        samples = residuals.samples(problem)
+        samples = march.residuals.samples(problem)
         curves: dict[str, np.ndarray] = {}
         if samples is None:
-            curves = curves_of_squared_loss(march.moment[stored], march.probability @ error**2)
+            curves = curves_of_squared_loss(march.moment[stored], march.risk[stored])
         return Finished(
-            observed,
+            weights_of(problem, march, weights, charges),
             curves,
-            {
-                "correlation_error": (probability * error).T @ error,
-                "correlation_residual": residuals.correlation,
-                "overlap": (probability * weights).T @ weights,
-            },
-            overlap_of_parameters,
-            sample_paths(march, weights, np.array(march.kept_force).T),
+            {},
+            None,
+            sample_paths(march, weights, march.kept_force.T),
             samples,
         )
+
+
+def _averages(probability: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """E[x x'] of all pairs of nodes, of x on the paths, (paths, nodes)."""
+    rooted = np.sqrt(probability)[:, None] * values
+    return np.asarray(rooted.T @ rooted)  # one array: half of the work
 
 
 def _noise_rotation(march: Stepwise, steps: int) -> np.ndarray:

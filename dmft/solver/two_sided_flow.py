@@ -14,7 +14,7 @@ from dmft.results.observables import Samples
 from dmft.solver.bias import bias_share
 from dmft.solver.data_rows import DataRows
 from dmft.solver.outcome import factor_overlap, panel_grid, sample_paths, weights_of
-from dmft.solver.pilot import StepControl
+from dmft.solver.pilot import PILOT_PATHS, StepControl
 from dmft.solver.plan import Plan
 from dmft.solver.rotations import (
     OF_COORDINATES,
@@ -32,7 +32,7 @@ _VECTORS = 30.0  # of all paths of a side that a node takes: outputs, directions
 
 
 class TwoSidedFlow:
-    """Gradient flow of which both sides are sampled; see `panels.Flow`."""
+    """Gradient flow of which both sides are sampled; see `panel_flow.Flow`."""
 
     rows_type = PanelDrives
     most_splits = 8
@@ -67,6 +67,10 @@ class TwoSidedFlow:
         """What chooses the panels of a pilot."""
         return StepControl(self._problem, march, rtol)
 
+    def pilot_paths(self, march: TwoSidedMarch) -> int:
+        """As many as any."""
+        return PILOT_PATHS
+
     def rotation(self, march: TwoSidedMarch) -> np.ndarray:
         """Directions that move the outputs of their side most come first (rotations.py).
 
@@ -77,6 +81,10 @@ class TwoSidedFlow:
         of_weights *= _inverse_size(march.probability, march.weights, lack)
         of_slopes *= _inverse_size(march.data.probability, march.slopes)
         return both_rotations([principal_rotation(of_weights), principal_rotation(of_slopes)])
+
+    def rehearses(self, march: TwoSidedMarch) -> bool:
+        """Nothing is rotated."""
+        return False
 
     def hopeless(self, march: TwoSidedMarch) -> str:
         """A flow always goes on."""

@@ -18,6 +18,7 @@ from dmft.symmetry.exponential import ExponentialSymmetry
 from dmft.symmetry.layout import Layout, rescaling, scaling, unit_rescalings
 from dmft.symmetry.models import AnyModel, SyntheticData
 from dmft.symmetry.training import Training
+from dmft.texts import words_of
 from dmft.validation import Settings, register_kinds
 
 Names = tuple[str, ...]
@@ -151,7 +152,7 @@ def _read_matrix(path: Path) -> ExponentialSymmetry:
     except FileNotFoundError:
         raise InputError("no such file", str(path)) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"is no .npz file of arrays ({error})", str(path)) from None
+        raise InputError(f"is no .npz file of arrays ({words_of(error)})", str(path)) from None
     if matrix is not None:
         return ExponentialSymmetry.of(matrix, str(path))
     if "diagonal" in arrays:

@@ -47,6 +47,8 @@ def test_a_later_time(name, short):
     direct = dmft.solve(problem, t_max=200.0, **OPTIONS)
     there = len(before.time)
     np.testing.assert_array_equal(extended.time[:there], before.time)
+    if name == "plain":  # all panels but the last, which t_max cut short, are those of a later one
+        np.testing.assert_array_equal(direct.time[: there - 3], before.time[:-3])
     at = np.geomspace(20.0, 200.0, 8)
     for curve in ("excess_risk", "train_mse"):
         one = extended.curves[curve]
@@ -236,3 +238,10 @@ def test_a_failed_attempt_leaves_the_result(tmp_path, monkeypatch, capsys):
     assert main(line) == 2
     assert "no memory" in capsys.readouterr().err
     assert dmft.load("out.h5") == before
+
+
+def test_only_states_and_files_are_resumed():
+    solution = dmft.solve(PROBLEM, t_max=0.1, **OPTIONS)
+    for wrong, kind in ((solution, "Solution"), (3, "int"), ([], "list")):
+        with pytest.raises(InputError, match=f"resume: given a {kind}, must be a state of `keep`"):
+            dmft.solve(PROBLEM, t_max=1.0, resume=wrong, **OPTIONS)

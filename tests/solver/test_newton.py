@@ -63,12 +63,12 @@ def test_sweeps_stay_few(network, most):
 
 
 def test_late_sweeps_stay_few_after_small_starts():
-    """Scales and noise rows that step without each other take 28 late nodes and 516 sweeps."""
+    """Scales and noise rows that step without each other take 22 late nodes, 8.1 sweeps a panel."""
     problem = dmft.Problem(network={"init_scale": 1e-4})
     solution = dmft.solve(problem, t_max=1e4, n_paths=1024, replicates=1, seed=1)
     assert solution.status == "done"
     assert np.sum(solution.time > 1e3) <= 16
-    assert solution.work["sweeps"] < 430
+    assert solution.work["sweeps"] < 7.0 * solution.work["panels"]
 
 
 def test_rotation_puts_first_what_moves_small_errors():

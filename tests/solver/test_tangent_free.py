@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dmft import Interrupted, Problem
-from dmft.solver import residuals, schemes, solve, tangent_free
+from dmft.solver import replicates, residuals, schemes, solve, tangent_free
 from dmft.solver.fewer import fewer_paths
 from dmft.solver.folded_noise import FoldedNoise
 from dmft.solver.normal_supply import NormalSupply
@@ -231,14 +231,31 @@ def test_folding_does_not_move_the_curves(monkeypatch):
 def test_the_bias_of_few_paths_is_in_the_error_bars(monkeypatch):
     """Adam's vanishing train_mse is off by four standard errors that know of scatter only."""
     problem = Problem(dynamics={"kind": "adam", "step_size": 0.03})
-    found = solve(problem, t_max=100, n_paths=1024, replicates=12)
+    found = solve(problem, t_max=100, n_paths=1024, replicates=24)
     monkeypatch.setattr(tangent_free, "fewer_paths", lambda n_paths, steps: 0)
     truth = solve(problem, t_max=100, n_paths=8192, replicates=2)
     off, late = np.abs(found.train_mse - truth.train_mse), slice(90, None)
-    scatter = found.replicate_train_mse.std(axis=0, ddof=1) / 12**0.5
+    scatter = found.replicate_train_mse.std(axis=0, ddof=1) / 24**0.5
     assert np.min((off / scatter)[late]) > 3.0
     assert np.max((off / found.train_mse_stderr)[late]) < 3.0
     assert found.train_mse_stderr[0] == pytest.approx(scatter[0], abs=1e-12)
+
+
+def test_a_bias_that_passes_zero_stays_in_the_error_bars():
+    """Of a curve that falls by three decades, a measured bias that changes sign at one step."""
+    time = np.arange(101.0)
+    curve = 10.0 ** (-0.03 * time)
+    bias = 0.01 * curve * np.sign(time - 50.0) * (time > 0.0)
+    bars = replicates._lately(time, bias, curve)
+    assert bars[0] == 0.0 and np.all(bars >= np.abs(bias))
+    assert 0.5 < bars[50] / (0.01 * curve[50]) < 2.0
+    zero = np.zeros(101)
+    np.testing.assert_array_equal(replicates._lately(time, zero, zero), zero)
+    # Nothing is added to a steady share, and nothing depends on what comes later.
+    steady = np.full(101, 3.0)
+    np.testing.assert_allclose(replicates._lately(time, 0.1 * steady, steady), 0.3, rtol=1e-12)
+    part = replicates._lately(time[:60], bias[:60], curve[:60])
+    np.testing.assert_allclose(part, bars[:60], rtol=1e-12)
 
 
 def test_what_marches_beside_changes_no_curve(monkeypatch):

@@ -99,3 +99,12 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert main(["resume", "out.h5", "--set=solver.t_max=1"]) == 2
     assert "times" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"t_max": 1e308}, "solver.t_max: given 1e\\+308"), ({"times": [1.0, 1e300]}, "solver.times")],
+)
+def test_a_time_that_no_flow_needs_is_refused_at_once(given, said):
+    with pytest.raises(InputError, match=said):
+        dmft.solve(dmft.Problem(), **given)

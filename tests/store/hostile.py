@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -146,9 +147,12 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-def without_trailer(content: bytes) -> bytes:
-    """As a stranger makes it: no checksum to catch the damage before the reader does."""
-    return content[:-48].replace(b"digest", b"digesT")
+def as_of_strangers(good: Path, path: Path) -> bytes:
+    """The content of a result without its digest: the damage reaches what reads it."""
+    shutil.copy(good, path)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["digest"]
+    return path.read_bytes()
 
 
 # ---------------------------------------------------------------------- made to do harm
@@ -251,6 +255,14 @@ def _archives(folder: Path) -> None:
             archive.writestr("a.npy", content)
     whole = (folder / "negative.npz").read_bytes().replace(b"(-10,)", b"( 10,)")
     (folder / "wrong_sum.npz").write_bytes(whole)
+    end = b"PK\x06\x06" + bytes(52) + b"PK\x06\x07" + struct.pack("<IQI", 1, 0, 7)
+    tail = whole.index(b"PK\x05\x06")
+    for suffix in ("npz", "pt"):  # that says to have parts on seven disks
+        (folder / f"disks.{suffix}").write_bytes(whole[:tail] + end + whole[tail:])
+    with zipfile.ZipFile(folder / "names.npz", "w") as archive:
+        archive.writestr("a" * 2000 + ".npy", good)
+    named = (folder / "names.npz").read_bytes().replace(b"a" * 2000, b"\xff" * 2000, 1)
+    (folder / "names.npz").write_bytes(named)
     encrypted = bytearray(whole)
     for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         encrypted[encrypted.index(mark) + place] |= 1

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from tests.store.hostile import (
+    as_of_strangers,
     crafted,
     damaged,
     good_files,
     outcome,
     read_tensors,
-    without_trailer,
 )
 
 # Read as they are: nothing in them is wrong.
@@ -46,13 +46,20 @@ def test_damaged_files_are_refused_in_one_line_or_read(
     goods = good_files(tmp_path, make_solution(), make_simulation())
     assert [outcome(path) for path in goods] == ["fine"] * len(goods)
     rng = np.random.default_rng(count)
+    contents = {good: good.read_bytes() for good in goods}
+    strangers = {}
+    for good in goods:
+        if good.suffix == ".out":
+            path = good.with_name(f"own-{good.name}")
+            strangers[good] = as_of_strangers(good, path)
+            assert outcome(path) == "fine"
     refused = 0
     for number in range(count):
         good = goods[number % len(goods)]
-        content = good.read_bytes()
-        foreign = good.suffix == ".out" and number % 2
+        foreign = good in strangers and number % 2
+        content = strangers[good] if foreign else contents[good]
         path = tmp_path / f"damaged{good.suffix}"
-        path.write_bytes(damaged(without_trailer(content) if foreign else content, rng))
+        path.write_bytes(damaged(content, rng))
         found = outcome(path)
         assert found in ("fine", "refused"), f"{good.name}, number {number}: {found}"
         refused += found == "refused"

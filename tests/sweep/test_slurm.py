@@ -131,8 +131,14 @@ def test_array_with_preemption_requeue_and_collection(
     processes.assert_identical(folder, reference)
 
 
-def test_a_folder_of_any_name(slurm, commands, make_sweep, tmp_path, capsys):
-    name = "a b\n#SBATCH --wrap=touch hit\n'\"50%A $(touch hit) `touch hit`"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b\n#SBATCH --wrap=touch hit\n'\"50%A $(touch hit) `touch hit`",
+        "-o \\ \\n\\%j %j é ü 图 \t; touch hit & !x *?[a]~{b}#",
+    ],
+)
+def test_a_folder_of_any_name(slurm, commands, make_sweep, tmp_path, capsys, name):
     folder = make_sweep(SMALL, name)
     line = ["sweep", "run", str(folder), "--executor", "slurm", "--collect", str(folder / "a\n.h5")]
     assert main([*line, "--quiet"]) == 0

@@ -10,7 +10,7 @@ from dmft.errors import InputError
 from dmft.trajectory import algebra, engine, hashes, projections, sketch
 from dmft.trajectory.files import load_report, save_report
 from dmft.trajectory.report import report_of
-from tests.trajectory.conftest import flat
+from tests.trajectory.conftest import as_safetensors, flat
 
 
 def test_few_parameters_are_exact(model, write):
@@ -84,6 +84,28 @@ def test_signs_and_places_are_those_of_independent_bits():
     counts = np.bincount(places.astype(int), minlength=256)
     chi_squared = ((counts - 64.0) ** 2 / 64.0).sum()
     assert abs(chi_squared - 255.0) < 4.0 * np.sqrt(2.0 * 255.0)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "uint16", "mixed"])
+def test_compiled_projections_of_any_type(model, tmp_path, monkeypatch, dtype):
+    """35 checkpoints fall into two windows; uint16 stands for bfloat16."""
+    monkeypatch.setattr(projections, "WIDTH", 256)
+    monkeypatch.setattr(sketch, "_READ", 300)
+    for t, arrays in enumerate(model(35)):
+        stored = {
+            name: np.ascontiguousarray(values.astype(np.float32)).view(np.uint16)[..., 1::2]
+            if dtype == "uint16" and values.ndim
+            else values.astype(
+                {"uint16": "float32", "mixed": f"float{16 << t % 3}"}.get(dtype, dtype)
+            )
+            for name, values in arrays.items()
+        }
+        as_safetensors(tmp_path / f"{t}.safetensors", stored)
+    plain = trajectory.of_checkpoints(tmp_path, sketch=True, by="layer")
+    monkeypatch.setattr(sketch, "_COMPILED", 0)
+    found = trajectory.of_checkpoints(tmp_path, sketch=True, by="layer")
+    for one, other in zip(plain.factors, found.factors, strict=True):
+        assert np.array_equal(one, other) and one.any()
 
 
 @pytest.mark.parametrize("threshold", [0, 2**40])

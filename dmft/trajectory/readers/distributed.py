@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.texts import words_of
 from dmft.trajectory.readers.formats import check_sizes, within
 from dmft.trajectory.readers.plainpickle import Record, parsed
 from dmft.trajectory.readers.state import role
@@ -42,7 +43,7 @@ def read(folder: Path, key: str | None = None) -> tuple[list[Tensor], dict[str, 
         places = _places(_fields(table)["storage_data"])
         shapes = {name: _shape(entry) for name, entry in entries.items()}
     except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise InputError(f"has metadata of another version ({error})", where) from None
+        raise InputError(f"has metadata of another version ({words_of(error)})", where) from None
     found = {name: shape for name, shape in shapes.items() if shape is not None}
     found, left_out = _of_model(found, key, where)
     shelf = Shelf()
@@ -144,7 +145,9 @@ def _loader(
             try:
                 whole[tuple(slice(b, b + n) for b, n in zip(begin, part.shape, strict=True))] = part
             except (ValueError, IndexError) as error:
-                raise InputError(f"has a chunk that does not fit ({error})", str(folder)) from None
+                raise InputError(
+                    f"has a chunk that does not fit ({words_of(error)})", str(folder)
+                ) from None
         return np.zeros(shape) if whole is None else whole
 
     return load

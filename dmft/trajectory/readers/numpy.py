@@ -18,6 +18,7 @@ from typing import IO
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.texts import words_of
 from dmft.trajectory.readers.tensor import Shelf, Tensor, Whole
 
 _LONGEST_HEADER = 1 << 16  # bytes, of the text that holds shape and type
@@ -60,7 +61,7 @@ def npz_tensors(path: Path) -> list[Tensor]:
             ValueError, RuntimeError) as error:  # fmt: skip
         if isinstance(error, InputError):
             raise
-        raise InputError(f"is no .npz file, or truncated ({error})", str(path)) from None
+        raise InputError(f"is no .npz file, or truncated ({words_of(error)})", str(path)) from None
 
 
 def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, shelf: Shelf) -> Tensor:
@@ -114,7 +115,7 @@ def _loader(path: Path, name: str) -> Callable[[], np.ndarray]:
             with np.load(path, allow_pickle=False) as archive:
                 return _native(archive[name])
         except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
-            raise InputError(f"is damaged in '{name}' ({error})", str(path)) from None
+            raise InputError(f"is damaged in '{name}' ({words_of(error)})", str(path)) from None
 
     return load
 

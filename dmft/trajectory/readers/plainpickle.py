@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dmft.errors import InputError
+from dmft.texts import words_of
 
 
 @dataclass(eq=False)
@@ -32,7 +33,9 @@ def parsed(data: bytes, where: str) -> Any:
     try:
         return _Machine().run(data)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError) as error:
-        raise InputError(f"has metadata that cannot be read, damaged? ({error})", where) from None
+        raise InputError(
+            f"has metadata that cannot be read, damaged? ({words_of(error)})", where
+        ) from None
 
 
 class _Machine:

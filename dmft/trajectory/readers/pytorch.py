@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.texts import words_of
 from dmft.trajectory.readers.state import model_of
 from dmft.trajectory.readers.tensor import BFLOAT16, FLOAT8, Shelf, Tensor, Whole
 
@@ -72,7 +73,7 @@ def _table(path: Path, *, fake: bool) -> Mapping[str, Any]:
         from torch._subclasses.fake_tensor import FakeTensorMode
     except ImportError:
         raise InputError("needs PyTorch: pip install 'dmft[torch]'", str(path)) from None
-    if not zipfile.is_zipfile(path):
+    if not _is_archive(path):
         raise InputError(
             "is no PyTorch file, truncated, or of a format before PyTorch 1.6 (which torch.save "
             "can write again)",
@@ -98,12 +99,18 @@ def _table(path: Path, *, fake: bool) -> Mapping[str, Any]:
             AttributeError, zipfile.BadZipFile) as error:  # fmt: skip
         if fake and "sparse" in str(error).lower():
             return _table(path, fake=False)
-        text = str(error).partition("\n")[0]
-        raise InputError(f"cannot be read, damaged? ({text})", str(path)) from None
+        raise InputError(f"cannot be read, damaged? ({words_of(error)})", str(path)) from None
     if not isinstance(table, Mapping):
         kind = type(table).__name__.replace("FakeTensor", "Tensor")
         raise InputError(f"holds a {kind}, must be a state dict", str(path))
     return table
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # one that says to have parts on other disks
+        return False
 
 
 def _check_archive(path: Path) -> None:
@@ -112,7 +119,9 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, OSError) as error:
-        raise InputError(f"is no PyTorch file, or truncated ({error})", str(path)) from None
+        raise InputError(
+            f"is no PyTorch file, or truncated ({words_of(error)})", str(path)
+        ) from None
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise InputError("is compressed or encrypted, which PyTorch never does", str(path))
 
