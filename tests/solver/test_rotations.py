@@ -101,10 +101,11 @@ def _ends(march, flow):
 def test_replicates_of_steps_scatter_less():
     """At step 60 of gradient descent, loss .05: 2.0, 1.7, 1.6 % without, 1.2, .7, .9 % with."""
     solution = dmft.solve(
-        Problem(**SIGNS, **STEPS), t_max=60, n_paths=1024, replicates=12, threads=1
+        Problem(**SIGNS, **STEPS), t_max=90, times=[60.0], n_paths=1024, replicates=24, threads=1
     )
     curves = ("train_loss", "test_error", "squared_norm")
-    ends = np.array([np.array(solution.curves[name].runs)[:, -1] for name in curves])
+    at = list(solution.time).index(60.0)
+    ends = np.array([np.array(solution.curves[name].runs)[:, at] for name in curves])
     scatter = ends.std(axis=1, ddof=1) / ends.mean(axis=1)
     assert 0.04 < ends[0].mean() < 0.06
-    assert np.all(scatter < 1.5 * np.array([0.012, 0.007, 0.009]))
+    assert np.all(scatter < 1.4 * np.array([0.012, 0.007, 0.009])), scatter
