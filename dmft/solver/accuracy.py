@@ -13,7 +13,7 @@ from dmft.problem.networks import DEPTH_TWO, LINEAR
 from dmft.solver.linear_samples import LinearSamples
 from dmft.solver.panel_rows import PanelRows
 from dmft.solver.sides import CoordinatePaths
-from dmft.solver.support import ALWAYS_SUPPORTED, concentration, supported_rtol
+from dmft.solver.support import ALWAYS_SUPPORTED, Support, concentration, supported_rtol
 
 _SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
 # Relative to their start, below which precision of residual and error is absolute: both may vanish.
@@ -63,15 +63,15 @@ class Accuracy:
         samples: LinearSamples,
         first_error: np.ndarray,
         rtol: float,
-        supporting: int | None,
+        supporting: Support | None,
     ) -> None:
-        """first_error : e at t = 0, (paths,). supporting : paths that support rtol; None if any."""
+        """first_error : e at t = 0, (paths,). supporting : what supports rtol; None if all."""
         self._paths, self._samples = paths, samples
         self._first_risk = float(paths.probability @ first_error**2)
         self._linear = problem.network.code == LINEAR
-        self._asked = self.rtol = rtol
-        self.tolerance = _SWEEP_TOLERANCE * rtol
-        self._supporting, self._concentration = supporting, 0.0
+        self._asked, self._supporting = rtol, supporting
+        self._concentration = supporting.foreseen if supporting else 0.0
+        self._follow_supported()
         self._depth_two = problem.network.code == DEPTH_TWO
         self._steep = False
 
@@ -82,11 +82,15 @@ class Accuracy:
         response = self._paths.root_variance[:, None] ** 2 * slope
         here = concentration(self._paths.probability, response)
         self._concentration = max(self._concentration, here)
-        self.rtol = max(self._asked, supported_rtol(self._concentration, self._supporting))
-        self.tolerance = _SWEEP_TOLERANCE * self.rtol
+        self._follow_supported()
         if self._depth_two and not self._steep:
             few = concentration(self._paths.probability, slope)  # not by their feature variances
-            self._steep = supported_rtol(few, self._supporting) == ALWAYS_SUPPORTED
+            self._steep = supported_rtol(few, self._supporting.paths) == ALWAYS_SUPPORTED
+
+    def _follow_supported(self) -> None:
+        paths = self._supporting.paths if self._supporting else math.inf
+        self.rtol = max(self._asked, supported_rtol(self._concentration, paths))
+        self.tolerance = _SWEEP_TOLERANCE * self.rtol
 
     def least_news(self) -> float:
         """What a node must add to the noise to get a direction, see `NoiseBasis.rows`.

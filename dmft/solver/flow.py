@@ -19,6 +19,7 @@ from dmft.solver.pilot import PILOT_PATHS, StepControl, noise_rotation
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
+from dmft.solver.support import Support
 from dmft.solver.tracers import traced_paths
 
 # Time error per rtol, measured on the linear network at delta = 0.5, 1, 2; that of other networks
@@ -32,6 +33,9 @@ _RESIDUAL_ERROR = 2e-4
 # Speed of the weights at the start, s |dw/dG|, 2 alpha^2 at depth 2: below the first a rehearsal
 # pays (0.07, 0.26 at depth 3), below the second a pilot needs more paths.
 _SMALL, _SMALLEST, _PILOT_OF_SMALLEST = 1e-2, 1e-6, 4096
+# V of the escape of small starts (support.py) times the root of that speed: at least so much,
+# measured, and ten times with sparse teachers.
+_FORESEEN = 0.4
 # Widths of the teacher and the first noise of small starts, see `PathSet`. With 1.5 and 1.3 the end
 # of the escape scatters more.
 _WIDE_TEACHER = (1.25, 1.15)
@@ -47,11 +51,14 @@ class PlainFlow:
     most_splits = 8
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
-        self._supporting = None if problem.network.code == LINEAR else n_paths
         self._n_paths = n_paths
         self._problem = problem
         self._pool = pool
         self._first_speed = _first_speed(problem)
+        small = 0.0 < self._first_speed < _SMALL  # at rest nothing will escape
+        foreseen = _FORESEEN / math.sqrt(self._first_speed) if small else 0.0
+        linear = problem.network.code == LINEAR
+        self._supporting = None if linear else Support(n_paths, foreseen)
         self.descends = problem.dynamics.weight_decay == 0.0
 
     def start(

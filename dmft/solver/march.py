@@ -33,6 +33,7 @@ from dmft.solver.response import NoCausalResponse, PanelResponse
 from dmft.solver.sampling import PathSet
 from dmft.solver.scale_step import ScaleStep
 from dmft.solver.sides import CoordinatePaths, Damping, Equation, NoPath, Stages
+from dmft.solver.support import Support
 from dmft.solver.tracers import Tracers, calibrates, traced_paths
 
 _MOST_SWEEPS = 40
@@ -60,7 +61,7 @@ class March:
         panels: int,
         rtol: float,
         noise: Callable[[CoordinatePaths, LinearSamples, Accuracy], ResidualNoise] = Quiet,
-        supporting: int | None = None,
+        supporting: Support | None = None,
     ) -> None:
         """A march at t = 0; noise : makes that of its residuals, supporting : see accuracy.py."""
         self._path_set = path_set

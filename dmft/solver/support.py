@@ -12,12 +12,26 @@ V = E[S^2] / E[S]^2 - 1: 5 at most on the default problem, 40 with `init_scale =
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 # Measured (docs/accuracy.md): where scatter and bias begin to grow with a finer tolerance, and the
 # tolerance that every sample supports.
 _SHARE, ALWAYS_SUPPORTED = 0.1, 1e-2
 _EVEN = 1.0  # V below it: half of all paths or more take part
+
+
+@dataclass(frozen=True)
+class Support:
+    """Paths that support a tolerance.
+
+    paths : how many. foreseen : V that they will reach at least. The first panels, whose V is
+    small yet, would follow a finer tolerance with directions that turn those of the escape.
+    """
+
+    paths: int
+    foreseen: float = 0.0
 
 
 def concentration(probability: np.ndarray, response: np.ndarray) -> float:
@@ -28,6 +42,6 @@ def concentration(probability: np.ndarray, response: np.ndarray) -> float:
     return max(0.0, float(np.max(probability @ relative**2, initial=1.0)) - 1.0)
 
 
-def supported_rtol(largest: float, paths: int) -> float:
+def supported_rtol(largest: float, paths: float) -> float:
     """The finest tolerance that `paths` support once V has been `largest`; zero if any."""
     return min(ALWAYS_SUPPORTED, _SHARE * max(0.0, largest - _EVEN) / paths)

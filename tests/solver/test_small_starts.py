@@ -67,6 +67,20 @@ def test_supported_tolerance_falls_with_the_paths_and_never_exceeds_what_all_sup
     assert supported_rtol(1e5, 1024) == 1e-2
 
 
+def test_small_starts_reckon_with_their_escape():
+    """A tolerance that the escape will not support is not followed before it, either."""
+    fine, coarse = (small_start(1e-3, rtol=rtol, t_max=1.0) for rtol in (1e-4, 1e-2))
+    np.testing.assert_array_equal(fine.time, coarse.time)
+    np.testing.assert_array_equal(fine.excess_risk, coarse.excess_risk)
+    assert fine.rtol == coarse.rtol == 1e-2
+    accuracy = (
+        PlainFlow(Problem(network={"init_scale": 0.01}), 4096, None)
+        .start(64, np.random.SeedSequence(0), None, 1, 1e-4, True)
+        .accuracy
+    )
+    assert accuracy.rtol == pytest.approx(0.1 * (0.4 / 2e-4**0.5 - 1.0) / 4096)
+
+
 @pytest.mark.parametrize("scale", [1e-8, 1e-10])
 def test_tiny_starts_search_before_they_learn(scale):
     problem = Problem(network={"init_scale": scale})
