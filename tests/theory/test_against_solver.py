@@ -125,7 +125,7 @@ RATES = {
 QUICK_RATES = ("start 1", "linear")
 
 
-def rate_of(name, n_paths=1024, replicates=4):
+def rate_of(name, n_paths=2048, replicates=4):
     problem = dmft.Problem(**RATES[name])
     found = predict(problem)
     solution = dmft.solve(
