@@ -29,7 +29,7 @@ WITHOUT: dict[str, Callable[[], object]] = {
         flow, "noise_rotation", lambda march: np.eye(march.noise_response().shape[1])
     ),
     "without orthogonality": lambda: mock.patch.object(
-        innovations, "_extended", lambda basis, columns: (basis, columns)
+        innovations, "extended_basis", lambda basis, columns, *leverage: (basis, columns)
     ),
 }
 

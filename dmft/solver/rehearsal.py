@@ -17,13 +17,11 @@ MOST_REHEARSING = 4096  # paths: more find hardly better ones
 
 def rehearsed(march: PanelMarch, pilot: PanelMarch) -> bool:
     """Solve the panels of a pilot, to whose work this is added; whether all of them converged."""
-    converged = True
     for rows in pilot.rows:
         attempt = march.attempt(rows.step, rows.active)
-        converged = attempt is not None and attempt.converged
-        if attempt is None or not converged:
+        if attempt is None or not attempt.converged:
             break
         march.commit(attempt.rows)
     for name, amount in march.work.items():
         pilot.work[name] += amount
-    return converged
+    return len(march.rows) == len(pilot.rows)

@@ -131,7 +131,7 @@ class Rows:
     def add(self, *rows: np.ndarray) -> None:
         """Take in rows of any number of coefficients."""
         if self._count + len(rows) > len(self._room):
-            self.rows = self.rows
+            self.rows = self.rows  # makes room
         for row in rows:
             self._room[self._count, : len(row)] = row
             self._count += 1
