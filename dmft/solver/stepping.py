@@ -152,8 +152,10 @@ def step_grid(stored: np.ndarray) -> Grid:
     return Grid(stored.astype(float), np.arange(len(stored)) - 1, np.ones(len(stored)))
 
 
-def plan_before(plan: Plan, step: int, limit: str) -> Plan:
-    """The plan up to a step that diverged.
+def plan_before(plan: Plan, step: int, limit: str, n_paths: int) -> Plan:
+    """The plan up to a step that diverged, in a replicate of `n_paths`.
+
+    Where the pilot diverged too, the step is too large; else it is some paths of the replicate.
 
     Raises
     ------
@@ -161,4 +163,10 @@ def plan_before(plan: Plan, step: int, limit: str) -> Plan:
     """
     if step == 0:
         raise NotConverged(f"diverged in the first step: {limit}")
-    return plan.cut(step, f"diverged at step {step + 1}: {limit}")
+    why = limit
+    if limit not in plan.reason:
+        why = (
+            f"one of several marches runs away, a few of its n_paths = {n_paths} decide; take "
+            "more, or a smaller step_size"
+        )
+    return plan.cut(step, f"diverged at step {step + 1}: {why}")
