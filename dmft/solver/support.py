@@ -26,7 +26,7 @@ _FORESEEN = 0.4
 # own, in the time when it leaves zero, and these average out: the more, the smaller the start, as
 # the time that each takes, relative to that of all, falls like 1/log(1/alpha). Measured.
 # The estimate is three times the error of the paths, and ten times or more what that does to curves.
-_ESCAPE_SHARE, _TINY, _GROWTH = 0.2, math.log(1e3), 0.8
+_ESCAPE_SHARE, _TINY, _GROWTH = 0.17, math.log(1e3), 0.6
 # Measured (docs/accuracy.md): where scatter and bias begin to grow with a finer tolerance, and the
 # tolerance that every sample supports.
 _SHARE, ALWAYS_SUPPORTED = 0.1, 1e-2
