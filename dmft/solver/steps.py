@@ -34,6 +34,7 @@ from dmft.solver.stepping import (
     VANISHED_RISK,
     StepPilot,
     StepReplicate,
+    blamed,
     no_later_steps,
     plan_before,
     step_grid,
@@ -87,7 +88,8 @@ class Steps:
 
     def other_plan(self, plan: Plan, panel: int, failures: int) -> Plan:
         """The plan up to the step that diverged."""
-        return plan_before(plan, panel, self._limit, self._settings.n_paths)
+        why = blamed(plan, self._limit, self._settings.n_paths)
+        return plan_before(plan, panel, why)
 
     def grid(self, plan: Plan) -> Grid:
         """The stored steps."""

@@ -14,7 +14,7 @@ from dmft.solver.folded_noise import FoldedNoise
 from dmft.solver.normal_supply import NormalSupply
 from dmft.solver.plan import Plan
 from dmft.solver.replicates import Replicates
-from dmft.solver.stepping import Diverged, plan_before
+from dmft.solver.stepping import Diverged, blamed, plan_before
 from dmft.solver.stepwise import Stepwise
 from dmft.theory.linear import marchenko_pastur
 
@@ -360,12 +360,14 @@ def test_overshoots_of_heavy_ball_do_not_run_away():
 
 def test_words_on_what_diverged():
     """The step where the pilot diverges too, the paths of a replicate where it does not."""
+    limit = "step_size 9 is too large"
     whole = Plan(np.arange(11.0), np.ones((10, 1), dtype=bool), np.eye(2))
-    cut = plan_before(whole, 8, "step_size 9 is too large", 512)
+    cut = plan_before(whole, 8, blamed(whole, limit, 512))
     assert cut.reason.startswith("diverged at step 9") and "n_paths = 512" in cut.reason
-    assert "n_paths" in plan_before(cut, 4, "step_size 9 is too large", 512).reason
-    of_all = whole.cut(8, "diverged at step 9, step_size 9 is too large")
-    assert "n_paths" not in plan_before(of_all, 4, "step_size 9 is too large", 512).reason
+    assert limit not in cut.reason
+    assert "n_paths" in blamed(cut, limit, 512)  # again, in an earlier step
+    of_all = whole.cut(8, f"diverged at step 9, {limit}")
+    assert blamed(of_all, limit, 512) == limit
 
 
 def test_a_replicate_that_runs_away_is_reported():
