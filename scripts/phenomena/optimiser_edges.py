@@ -5,7 +5,9 @@ descent, 2 (1 + momentum)/step for heavy ball and 2 (1 + momentum)/(1 + 2 moment
 Nesterov. The mean field of the linear network diverges there, to within the sampling error. On the
 diagonal network curvature follows from the weights, and optimisers differ. Gradient descent does
 not diverge beyond its edge: steps that overshoot shrink the charges until the curvature is 2/step
-(the edge of stability of Cohen et al., ICLR 2021), and the training error stops falling. Nesterov
+(the edge of stability of Cohen et al., ICLR 2021), and the training error stops falling. The wider
+the network the slower: with 800 coordinates the curvature is 7 % above after 200 steps of .5, and
+at .6 it stays 30 % above, in steps that neither train nor diverge. Nesterov
 diverges near its edge. Heavy ball diverges long before, in the overshoot of its first ten steps; a
 warm-up of a hundred steps takes networks past them, to larger steps, and to less excess risk at the
 same step. (The extreme coordinates decide: the mean field, whose paths are drawn wider, runs away
@@ -34,6 +36,7 @@ SMALL: dict[str, Any] = {
     },
     "warmup_steps": 100, "warm": [0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6], "adam": [0.01, 0.003],
     "adam_steps": 600,
+    "held": [0.97, 1.04], "adam_highest": [0.9, 1.3],  # curvature over its edge
 }  # fmt: skip
 FULL = {**SMALL, "n_paths": 4096, "replicates": 4, "dimension": 800,
         "of_edge": [0.8, 0.85, 0.9, 0.93, 0.96, 1.03, 1.06, 1.1, 1.15],
@@ -41,7 +44,8 @@ FULL = {**SMALL, "n_paths": 4096, "replicates": 4, "dimension": 800,
             "gradient descent": [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6],
             "Nesterov": [0.035, 0.05, 0.07, 0.085, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.25],
             "heavy ball": [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4],
-        }, "warm": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7]}  # fmt: skip
+        }, "warm": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7],
+        "held": [0.97, 1.35], "adam_highest": [0.7, 1.3]}  # fmt: skip
 RATIO, START, NOISE = 0.5, 0.3, 0.1
 NAMES = ("gradient descent", "Nesterov", "heavy ball")
 BETAS = (0.9, 0.999)
@@ -170,7 +174,9 @@ def _diagonal(config: dict[str, Any], outcome: Outcome, axes: Any) -> None:
             axes.axvline(first, color=colour, linestyle=":")
             last = ends[name][good][-1]
             # Of gradient descent, single replicates beyond the edge, where networks go on.
-            low, high = {"Nesterov": (0.6, 1.1), "heavy ball": (0.15, 0.6)}.get(name, (0.97, 1.04))
+            low, high = {"Nesterov": (0.6, 1.1), "heavy ball": (0.15, 0.6)}.get(
+                name, config["held"]
+            )
             outcome.check(f"{name}: curvature over its edge at the last step that trains",
                           last, low, high)  # fmt: skip
         errors[name] = errors[name][good]
@@ -179,7 +185,7 @@ def _diagonal(config: dict[str, Any], outcome: Outcome, axes: Any) -> None:
              title="networks; dotted: the mean field diverges", ylim=(0, 1.3))  # fmt: skip
     axes.legend(fontsize=8)
     outcome.check("gradient descent: curvature over its edge at the largest step",
-                  ends["gradient descent"][-1], 0.97, 1.04)  # fmt: skip
+                  ends["gradient descent"][-1], *config["held"])  # fmt: skip
     outcome.check("the same: least training error of the mean field at smaller steps",
                   errors["gradient descent"][:-1].min(), 0, 1e-5)  # fmt: skip
     outcome.check("and at the largest", errors["gradient descent"][-1], 1e-4, 1)
@@ -232,7 +238,9 @@ def _adam(config: dict[str, Any], outcome: Outcome, axes: Any) -> None:
     twin.set(ylabel="training error", ylim=(1e-9, 10))
     axes.legend(fontsize=8, loc="lower right")
     for step, value in zip(config["adam"], highest, strict=True):
-        outcome.check(f"Adam, step {step:g}: largest curvature over 38/step", value, 0.9, 1.3)
+        outcome.check(
+            f"Adam, step {step:g}: largest curvature over 38/step", value, *config["adam_highest"]
+        )
 
 
 if __name__ == "__main__":
