@@ -157,6 +157,11 @@ class March:
         force = np.hstack([self.samples.first_force[:, None], self.samples.force])
         return self.root_variance[:, None] * force
 
+    def employ(self, pool: ThreadPoolExecutor | None) -> None:
+        """See `Workers.employ`."""
+        self.paths.employ(pool)
+        self.tracers.employ(pool)
+
     # ------------------------------------------------------------------ one panel
 
     def commit(self, rows: PanelRows) -> None:

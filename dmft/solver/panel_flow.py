@@ -16,10 +16,12 @@ class Flow(Protocol):
 
     descends : whether train_mse can only fall.
     most_splits : panels of a plan that may be cut in two when a replicate needs it.
+    pilots_differ : whether a pilot marches otherwise than a replicate.
     """
 
     descends: bool
     most_splits: int
+    pilots_differ: bool
 
     @property
     def rows_type(self) -> type:

@@ -108,6 +108,9 @@ class TangentFree:
         """Nothing: which steps are stored depends on how many there are."""
         return {}
 
+    def ended(self, march: Underway) -> None:
+        """Steps do not go on."""
+
     def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """Steps are exact, but the echoes of sampled rows are biased (bias.py)."""
         if self._problem.regression:
