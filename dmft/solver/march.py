@@ -19,15 +19,17 @@ from dataclasses import replace
 import numpy as np
 
 from dmft.numerics.anderson import Anderson
-from dmft.numerics.collocation import STAGES, lagrange, radau
+from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
 from dmft.problem.population import Coordinates
+from dmft.solver import first_guess
 from dmft.solver.accuracy import Accuracy, Swept
 from dmft.solver.calibration import NoiseRows
 from dmft.solver.linear_samples import LinearSamples
 from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
 from dmft.solver.panel_rows import Attempt, PanelRows
+from dmft.solver.panel_time import PanelTime, panel_time
 from dmft.solver.residual_noise import Quiet, ResidualNoise
 from dmft.solver.response import NoCausalResponse, PanelResponse
 from dmft.solver.sampling import PathSet
@@ -62,9 +64,15 @@ class March:
         rtol: float,
         noise: Callable[[CoordinatePaths, LinearSamples, Accuracy], ResidualNoise] = Quiet,
         supporting: Support | None = None,
+        logarithmic: bool = False,
     ) -> None:
-        """A march at t = 0; noise : makes that of its residuals, supporting : see accuracy.py."""
+        """A march at t = 0.
+
+        noise : makes that of its residuals. supporting : see accuracy.py. logarithmic : whether
+        panels are those of log time, see panel_time.py.
+        """
         self._path_set = path_set
+        self._logarithmic = logarithmic
         self._decay = problem.dynamics.weight_decay
         self.paths = CoordinatePaths(problem, path_set, pool)
         self.root_variance, self.first_slope = self.paths.root_variance, self.paths.first_slope
@@ -166,9 +174,9 @@ class March:
 
     def commit(self, rows: PanelRows) -> None:
         """Append the panel with these rows: a pure function of the state and the rows."""
-        tableau = radau(self.paths.growth * rows.step)
-        integration, elapsed = rows.step * tableau.integration, rows.step * tableau.nodes
-        stages = self._guess(integration, elapsed)
+        panel = self._panel(rows.step)
+        integration, elapsed = panel.integration, panel.elapsed
+        stages = self._guess(panel)
         drive = self._drive(rows)
         damping = self.noise.damping(rows.step, rows.intensity)
         self._solve(stages, elapsed, integration @ rows.inverse, drive, damping)
@@ -202,9 +210,9 @@ class March:
 
     def _attempt(self, step: float, active: np.ndarray | None) -> Attempt:
         samples, basis = self.samples, self.samples.drive.basis
-        tableau = radau(self.paths.growth * step)
-        integration, elapsed = step * tableau.integration, step * tableau.nodes
-        stages = self._guess(integration, elapsed)
+        time = self._panel(step)
+        integration, elapsed = time.integration, time.elapsed
+        stages = self._guess(time)
         self.paths.evaluate(stages, elapsed, self.noise.damping(step, self.noise.guess()))
         error = self._error_of(stages)
         least = self.accuracy.least_news() if active is None else np.inf
@@ -245,19 +253,19 @@ class March:
         time_error = self.noise.time_error(swept, better, sweep)
         return Attempt(rows, sweep, time_error, converged, self.accuracy.rtol)
 
-    def _guess(self, integration: np.ndarray, elapsed: np.ndarray) -> Stages:
-        """Accumulated force from the last panel's force, continued as a line in log time.
+    def _panel(self, step: float) -> PanelTime:
+        growth, logarithmic = self.paths.growth, self._logarithmic
+        return panel_time(self.time, step, growth=growth, logarithmic=logarithmic)
 
-        A parabola overshoots where panels grow as fast as time: half as many sweeps more, measured.
-        """
-        if self._last_nodes is None:
-            force = np.repeat(self.samples.force_now[:, None], STAGES, axis=1)
-        else:
-            values = lagrange(np.log(self._last_nodes[-2:]), np.log(self.time + elapsed))
-            force = self.samples.force[:, -2:] @ values.T
-        stages = self.paths.guess((self.root_variance[:, None] * force) @ integration.T, elapsed)
+    def _guess(self, panel: PanelTime) -> Stages:
+        line = None
+        if self._last_nodes is not None:
+            line = first_guess.continued(self._last_nodes, self.time + panel.elapsed)
+        if self._logarithmic and line is not None:
+            return first_guess.of_drive(self.paths, self.samples, self.error, line, panel)
+        stages = first_guess.of_force(self.paths, self.samples, line, panel)
         if self._calibrated and self.rows:
-            self.paths.evaluate(stages, elapsed, None)
+            self.paths.evaluate(stages, panel.elapsed, None)
             last = self.error[:, -1:]
             stages.unknown *= self.accuracy.trusted(self._error_of(stages) - last, last)
         return stages

@@ -55,7 +55,7 @@ class PanelScheme:
         self._settings = settings
         self._pool = pool
         self._flow = flow
-        self.descends = flow.descends
+        self.descends, self.method = flow.descends, flow.method
         self.pilot_paths = flow.pilot_paths()
 
     def pilot(self, saved: Saved | None) -> PanelPilot:
