@@ -50,6 +50,13 @@ class Ended:
         return Ended, (None, 0.0)
 
 
+def marches_in(found: object) -> dict[str, Ended]:
+    """The marches of a state; a file has none, whatever it has under their name."""
+    if not isinstance(found, Mapping):
+        return {}
+    return {name: each for name, each in found.items() if isinstance(each, Ended)}
+
+
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two trees of arrays and numbers have the same bits."""
     return one.keys() == other.keys() and all(

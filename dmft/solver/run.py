@@ -18,7 +18,7 @@ from dmft.progress import Progress
 from dmft.results.observables import UserObservable
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
-from dmft.solver.ended import Ended
+from dmft.solver.ended import Ended, marches_in
 from dmft.solver.extension import check_label, label_of
 from dmft.solver.plan import Plan
 from dmft.solver.progress import WorkMeter
@@ -258,7 +258,7 @@ class Run:
                 self._former = Plan.restored(state["beyond"])
             self._known = dict(state.get("known", {}))
             self._marches = dict(state.get("marches", {}))
-            self._ended = dict(state.get("ended", {}))
+            self._ended = marches_in(state.get("ended"))
         except (KeyError, TypeError) as error:
             raise InputError(f"given a state without {error}, cannot resume", "resume") from None
         if "former" in state:
