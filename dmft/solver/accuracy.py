@@ -24,8 +24,9 @@ _ERROR_FLOOR = 1e-4
 # it is absolute.
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.05, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
-# The last paths leave zero when the residual is below so much of its start.
-_ESCAPED = 0.03
+# The first paths have left zero when the residual is below so much of its start, the last ones when
+# it is below so much.
+_BEGUN, _ESCAPED = 0.95, 0.03
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
@@ -194,5 +195,8 @@ class Accuracy:
         return max(counted * displacement / size, of_risk, share * residual_error)
 
     def _escaping(self) -> bool:
-        """Whether paths leave zero one by one, so steeply that the sample supports no tolerance."""
-        return self._steep and self._residual() > _ESCAPED
+        """Whether paths leave zero one by one, so steeply that the sample supports no tolerance.
+
+        The errors of the first ones do not average out: all of them come early, or late.
+        """
+        return self._steep and _ESCAPED < self._residual() < _BEGUN
