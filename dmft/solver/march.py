@@ -30,6 +30,7 @@ from dmft.solver.noise import NewRows
 from dmft.solver.panel_rows import Attempt, PanelRows
 from dmft.solver.residual_noise import Quiet, ResidualNoise
 from dmft.solver.response import NoCausalResponse, PanelResponse
+from dmft.solver.rest import at_rest, rests, settled
 from dmft.solver.sampling import PathSet
 from dmft.solver.scale_step import ScaleStep
 from dmft.solver.sides import CoordinatePaths, Damping, Equation, NoPath, Stages
@@ -162,7 +163,8 @@ class March:
     def commit(self, rows: PanelRows) -> None:
         """Append the panel with these rows: a pure function of the state and the rows."""
         tableau = radau(self.paths.growth * rows.step)
-        integration, elapsed = rows.step * tableau.integration, rows.step * tableau.nodes
+        passed = 0.0 if rests(rows) else rows.step
+        integration, elapsed = passed * tableau.integration, passed * tableau.nodes
         stages = self._guess(integration, elapsed)
         drive = self._drive(rows)
         damping = self.noise.damping(rows.step, rows.intensity)
@@ -173,11 +175,11 @@ class March:
         self.tracers.advance(stages.slope, rows, integration)
         self.samples.commit(rows, found, self.samples.force_of(error, drive, rows.inverse))
         self.noise.commit(rows)
-        self.paths.restart(stages.unknown[:, -1], rows.step, damping)
+        self.paths.restart(stages.unknown[:, -1], passed, damping)
         self.error = np.hstack([self.error, error])
         self._diagonal, self._last_step = rows.diagonal, rows.step
         self._last_scale = float(rows.scale[-1])
-        self._last_nodes = self.time + elapsed
+        self._last_nodes = self.time + rows.step * tableau.nodes
         self.times = np.append(self.times, self._last_nodes)
         self.time = float(self.times[-1])
         self.work["panels"] += 1
@@ -188,12 +190,27 @@ class March:
 
         active : the stages that get a noise direction; by default those that add to the noise.
         """
+        if self.rows and rests(self.rows[-1]):
+            return self._resting(step)
         try:
             attempt = self._attempt(step, active)
         except (NoCausalResponse, NoPath, np.linalg.LinAlgError):
+            return self._resting(step)
+        parts = (attempt.rows.flat(), attempt.time_error)
+        if not all(np.isfinite(part).all() for part in parts):
+            return self._resting(step)
+        return attempt if attempt.converged else self._resting(step) or attempt
+
+    def _resting(self, step: float) -> Attempt | None:
+        """The panel in which all stays as it is; None if it does not, or has no decay."""
+        if not (self._calibrated and self._decay > 0.0 and self.rows):
             return None
-        finite = all(np.isfinite(part).all() for part in (attempt.rows.flat(), attempt.time_error))
-        return attempt if finite else None
+        rows = at_rest(self.rows[-1], step, self.response[-1])
+        if not rests(self.rows[-1]):
+            of_paths = self.paths, self.samples, self.accuracy, self.error[:, -1:]
+            if not settled(rows, *of_paths, self._decay, _NEWTON_TOLERANCE):
+                return None
+        return Attempt(rows, 1, 0.0, True, self.accuracy.rtol)
 
     def _attempt(self, step: float, active: np.ndarray | None) -> Attempt:
         samples, basis = self.samples, self.samples.drive.basis

@@ -126,7 +126,7 @@ class StepControl:
         ratio = (rtol / error) ** (1.0 / _ORDER)
         many = _MANY_SWEEPS * np.log10(1.0 / rtol)
         accepted = error <= _ACCEPTED * rtol and attempt.sweeps <= _TOO_MANY * many
-        still = error < _STILL * rtol and self._last is not None and error < self._last[1]
+        still = error < _STILL * rtol and self._last is not None and error <= self._last[1]
         if accepted:
             self.rtol = max(self.rtol, rtol)
             # Panels that grow with time keep an error below the target unless the trend is
