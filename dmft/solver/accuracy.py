@@ -24,11 +24,8 @@ _ERROR_FLOOR = 1e-4
 # it is absolute.
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.05, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
-# The same of the weights during an escape: each path has an error of its own, in the time when it
-# leaves zero. Measured at depth 2, the estimate is five to eight times the error of the paths, and
-# thirty times or more what that does to the curves.
 # The last paths leave zero when the residual is below so much of its start.
-_ESCAPE_SHARE, _ESCAPED = 0.2, 0.03
+_ESCAPED = 0.03
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
@@ -173,7 +170,8 @@ class Accuracy:
 
         The difference of the two quadrature rules, filtered by (1 - h gamma df/dG)^(-1) for stiff
         components, displaces each path; the root mean square over paths is compared with that of
-        the error e, and with that of the force.
+        the error e, and with that of the force. During an escape a share of the first counts, as
+        errors of the paths average out, and what they have done together to the excess risk.
         """
         tableau, step, ratio = radau(), swept.rows.step, self._samples.ratio
         root, probability = self._paths.root_variance, self._paths.probability
@@ -188,8 +186,12 @@ class Accuracy:
         forces = math.sqrt(probability @ swept.force[:, -1] ** 2)
         first = ratio * math.sqrt(self._first_risk)
         residual_error = ratio * displacement / (forces + floor * first)
-        counted = _ESCAPE_SHARE if self._escaping() else 1.0
-        return max(counted * displacement / self.size(swept.error), share * residual_error)
+        size, error = self.size(swept.error), swept.error[:, -1]
+        if self._supporting is None or not self._escaping():
+            return max(displacement / size, share * residual_error)
+        of_risk = 2.0 * abs(float(probability @ (error * moved))) / size**2
+        counted = self._supporting.escape_share
+        return max(counted * displacement / size, of_risk, share * residual_error)
 
     def _escaping(self) -> bool:
         """Whether paths leave zero one by one, so steeply that the sample supports no tolerance."""

@@ -32,7 +32,7 @@ class NoisyFlow:
     """Stochastic gradient flow of the squared loss; see `panel_flow.Flow`."""
 
     rows_type = PanelRows
-    descends = False
+    descends, method = False, ""
     # With step_size/batch_fraction = 1 sweeps do not settle on every second panel of the pilot.
     most_splits = 40
 

@@ -6,27 +6,29 @@ from typing import Protocol
 
 import numpy as np
 
-from dmft.numerics.collocation import STAGES, radau
+from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
 from dmft.problem.networks import DEPTH_TWO
 from dmft.problem.population import Coordinates
 from dmft.results.observables import Weights
 from dmft.results.solution import SamplePaths
 from dmft.solver.march import March
+from dmft.solver.panel_time import panel_time
 from dmft.solver.plan import Plan
 from dmft.solver.scheme import Finished, Grid
 
 _SHOWN_PATHS = 16
 
 
-def panel_grid(plan: Plan) -> Grid:
-    """The nodes of the panels of a plan."""
+def panel_grid(plan: Plan, *, logarithmic: bool = False) -> Grid:
+    """The nodes of the panels of a plan; logarithmic : see panel_time.py."""
     time, panel, weight = [np.zeros(1)], [np.full(1, -1)], [np.zeros(1)]
-    tableau = radau()  # a unit force is a unit force also where the accumulated one is weighted
     for index, (start, end) in enumerate(zip(plan.edges[:-1], plan.edges[1:], strict=True)):
-        time.append(start + (end - start) * tableau.nodes)
+        # A unit force is a unit force also where the accumulated one is weighted.
+        nodes = panel_time(start, end - start, growth=0.0, logarithmic=logarithmic)
+        time.append(start + nodes.elapsed)
         panel.append(np.full(STAGES, index))
-        weight.append((end - start) * tableau.integration[-1])
+        weight.append(nodes.integration[-1])
     return Grid(np.concatenate(time), np.concatenate(panel), np.concatenate(weight))
 
 

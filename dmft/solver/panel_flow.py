@@ -14,11 +14,12 @@ from dmft.solver.scheme import Finished, Grid
 class Flow(Protocol):
     """One kind of flow: its marches and what they leave behind.
 
-    descends : whether train_mse can only fall.
+    descends : whether train_mse can only fall. method : see `Scheme`.
     most_splits : panels of a plan that may be cut in two when a replicate needs it.
     """
 
     descends: bool
+    method: str
     most_splits: int
 
     @property

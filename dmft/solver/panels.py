@@ -50,7 +50,7 @@ class PanelScheme:
     def __init__(self, settings: SolverSettings, flow: Flow) -> None:
         self._settings = settings
         self._flow = flow
-        self.descends = flow.descends
+        self.descends, self.method = flow.descends, flow.method
         self.pilot_paths = flow.pilot_paths()
 
     def pilot(self, saved: Saved | None) -> PanelPilot:

@@ -214,6 +214,7 @@ class Run:
         """Everything needed to continue to the identical result."""
         state: Tree = {
             "of": label_of(self._problem, self._settings),
+            "method": self._scheme.method,
             "splits": self._failures,
             "replicates": self._done.state(),
         }
@@ -240,6 +241,8 @@ class Run:
         if "of" in state:  # older ones do not say
             check_label(state["of"], self._problem, self._settings)
         check_state(state)
+        if state.get("method", "") != self._scheme.method:
+            raise InputError("given a state of another version, cannot resume", "resume")
         try:
             self._failures = state["splits"]
             self._done = Replicates.from_state(self._problem, state["replicates"])

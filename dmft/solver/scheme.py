@@ -191,11 +191,14 @@ class Scheme(Protocol):
     """How the dynamics of a problem is marched.
 
     descends : whether train_mse can only fall, so that a rise means too few paths.
+    method : what marches do otherwise than those of older versions did, "" if nothing; a state of
+        another method cannot be resumed.
     costs : of panels and endings, from which the time left is told.
     pilot_paths : how many paths a pilot has.
     """
 
     descends: bool
+    method: str
     costs: Costs
     pilot_paths: int
 

@@ -45,7 +45,7 @@ from dmft.solver.stepping import (
 class Steps:
     """Steps of gradient descent or SGD; see `Scheme`."""
 
-    descends = False
+    descends, method = False, ""
     costs = TRACED_STEP_COSTS
     pilot_paths = PILOT_PATHS
 

@@ -44,7 +44,7 @@ from dmft.solver.stepwise import Stepwise
 class TangentFree:
     """Steps of any discrete dynamics; see `Scheme`."""
 
-    descends = False
+    descends, method = False, ""
     costs = STEP_COSTS
     pilot_paths = PILOT_PATHS
 

@@ -44,6 +44,7 @@ class TwoSidedFlow:
         self._problem = problem
         self._n_paths = n_paths
         self._pool = pool
+        self.method = ""
         self.descends = problem.loss.code == SQUARED and not problem.dynamics.weight_decay
 
     def start(

@@ -5,15 +5,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 
 import dmft
+from dmft.errors import InputError
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
-from dmft.solver.flow import _SMALL, PlainFlow, _first_speed
+from dmft.solver.flow import PlainFlow, _first_speed
 from dmft.solver.panel_rows import Attempt
 from dmft.solver.pilot import StepControl, adaptive_panels
 from dmft.solver.rehearsal import rehearsed
-from dmft.solver.support import concentration, supported_rtol
+from dmft.solver.support import Support, concentration, supported_rtol
 from dmft.theory import predict
 
 
@@ -137,6 +139,47 @@ def test_a_decade_of_the_escape_takes_at_most_20_nodes(scale):
         assert np.sum((solution.time > begin) & (solution.time <= 10.0 * begin)) <= 20
 
 
+@pytest.mark.parametrize(("scale", "most"), [(1e-4, 20), (1e-5, 21), (1e-8, 28)])
+def test_decades_of_tiny_starts_take_few_nodes_more(scale, most):
+    solution = small_start(scale, t_max=100.0, n_paths=512, replicates=1)
+    assert solution.status == "done"
+    assert np.sum((solution.time > 1.0) & (solution.time < 10.0)) <= most
+    assert np.sum((solution.time > 10.0) & (solution.time < 100.0)) <= most
+
+
+def test_nodes_of_a_small_start_are_those_of_log_time():
+    """Their weights are exact for parabolas in it."""
+    solution = small_start(1e-3, t_max=3.0, replicates=1)
+    weights = solution.kernels.quadrature_weights
+    for panel in range(1, solution.panel.max() + 1):
+        inside = solution.panel == panel
+        start, nodes = solution.time[solution.panel == panel - 1][-1], solution.time[inside]
+        for power in range(3):
+            exact = quad(lambda x, k=power: np.log(x) ** k, start, nodes[-1])[0]
+            assert weights[inside] @ np.log(nodes) ** power == pytest.approx(exact, rel=1e-9)
+
+
+def test_states_of_panels_in_another_time_are_refused():
+    for scale, other in ((1e-3, ""), (0.3, "log-time")):
+        state = {}
+        small_start(scale, t_max=0.5, n_paths=64, keep=state.update)
+        assert state["method"] == ("" if other else "log-time")
+        state["method"] = other
+        with pytest.raises(InputError, match="another version"):
+            small_start(scale, t_max=0.5, n_paths=64, replicates=3, resume=state)
+
+
+def test_tiny_starts_are_allowed_more_time_error_and_say_so():
+    mean = np.full(3, 0.5)
+
+    def bar(scale):
+        flow = PlainFlow(Problem(network={"init_scale": scale}), 1024, None)
+        return flow.time_error("excess_risk", 1e-2, mean)[1]
+
+    assert bar(0.3) == bar(1e-3) == pytest.approx(0.2 * 1e-2 * 0.5)
+    assert bar(1e-6) == pytest.approx(2.0**0.6 * bar(1e-3))
+
+
 def test_errors_of_an_escape_are_smaller_than_its_panels_allow():
     """A panel against two halves of it, from one state and without new directions of the noise."""
     flow = PlainFlow(Problem(network={"init_scale": 1e-3}), 512, None)
@@ -251,10 +294,10 @@ def test_small_starts_end_at_the_fixed_point_whatever_the_tolerance(scale, rtol)
     ],
 )
 def test_which_starts_are_small(network, small):
-    assert (_first_speed(Problem(network=network)) < _SMALL) is small
+    assert Support(64, _first_speed(Problem(network=network))).small is small
     if small:  # features that vary more answer more
         wide = {"kind": "discrete", "values": [0.5, 100.0], "weights": [0.9, 0.1]}
-        assert _first_speed(Problem(network=network, features=wide)) > _SMALL
+        assert not Support(64, _first_speed(Problem(network=network, features=wide))).small
 
 
 def test_a_rehearsal_that_fails_says_so_and_its_work_counts():
