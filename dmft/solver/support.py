@@ -25,7 +25,7 @@ _FORESEEN = 0.4
 # How much of the time error of the weights counts during an escape. Each path has an error of its
 # own, in the time when it leaves zero, and these average out: the more, the smaller the start, as
 # the time that each takes, relative to that of all, falls like 1/log(1/alpha). Measured.
-# The estimate is three times the error of the paths, and ten times or more what that does to curves.
+# The estimate is three times the error of the paths, and ten times or more what it does to curves.
 _ESCAPE_SHARE, _TINY, _GROWTH = 0.17, math.log(1e3), 0.6
 # Measured (docs/accuracy.md): where scatter and bias begin to grow with a finer tolerance, and the
 # tolerance that every sample supports.
