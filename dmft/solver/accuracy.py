@@ -25,7 +25,7 @@ _ERROR_FLOOR = 1e-4
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.05, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 # The last paths leave zero when the residual is below so much of its start.
-_ESCAPED = 0.03
+_ESCAPED, _ABRUPTLY_ESCAPED = 0.03, 1e-3
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
@@ -69,7 +69,9 @@ class Accuracy:
         self._asked, self._supporting = rtol, supporting
         self._concentration = supporting.foreseen if supporting else 0.0
         self._follow_supported()
-        self._depth_two = problem.network.code == DEPTH_TWO
+        abrupt = supporting is not None and supporting.abrupt
+        self._one_by_one = problem.network.code == DEPTH_TWO or abrupt
+        self._escaped = _ABRUPTLY_ESCAPED if abrupt else _ESCAPED
         self._steep = False
 
     def commit(self, slope: np.ndarray) -> None:
@@ -80,7 +82,7 @@ class Accuracy:
         here = concentration(self._paths.probability, response)
         self._concentration = max(self._concentration, here)
         self._follow_supported()
-        if self._depth_two and not self._steep:
+        if self._one_by_one and not self._steep:
             few = concentration(self._paths.probability, slope)  # not by their feature variances
             self._steep = supported_rtol(few, self._supporting.paths) == ALWAYS_SUPPORTED
 
@@ -195,4 +197,4 @@ class Accuracy:
 
     def _escaping(self) -> bool:
         """Whether paths leave zero one by one, so steeply that the sample supports no tolerance."""
-        return self._steep and self._residual() > _ESCAPED
+        return self._steep and self._residual() > self._escaped

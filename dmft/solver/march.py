@@ -88,7 +88,8 @@ class March:
         decay = self._decay if self._calibrated else 0.0
         self._rest = Rest(self.paths, self.samples, self.accuracy, decay)
         count = path_set.count
-        traced = traced_paths(problem, count) if self._calibrated else count
+        abrupt = supporting is not None and supporting.abrupt
+        traced = traced_paths(problem, count, abrupt=abrupt) if self._calibrated else count
         self.tracers = Tracers(problem, path_set, pool, traced, panels, self.accuracy.tolerance)
         self.time = 0.0
         self.times = np.zeros(1)
@@ -174,18 +175,17 @@ class March:
         """Append the panel with these rows: a pure function of the state and the rows."""
         panel = self._panel(rows.step)
         felt = panel.nothing() if rests(rows) else panel
-        integration, elapsed = felt.integration, felt.elapsed
         stages = self._guess(felt)
         drive = self._drive(rows)
         damping = self.noise.damping(rows.step, rows.intensity)
-        self._solve(stages, elapsed, integration @ rows.inverse, drive, damping)
+        self._solve(stages, felt.elapsed, felt.integration @ rows.inverse, drive, damping)
         error = self._error_of(stages)
         found = self.samples.drive.basis.rows(error, np.inf, rows.active)
         self.accuracy.commit(stages.slope)
-        self.tracers.advance(stages.slope, rows, integration)
+        self.tracers.advance(stages.slope, rows, felt.integration)
         self.samples.commit(rows, found, self.samples.force_of(error, drive, rows.inverse))
         self.noise.commit(rows)
-        self.paths.restart(stages.unknown[:, -1], elapsed[-1], damping)
+        self.paths.restart(stages.unknown[:, -1], felt.elapsed[-1], damping)
         self.error = np.hstack([self.error, error])
         self._diagonal, self._last_step = rows.diagonal, rows.step
         self._last_scale = float(rows.scale[-1])
