@@ -24,8 +24,10 @@ _ERROR_FLOOR = 1e-4
 # it is absolute.
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.05, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
-# The last paths leave zero when the residual is below so much of its start.
-_ESCAPED, _ABRUPTLY_ESCAPED = 0.03, 1e-3
+# The first paths have left zero when the residual is below so much of its start, the last ones when
+# it is below so much. In deep networks errors of the first ones average out soon enough.
+_BEGUN, _ESCAPED = 0.95, 0.03
+_ABRUPTLY_BEGUN, _ABRUPTLY_ESCAPED = math.inf, 1e-3
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
@@ -71,7 +73,9 @@ class Accuracy:
         self._follow_supported()
         abrupt = supporting is not None and supporting.abrupt
         self._one_by_one = problem.network.code == DEPTH_TWO or abrupt
-        self._escaped = _ABRUPTLY_ESCAPED if abrupt else _ESCAPED
+        self._escape = _BEGUN, _ESCAPED
+        if abrupt:
+            self._escape = _ABRUPTLY_BEGUN, _ABRUPTLY_ESCAPED
         self._steep = False
 
     def commit(self, slope: np.ndarray) -> None:
@@ -196,5 +200,9 @@ class Accuracy:
         return max(counted * displacement / size, of_risk, share * residual_error)
 
     def _escaping(self) -> bool:
-        """Whether paths leave zero one by one, so steeply that the sample supports no tolerance."""
-        return self._steep and self._residual() > self._escaped
+        """Whether paths leave zero one by one, so steeply that the sample supports no tolerance.
+
+        The errors of the first ones do not average out: all of them come early, or late.
+        """
+        begun, escaped = self._escape
+        return self._steep and escaped < self._residual() <= begun
