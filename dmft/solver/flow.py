@@ -9,7 +9,7 @@ import numpy as np
 
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
-from dmft.problem.networks import DEPTH_TWO, LINEAR
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.problem.population import strata
 from dmft.solver.march import March
 from dmft.solver.networks import depth_of
@@ -51,9 +51,10 @@ class PlainFlow:
         self._n_paths = n_paths
         self._problem = problem
         self._pool = pool
-        self._support = Support(n_paths, _first_speed(problem))
-        # Deeper networks leave zero too fast for longer panels.
-        self._logarithmic = self._support.small and problem.network.code == DEPTH_TWO
+        # With decay deep networks have a weight in G (networks.py), which no panels in log t have.
+        deep = problem.network.code == DEEP and problem.dynamics.weight_decay == 0.0
+        self._support = Support(n_paths, _first_speed(problem), deep)
+        self._logarithmic = self._support.small and (deep or problem.network.code == DEPTH_TWO)
         self.method = "log-time" if self._logarithmic else ""
         self.descends = problem.dynamics.weight_decay == 0.0
 
@@ -119,7 +120,8 @@ class PlainFlow:
 
     def memory(self, count: int, panels: int) -> float:
         """Bytes of tangents, single precision but for the linear network, and vectors per node."""
-        return panel_memory(self._problem, traced_paths(self._problem, count), count, panels)
+        traced = traced_paths(self._problem, count, abrupt=self._support.abrupt)
+        return panel_memory(self._problem, traced, count, panels)
 
     def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
         """Measured shares of rtol; the start is exact.

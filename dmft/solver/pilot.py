@@ -127,7 +127,7 @@ class StepControl:
         many = _MANY_SWEEPS * np.log10(1.0 / rtol)
         accepted = error <= _ACCEPTED * rtol and attempt.sweeps <= _TOO_MANY * many
         rounding = self.at_rest and error < _ROUNDING
-        falls = self._last is not None and (rounding or error < self._last[1])
+        falls = self._last is not None and (rounding or error <= self._last[1])
         still = error < _STILL * rtol and falls
         if accepted:
             self.rtol = max(self.rtol, rtol)

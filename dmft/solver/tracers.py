@@ -31,8 +31,14 @@ def calibrates(problem: Problem) -> bool:
     return problem.network.code != LINEAR
 
 
-def traced_paths(problem: Problem, count: int) -> int:
-    """How many of `count` paths have tangents where responses are calibrated."""
+def traced_paths(problem: Problem, count: int, *, abrupt: bool = False) -> int:
+    """How many of `count` paths have tangents where responses are calibrated.
+
+    abrupt : whether only a few paths leave zero at a time (support.py): these carry the response,
+        an eighth of them is none, and sweeps flicker.
+    """
+    if abrupt:
+        return count
     few = min(count, max(round(_TRACED_SHARE * count), _LEAST_TRACED))
     return few if calibrates(problem) else count
 
