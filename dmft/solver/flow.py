@@ -30,8 +30,9 @@ _EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), w
 # Twice what the sweeps leave of the residual at the start, per rtol, and more than what tangents in
 # single precision do (2e-8).
 _RESIDUAL_ERROR = 2e-4
-# Speed of the weights at the start (support.py) below which a pilot needs more paths.
-_SMALLEST, _PILOT_OF_SMALLEST = 1e-6, 4096
+# Speed of the weights at the start (support.py) below which a pilot needs more paths, and where
+# they leave zero abruptly (0.08 at depth 3).
+_SMALLEST, _SMALLEST_ABRUPT, _PILOT_OF_SMALLEST = 1e-6, 1e-4, 4096
 # Widths of the teacher and the first noise of small starts, see `PathSet`. With 1.5 and 1.3 the end
 # of the escape scatters more.
 _WIDE_TEACHER = (1.25, 1.15)
@@ -85,7 +86,8 @@ class PlainFlow:
 
         A sample that is too small may not settle late, and its panels are those of all replicates.
         """
-        small = self._support.first_speed < _SMALLEST
+        smallest = _SMALLEST_ABRUPT if self._support.abrupt else _SMALLEST
+        small = self._support.first_speed < smallest
         return max(_PILOT_OF_SMALLEST, self._n_paths) if small else PILOT_PATHS
 
     def rotation(self, march: March) -> np.ndarray:
