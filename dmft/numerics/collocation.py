@@ -4,11 +4,13 @@ On a panel (t_k, t_k + h) the accumulated force at the stages is
     G_i = h sum_j A_ij f_j,    A_ij = int_0^{c_i} e^(-mu h x) l_j(x) dx,
 with l_j the Lagrange polynomials of the nodes c. For mu = 0 this is the Radau IIA method: L-stable,
 of order 2p-1 at the panel's end (Hairer & Wanner, Solving ODEs II, section IV.5); mu > 0 is the
-weight that deep networks with weight decay carry (networks.py), integrated exactly.
+weight that deep networks with weight decay carry (networks.py), integrated exactly. In log t the
+weight is that of dt = t dlog t: the same method with mu = -1.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,6 +53,19 @@ def radau(growth: float = 0.0, stages: int = STAGES) -> Tableau:
     error_weights = np.linalg.solve(np.vander(nodes, increasing=True).T, conditions)
     weighted = _integration_matrix(nodes, growth) if growth else plain
     return Tableau(nodes, weighted, start_weight, error_weights)
+
+
+def stretched(ratio: float) -> Tableau:
+    """Radau IIA in the logarithm of time, on a panel whose end is `ratio` times its start.
+
+    Nodes and weights are relative to the length of the panel in time. The embedded rule compares
+    forces only, at nodes that are those of the logarithm.
+    """
+    plain, stretch = radau(), math.log(ratio)
+    nodes = np.expm1(stretch * plain.nodes) / (ratio - 1.0)
+    nodes[-1] = 1.0
+    integration = _integration_matrix(plain.nodes, -stretch) * (stretch / (ratio - 1.0))
+    return Tableau(nodes, integration, plain.start_weight, plain.error_weights)
 
 
 def _radau_nodes(stages: int) -> np.ndarray:

@@ -24,11 +24,10 @@ _ERROR_FLOOR = 1e-4
 # it is absolute.
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.05, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
-# The same of the weights during an escape: each path has an error of its own, in the time when it
-# leaves zero. Measured at depth 2, the estimate is five to eight times the error of the paths, and
-# thirty times or more what that does to the curves.
-# The last paths leave zero when the residual is below so much of its start.
-_ESCAPE_SHARE, _ESCAPED = 0.2, 0.03
+# The first paths have left zero when the residual is below so much of its start, the last ones when
+# it is below so much. In deep networks errors of the first ones average out soon enough.
+_BEGUN, _ESCAPED = 0.95, 0.03
+_ABRUPTLY_BEGUN, _ABRUPTLY_ESCAPED = math.inf, 1e-3
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
@@ -72,7 +71,11 @@ class Accuracy:
         self._asked, self._supporting = rtol, supporting
         self._concentration = supporting.foreseen if supporting else 0.0
         self._follow_supported()
-        self._depth_two = problem.network.code == DEPTH_TWO
+        abrupt = supporting is not None and supporting.abrupt
+        self._one_by_one = problem.network.code == DEPTH_TWO or abrupt
+        self._escape = _BEGUN, _ESCAPED
+        if abrupt:
+            self._escape = _ABRUPTLY_BEGUN, _ABRUPTLY_ESCAPED
         self._steep = False
 
     def commit(self, slope: np.ndarray) -> None:
@@ -83,7 +86,7 @@ class Accuracy:
         here = concentration(self._paths.probability, response)
         self._concentration = max(self._concentration, here)
         self._follow_supported()
-        if self._depth_two and not self._steep:
+        if self._one_by_one and not self._steep:
             few = concentration(self._paths.probability, slope)  # not by their feature variances
             self._steep = supported_rtol(few, self._supporting.paths) == ALWAYS_SUPPORTED
 
@@ -173,7 +176,8 @@ class Accuracy:
 
         The difference of the two quadrature rules, filtered by (1 - h gamma df/dG)^(-1) for stiff
         components, displaces each path; the root mean square over paths is compared with that of
-        the error e, and with that of the force.
+        the error e, and with that of the force. During an escape a share of the first counts, as
+        errors of the paths average out, and what they have done together to the excess risk.
         """
         tableau, step, ratio = radau(), swept.rows.step, self._samples.ratio
         root, probability = self._paths.root_variance, self._paths.probability
@@ -188,9 +192,17 @@ class Accuracy:
         forces = math.sqrt(probability @ swept.force[:, -1] ** 2)
         first = ratio * math.sqrt(self._first_risk)
         residual_error = ratio * displacement / (forces + floor * first)
-        counted = _ESCAPE_SHARE if self._escaping() else 1.0
-        return max(counted * displacement / self.size(swept.error), share * residual_error)
+        size, error = self.size(swept.error), swept.error[:, -1]
+        if self._supporting is None or not self._escaping():
+            return max(displacement / size, share * residual_error)
+        of_risk = 2.0 * abs(float(probability @ (error * moved))) / size**2
+        counted = self._supporting.escape_share
+        return max(counted * displacement / size, of_risk, share * residual_error)
 
     def _escaping(self) -> bool:
-        """Whether paths leave zero one by one, so steeply that the sample supports no tolerance."""
-        return self._steep and self._residual() > _ESCAPED
+        """Whether paths leave zero one by one, so steeply that the sample supports no tolerance.
+
+        The errors of the first ones do not average out: all of them come early, or late.
+        """
+        begun, escaped = self._escape
+        return self._steep and escaped < self._residual() <= begun

@@ -9,7 +9,7 @@ import numpy as np
 
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
-from dmft.problem.networks import LINEAR
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.problem.population import strata
 from dmft.solver.march import March
 from dmft.solver.networks import depth_of
@@ -30,12 +30,8 @@ _EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), w
 # Twice what the sweeps leave of the residual at the start, per rtol, and more than what tangents in
 # single precision do (2e-8).
 _RESIDUAL_ERROR = 2e-4
-# Speed of the weights at the start, s |dw/dG|, 2 alpha^2 at depth 2: below the first a rehearsal
-# pays (0.07, 0.26 at depth 3), below the second a pilot needs more paths.
-_SMALL, _SMALLEST, _PILOT_OF_SMALLEST = 1e-2, 1e-6, 4096
-# V of the escape of small starts (support.py) times the root of that speed: at least so much,
-# measured, and ten times with sparse teachers.
-_FORESEEN = 0.4
+# Speed of the weights at the start (support.py) below which a pilot needs more paths.
+_SMALLEST, _PILOT_OF_SMALLEST = 1e-6, 4096
 # Widths of the teacher and the first noise of small starts, see `PathSet`. With 1.5 and 1.3 the end
 # of the escape scatters more.
 _WIDE_TEACHER = (1.25, 1.15)
@@ -49,16 +45,17 @@ class PlainFlow:
 
     rows_type = PanelRows
     most_splits = 8
+    pilots_differ = False
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
         self._n_paths = n_paths
         self._problem = problem
         self._pool = pool
-        self._first_speed = _first_speed(problem)
-        small = 0.0 < self._first_speed < _SMALL  # at rest nothing will escape
-        foreseen = _FORESEEN / math.sqrt(self._first_speed) if small else 0.0
-        linear = problem.network.code == LINEAR
-        self._supporting = None if linear else Support(n_paths, foreseen)
+        # With decay deep networks have a weight in G (networks.py), which no panels in log t have.
+        deep = problem.network.code == DEEP and problem.dynamics.weight_decay == 0.0
+        self._support = Support(n_paths, _first_speed(problem), deep)
+        self._logarithmic = self._support.small and (deep or problem.network.code == DEPTH_TWO)
+        self.method = "log-time" if self._logarithmic else ""
         self.descends = problem.dynamics.weight_decay == 0.0
 
     def start(
@@ -71,9 +68,13 @@ class PlainFlow:
         pilot: bool,
     ) -> March:
         """A march at t = 0."""
-        wide = _WIDE_TEACHER if self._first_speed < _SMALL else None
+        wide = _WIDE_TEACHER if self._support.small else None
         path_set = PathSet(self._problem, count, seed, rotation, wide_teacher=wide)
-        return March(self._problem, path_set, self._pool, panels, rtol, supporting=self._supporting)
+        supporting = None if self._linear else self._support
+        return March(
+            self._problem, path_set, self._pool, panels, rtol,
+            supporting=supporting, logarithmic=self._logarithmic,
+        )  # fmt: skip
 
     def control(self, march: March, rtol: float) -> StepControl:
         """What chooses the panels of a pilot."""
@@ -84,7 +85,7 @@ class PlainFlow:
 
         A sample that is too small may not settle late, and its panels are those of all replicates.
         """
-        small = self._first_speed < _SMALLEST
+        small = self._support.first_speed < _SMALLEST
         return max(_PILOT_OF_SMALLEST, self._n_paths) if small else PILOT_PATHS
 
     def rotation(self, march: March) -> np.ndarray:
@@ -93,7 +94,7 @@ class PlainFlow:
 
     def rehearses(self, march: March) -> bool:
         """Whether the start is small: few paths carry what noise does, a pilot's fewest."""
-        return self._first_speed < _SMALL
+        return self._support.small
 
     def hopeless(self, march: March) -> str:
         """A residual that has risen, which no flow without decay lets it: the sample is too small.
@@ -115,21 +116,27 @@ class PlainFlow:
 
     def grid(self, plan: Plan) -> Grid:
         """All nodes."""
-        return panel_grid(plan)
+        return panel_grid(plan, logarithmic=self._logarithmic)
 
     def memory(self, count: int, panels: int) -> float:
         """Bytes of tangents, single precision but for the linear network, and vectors per node."""
-        return panel_memory(self._problem, traced_paths(self._problem, count), count, panels)
+        traced = traced_paths(self._problem, count, abrupt=self._support.abrupt)
+        return panel_memory(self._problem, traced, count, panels)
 
     def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
         """Measured shares of rtol; the start is exact.
 
         The sampling error can be far below the time error where second moments are exact, as on
-        the linear network and near it.
+        the linear network and near it. Small starts have larger errors where less of them counts.
         """
-        linear = self._problem.network.code == LINEAR
-        of_kind = _LINEAR_TIME_ERROR if linear else _TIME_ERROR
-        return time_error(name, rtol, mean, of_kind, with_residual=not linear)
+        if self._linear:
+            return time_error(name, rtol, mean, _LINEAR_TIME_ERROR, with_residual=False)
+        allowed = rtol * self._support.allowance
+        return time_error(name, allowed, mean, _TIME_ERROR, with_residual=True)
+
+    @property
+    def _linear(self) -> bool:
+        return self._problem.network.code == LINEAR
 
 
 def _first_speed(problem: Problem) -> float:

@@ -38,12 +38,14 @@ class TwoSidedFlow:
 
     rows_type = PanelDrives
     most_splits = 8
+    pilots_differ = False
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
         """n_paths : of each side of a replicate."""
         self._problem = problem
         self._n_paths = n_paths
         self._pool = pool
+        self.method = ""
         self.descends = problem.loss.code == SQUARED and not problem.dynamics.weight_decay
 
     def start(

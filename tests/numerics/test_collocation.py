@@ -6,7 +6,7 @@ from numpy.polynomial import legendre
 from scipy.integrate import quad
 
 from dmft.numerics import collocation
-from dmft.numerics.collocation import lagrange, radau
+from dmft.numerics.collocation import lagrange, radau, stretched
 
 
 @pytest.mark.parametrize("stages", [1, 3, 5])
@@ -66,3 +66,27 @@ def test_embedded_rule_has_order_three():
             assert abs(defect) < 1e-13
         else:
             assert abs(defect) > 1e-3
+
+
+@pytest.mark.parametrize("ratio", [1.0001, 1.4, 5.0])
+def test_panels_in_log_time_integrate_powers_of_the_logarithm(ratio):
+    tableau = stretched(ratio)
+    times = 1.0 + (ratio - 1.0) * tableau.nodes
+    assert tableau.nodes[-1] == 1.0
+    for power in range(3):
+        found = (ratio - 1.0) * tableau.integration @ np.log(times) ** power
+        exact = [quad(lambda x, k=power: np.log(x) ** k, 1.0, end)[0] for end in times]
+        assert np.allclose(found, exact, rtol=1e-10, atol=1e-15)
+
+
+def test_panels_in_log_time_have_order_five_at_their_ends():
+    """Of the integral of a power, whose logarithm is a line; in time the error is larger."""
+    errors = []
+    for ratio in (2.0, 2.0**0.5):
+        row = stretched(ratio).integration[-1] * (ratio - 1.0)
+        exact = quad(lambda x: x**-1.3, 1.0, ratio, epsabs=1e-14)[0]
+        errors.append(abs(row @ (1.0 + (ratio - 1.0) * stretched(ratio).nodes) ** -1.3 - exact))
+        plain = radau().integration[-1] * (ratio - 1.0)
+        others = abs(plain @ (1.0 + (ratio - 1.0) * radau().nodes) ** -1.3 - exact)
+        assert errors[-1] < 0.1 * others
+    assert np.log2(errors[0] / errors[1]) > 4.5

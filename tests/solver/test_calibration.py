@@ -104,9 +104,9 @@ def test_scales_follow_noise_rows_as_paths_do():
     """Finite differences: noise rows change, the paths with them, and the scales are found anew."""
     march = _march(t_max=20.0)
     attempt, fresh = march.attempt(5.0), march.samples.drive.fresh(3)
-    rows, step = attempt.rows, 5.0 * radau().integration
-    stages = march._guess(step, 5.0 * radau().nodes)
-    march._solve(stages, 5.0 * radau().nodes, step @ rows.inverse, march._drive(rows), None)
+    rows, panel_time = attempt.rows, march._panel(5.0)
+    step, stages = panel_time.integration, march._guess(panel_time)
+    march._solve(stages, panel_time.elapsed, step @ rows.inverse, march._drive(rows), None)
     error, normals = march._error_of(stages), np.hstack([march.samples.drive.normals, fresh])
     panel = march.tracers.diagonal(stages.slope, step, rows.scale, rows.diagonal)
     response = march.tracers.past(panel)

@@ -47,6 +47,26 @@ def test_order_five_at_panel_ends_on_the_linear_network(ratio):
     assert np.all(np.array(errors[-1]) < 1e-4)
 
 
+def test_order_of_panels_in_log_time_on_the_linear_network():
+    problem = Problem(
+        noise_std=0.3, network={"kind": "linear"}, teacher={"kind": "gaussian"},
+    )  # fmt: skip
+    errors = []
+    for panels in (6, 12, 24):
+        paths = PathSet(problem, 128, np.random.SeedSequence(0))
+        march = March(problem, paths, None, panels + 1, 1e-9, logarithmic=True)
+        edges = np.append(0.0, np.geomspace(0.01, 8.0, panels + 1))
+        for step in np.diff(edges):
+            attempt = march.attempt(step)
+            assert attempt.converged
+            march.commit(attempt.rows)
+        exact = learning_curves(problem, march.times[1:])
+        errors.append(np.max(np.abs(march.risk[3::3] - exact.excess_risk[2::3])))
+    orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
+    assert orders[-1] > 4.2
+    assert errors[-1] < 1e-5
+
+
 def test_order_five_on_a_nonlinear_path():
     """With very many samples the memory vanishes: w' = -2 delta sqrt(w^2 + alpha^4) (w - 1)."""
     ratio, alpha = 1e9, 0.2
