@@ -46,6 +46,7 @@ class PlainFlow:
 
     rows_type = PanelRows
     most_splits = 8
+    pilots_differ = False
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
         self._n_paths = n_paths

@@ -41,6 +41,7 @@ from dmft.solver.tracers import Tracers, calibrates, traced_paths
 
 _MOST_SWEEPS = 40
 _NEWTON_TOLERANCE = 1e-7  # of the paths
+_COUNTERS = ("panels", "sweeps", "path_iterations", "tangent_flops", "tangent_bytes")
 
 
 class March:
@@ -95,14 +96,9 @@ class March:
         self.times = np.zeros(1)
         self.error = np.zeros((count, 0))
         self._unshifted = np.zeros((count, STAGES))
-        self._diagonal, self._last_step = np.zeros((STAGES, STAGES)), 1.0
-        self._last_scale = 1.0
-        self._last_nodes: np.ndarray | None = None
+        self._diagonal, self._last_step, self._last_scale = np.zeros((STAGES, STAGES)), 1.0, 1.0
         self.rows: list[PanelRows] = []
-        self.work = {
-            "panels": 0.0, "sweeps": 0.0, "path_iterations": 0.0,
-            "tangent_flops": 0.0, "tangent_bytes": 0.0,
-        }  # fmt: skip
+        self.work = dict.fromkeys(_COUNTERS, 0.0)
 
     # ------------------------------------------------------------------ what is known
 
@@ -169,6 +165,11 @@ class March:
         force = np.hstack([self.samples.first_force[:, None], self.samples.force])
         return self.root_variance[:, None] * force
 
+    def employ(self, pool: ThreadPoolExecutor | None) -> None:
+        """See `Workers.employ`."""
+        self.paths.employ(pool)
+        self.tracers.employ(pool)
+
     # ------------------------------------------------------------------ one panel
 
     def commit(self, rows: PanelRows) -> None:
@@ -189,8 +190,7 @@ class March:
         self.error = np.hstack([self.error, error])
         self._diagonal, self._last_step = rows.diagonal, rows.step
         self._last_scale = float(rows.scale[-1])
-        self._last_nodes = self.time + panel.elapsed
-        self.times = np.append(self.times, self._last_nodes)
+        self.times = np.append(self.times, self.time + panel.elapsed)
         self.time = float(self.times[-1])
         self.work["panels"] += 1
         self.rows.append(rows)
@@ -267,8 +267,8 @@ class March:
 
     def _guess(self, panel: PanelTime) -> Stages:
         line = None
-        if self._last_nodes is not None:
-            line = first_guess.continued(self._last_nodes, self.time + panel.elapsed)
+        if self.rows:
+            line = first_guess.continued(self.times, self.time + panel.elapsed)
         if self._logarithmic and line is not None:
             return first_guess.of_drive(self.paths, self.samples, self.error, line, panel)
         stages = first_guess.of_force(self.paths, self.samples, line, panel)

@@ -35,6 +35,7 @@ class NoisyFlow:
     descends, method = False, ""
     # With step_size/batch_fraction = 1 sweeps do not settle on every second panel of the pilot.
     most_splits = 40
+    pilots_differ = True  # see `WhiteNoise.cautious`
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class NoisyFlow:
         pilot: bool,
     ) -> March:
         """A march at t = 0; noise comes in all the time, so none of it is drawn wider."""
-        path_set = PathSet(self._problem, count, seed, rotation, wide=False)
+        path_set = PathSet(self._problem, count, seed, rotation, width=1.0)
         noise = white_noise(self._problem.network, self._dynamics, path_set, cautious=pilot)
         return March(self._problem, path_set, self._pool, panels, rtol, noise)
 

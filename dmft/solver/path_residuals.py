@@ -20,14 +20,12 @@ from dmft.solver.folded_noise import FoldedNoise
 from dmft.solver.losses import losses
 from dmft.solver.normal_supply import NormalSupply
 from dmft.solver.residuals import (
-    CAPACITY,
-    KEPT,
-    NEWEST,
     RECENT,
     Batches,
     Rows,
     amplifies,
     fold_columns,
+    room_of,
 )
 from dmft.solver.sampling import PathSet
 
@@ -64,11 +62,14 @@ class PathResiduals:
         learnt = np.array([self.rows.field, self.rows.labels])
         self._row_normals = NormalSupply(self.rows, of_rows, learnt)
         count, rows = path_set.count, self.rows.count
-        self._weights = FoldedNoise(CAPACITY, count, rows)
-        self._slopes = FoldedNoise(CAPACITY, rows, count)
-        self._weight_table = np.zeros((CAPACITY, CAPACITY))  # <q_k, z_d>
-        self._slope_table = np.zeros((CAPACITY, CAPACITY))  # <q_d, z_k>
-        self._of_weights, self._of_slopes = Rows(2 * RECENT), Rows(2 * RECENT)
+        self._room = room_of(problem)
+        capacity = self._room.capacity
+        self._weights = FoldedNoise(capacity, count, rows)
+        self._slopes = FoldedNoise(capacity, rows, count)
+        self._weight_table = np.zeros((capacity, capacity))  # <q_k, z_d>
+        self._slope_table = np.zeros((capacity, capacity))  # <q_d, z_k>
+        self._of_weights = Rows(capacity, 2 * RECENT)
+        self._of_slopes = Rows(capacity, 2 * RECENT)
         self._learnt = int(teacher.any())
         if self._learnt:
             self._weights.add(teacher, self.rows.field)
@@ -208,7 +209,8 @@ class PathResiduals:
         """Make room where directions are full."""
         if self._weights.full:
             count = self._weights.count
-            change = self._weights.fold(count - NEWEST, self._of_weights.rows[:, :count], KEPT)
+            old, recent = count - self._room.newest, self._of_weights.rows[:, :count]
+            change = self._weights.fold(old, recent, self._room.kept)
             self._weight_table = _fold_rows(change, self._weight_table)
             self._slope_table = fold_columns(change, self._slope_table)
             self._of_weights.change(change)
@@ -216,7 +218,8 @@ class PathResiduals:
             self._folded = True
         if self._slopes.full:
             count = self._slopes.count
-            change = self._slopes.fold(count - NEWEST, self._of_slopes.rows[:, :count], KEPT)
+            old, recent = count - self._room.newest, self._of_slopes.rows[:, :count]
+            change = self._slopes.fold(old, recent, self._room.kept)
             self._slope_table = _fold_rows(change, self._slope_table)
             self._weight_table = fold_columns(change, self._weight_table)
             self._of_slopes.change(change)

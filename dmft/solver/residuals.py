@@ -16,14 +16,42 @@ from typing import Any, Protocol
 import numpy as np
 
 from dmft.problem import Problem
+from dmft.problem.networks import LINEAR
 from dmft.results.observables import Samples
 from dmft.solver.folded_noise import FoldedNoise
 from dmft.solver.normal_supply import NormalSupply
 from dmft.solver.sampling import PathSet
 
-# Directions that a march holds at most; the newest of them stay as they are when the others are
-# folded into a few combinations, found from what the last rows have on them.
-CAPACITY, NEWEST, KEPT, RECENT = 192, 64, 32, 64
+RECENT = 64  # rows from which the combinations that directions are folded into are found
+
+
+@dataclass(frozen=True)
+class Room:
+    """Directions that a march holds at most.
+
+    When all are in use, the `newest` of them stay as they are, and the others are folded into
+    `kept` combinations of each kind (folded_noise.py).
+    """
+
+    capacity: int
+    newest: int
+    kept: int
+
+
+# What a row has on an old direction is known up to a sampling error, and hundreds of directions of
+# batches, of which later rows need few combinations, bias a vanishing train_mse by as many of them.
+# On the linear network these errors are none.
+ROOM, ROOM_OF_BATCHES = Room(192, 64, 32), Room(96, 48, 16)
+
+
+def crowded(problem: Problem) -> bool:
+    """Whether every step adds directions that are best folded soon."""
+    return Batches.of(problem.dynamics).noisy and problem.network.code != LINEAR
+
+
+def room_of(problem: Problem) -> Room:
+    """That of steps of a problem."""
+    return ROOM_OF_BATCHES if crowded(problem) else ROOM
 
 
 @dataclass(frozen=True)
@@ -110,22 +138,23 @@ class Residuals(Protocol):
 class Rows:
     """Rows of coefficients on some directions, one after another.
 
+    capacity : of directions.
     limit : how many are wanted; earlier ones are forgotten. All of them by default.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, capacity: int, limit: int | None = None) -> None:
         self._limit = limit
         self._count = 0
-        self._room = np.zeros((4 * RECENT, CAPACITY))
+        self._room = np.zeros((4 * RECENT, capacity))
 
     @property
     def rows(self) -> np.ndarray:
-        """Those that are wanted, shape (rows, CAPACITY)."""
+        """Those that are wanted, shape (rows, capacity)."""
         return self._room[: self._count][-self._limit if self._limit else None :]
 
     @rows.setter
     def rows(self, rows: np.ndarray) -> None:
-        self._room = np.vstack([rows, np.zeros((max(4 * RECENT, len(rows)), CAPACITY))])
+        self._room = np.vstack([rows, np.zeros((max(4 * RECENT, len(rows)), self._room.shape[1]))])
         self._count = len(rows)
 
     def add(self, *rows: np.ndarray) -> None:
@@ -142,7 +171,7 @@ class Rows:
 
 
 def fold_columns(change: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Coefficients (rows, CAPACITY) after directions were folded."""
+    """Coefficients (rows, capacity) after directions were folded."""
     folded = np.zeros_like(rows)
     folded[:, : len(change)] = rows[:, : change.shape[1]] @ change.T
     return folded
@@ -166,11 +195,13 @@ class LinearResiduals:
         self._teacher = self._root_variance * path_set.coordinates.teacher
         self._root = np.sqrt(path_set.probability)
         self._normals = normals
-        self._directions = FoldedNoise(CAPACITY, path_set.count + 1, path_set.count)
-        self._table = np.zeros((CAPACITY, CAPACITY))  # <q_i, z_d>
-        self._answers = np.zeros((CAPACITY, path_set.count))  # of directions, on sqrt(s) w
+        self._room = room_of(problem)
+        capacity = self._room.capacity
+        self._directions = FoldedNoise(capacity, path_set.count + 1, path_set.count)
+        self._table = np.zeros((capacity, capacity))  # <q_i, z_d>
+        self._answers = np.zeros((capacity, path_set.count))  # of directions, on sqrt(s) w
         self._answered = 0
-        self._recent, self._kept = Rows(2 * RECENT), Rows()
+        self._recent, self._kept = Rows(capacity, 2 * RECENT), Rows(capacity)
         self._present = np.zeros(0)
         self._correlation: list[np.ndarray] = []
         self._blind = amplifies(problem.dynamics)
@@ -233,7 +264,8 @@ class LinearResiduals:
     def _fold(self) -> None:
         directions = self._directions
         before = directions.count
-        change = directions.fold(before - NEWEST, self._recent.rows[:, :before], KEPT)
+        old = before - self._room.newest
+        change = directions.fold(old, self._recent.rows[:, :before], self._room.kept)
         after = len(change)
         table = change @ self._table[:before, :before] @ change.T
         self._table[:] = 0.0

@@ -48,14 +48,14 @@ class PathSet:
         count: int,
         seed: np.random.SeedSequence,
         rotation: np.ndarray | None = None,
-        wide: bool = True,
+        width: float | None = None,
         wide_teacher: tuple[float, float] | None = None,
         binned: bool = False,
     ) -> None:
         """Draw `count` paths.
 
         rotation : orthogonal, its rows the noise directions by weight.
-        wide : importance sampling of the first two; not where noise comes in anew all the time.
+        width : of the first two where noise alone tells paths apart, 1.4 by importance sampling.
         wide_teacher : importance sampling of nonzero teachers, of which those with the largest
             forces are first to leave a small start: widths of the teacher and the first noise.
         binned : noise orthogonal in bins of paths, where nothing is learnt once it was drawn.
@@ -67,7 +67,7 @@ class PathSet:
         self.strata = [slice(a, b) for a, b in pairwise(edges)]
         generators = [np.random.default_rng(child) for child in seed.spawn(len(mixture))]
         draws = [
-            _draw(stratum, size, generator, wide, wide_teacher)
+            _draw(stratum, size, generator, _WIDTH if width is None else width, wide_teacher)
             for stratum, size, generator in zip(mixture, sizes, generators, strict=True)
         ]
         self.coordinates = _join([coordinates for coordinates, _, _ in draws])
@@ -115,7 +115,7 @@ def _draw(
     stratum: Stratum,
     count: int,
     generator: np.random.Generator,
-    wide: bool,
+    width: float,
     wide_teacher: tuple[float, float] | None,
 ) -> tuple[Coordinates, np.ndarray, np.ndarray]:
     """Coordinates, SOBOL_DIMENSIONS columns of normal noise and shares of one stratum's paths."""
@@ -126,8 +126,8 @@ def _draw(
     stratified = (ranks + generator.random(ranks.shape)) / count
     normals = normal_quantile(uniforms[:, dimensions:])
     shares = None
-    if wide and dimensions == 0:
-        shares = _widened(normals[:, :_WIDE_DIMENSIONS], _WIDTH)
+    if width > 1.0 and dimensions == 0:
+        shares = _widened(normals[:, :_WIDE_DIMENSIONS], width)
     elif wide_teacher is not None and not stratum.components[0].atom:
         teacher = normal_quantile(stratified[:, :1])
         shares = _widened(teacher, wide_teacher[0]) * _widened(normals[:, :1], wide_teacher[1])

@@ -152,13 +152,23 @@ def step_grid(stored: np.ndarray) -> Grid:
     return Grid(stored.astype(float), np.arange(len(stored)) - 1, np.ones(len(stored)))
 
 
-def plan_before(plan: Plan, step: int, limit: str) -> Plan:
-    """The plan up to a step that diverged.
+def blamed(plan: Plan, limit: str, n_paths: int) -> str:
+    """Words on why a replicate of `n_paths` diverges: `limit` only where the pilot did, too."""
+    if limit in plan.reason:
+        return limit
+    return (
+        f"one of several marches runs away, a few of its n_paths = {n_paths} decide; take more, or "
+        "a smaller step_size"
+    )
+
+
+def plan_before(plan: Plan, step: int, why: str) -> Plan:
+    """The plan up to a step that diverged, and why.
 
     Raises
     ------
     NotConverged : it was the first.
     """
     if step == 0:
-        raise NotConverged(f"diverged in the first step: {limit}")
-    return plan.cut(step, f"diverged at step {step + 1}: {limit}")
+        raise NotConverged(f"diverged in the first step: {why}")
+    return plan.cut(step, f"diverged at step {step + 1}: {why}")

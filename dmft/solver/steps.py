@@ -34,6 +34,7 @@ from dmft.solver.stepping import (
     VANISHED_RISK,
     StepPilot,
     StepReplicate,
+    blamed,
     no_later_steps,
     plan_before,
     step_grid,
@@ -87,7 +88,8 @@ class Steps:
 
     def other_plan(self, plan: Plan, panel: int, failures: int) -> Plan:
         """The plan up to the step that diverged."""
-        return plan_before(plan, panel, self._limit)
+        why = blamed(plan, self._limit, self._settings.n_paths)
+        return plan_before(plan, panel, why)
 
     def grid(self, plan: Plan) -> Grid:
         """The stored steps."""
@@ -101,6 +103,9 @@ class Steps:
         """Nothing: which steps are stored depends on how many there are."""
         return {}
 
+    def ended(self, march: Underway) -> None:
+        """Steps do not go on."""
+
     def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """Steps are exact."""
         return np.zeros_like(mean)
@@ -109,7 +114,7 @@ class Steps:
         self, count: int, index: int, rotation: np.ndarray | None, steps: int, growth: float
     ) -> Descent:
         seed = sampling_seed(self._settings, index)
-        path_set = PathSet(self._problem, count, seed, rotation, wide=False)
+        path_set = PathSet(self._problem, count, seed, rotation, width=1.0)
         return Descent(self._problem, self._dynamics, path_set, self._pool, steps, growth)
 
     def _check_memory(self, count: int, panels: int) -> None:

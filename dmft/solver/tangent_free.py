@@ -16,14 +16,14 @@ from dmft.problem import Problem
 from dmft.problem.dynamics import step_count
 from dmft.problem.networks import DEPTH_TWO
 from dmft.settings import SolverSettings
-from dmft.solver.bias import bias_share
+from dmft.solver.bias import FIRST_FOLD, bias_share, folded_share
 from dmft.solver.fewer import Accompanied, accompanied, fewer_paths
 from dmft.solver.memory import memory_excess
 from dmft.solver.outcome import curves_of_squared_loss, sample_paths, weights_of
 from dmft.solver.pilot import PILOT_PATHS
 from dmft.solver.plan import Plan
 from dmft.solver.progress import STEP_COSTS
-from dmft.solver.residuals import CAPACITY
+from dmft.solver.residuals import crowded, room_of
 from dmft.solver.rotations import both_rotations, principal_rotation
 from dmft.solver.scheme import Finished, Grid, Onward, Saved, Tree, Underway, sampling_seed
 from dmft.solver.stepping import (
@@ -32,6 +32,7 @@ from dmft.solver.stepping import (
     VANISHED_RISK,
     StepPilot,
     StepReplicate,
+    blamed,
     no_later_steps,
     plan_before,
     step_grid,
@@ -78,7 +79,7 @@ class TangentFree:
             of_plan = (plan.rotation, plan.panels, stored, HOPELESS)
             return Stepwise(self._problem, paths, seed, *of_plan)
 
-        fewer = fewer_paths(count, plan.panels) if accompanied(index) else 0
+        fewer = self._fewer(plan.panels) if accompanied(index) else 0
         march = Accompanied(start(count, False), start(fewer, True) if fewer else None)
         if saved:
             march.restore(saved)
@@ -86,7 +87,8 @@ class TangentFree:
 
     def other_plan(self, plan: Plan, panel: int, failures: int) -> Plan:
         """The plan up to the step that diverged."""
-        return plan_before(plan, panel, self._limit)
+        why = blamed(plan, self._limit, self._settings.n_paths)
+        return plan_before(plan, panel, why)
 
     def grid(self, plan: Plan) -> Grid:
         """The stored steps."""
@@ -96,8 +98,9 @@ class TangentFree:
         """Refuse paths whose directions and stored steps do not fit."""
         count, sides = self._settings.n_paths, 1 if self._problem.regression else 2
         stored = len(stored_of(self._settings, panels))
-        both = count + fewer_paths(count, panels)
-        excess = memory_excess(8.0 * both * (sides * 4.0 * CAPACITY + 8.0 * stored))
+        both = count + self._fewer(panels)
+        held = sides * 4.0 * room_of(self._problem).capacity
+        excess = memory_excess(8.0 * both * (held + 8.0 * stored))
         if excess:
             raise InputError(
                 f"given {count}, which {excess}: take fewer paths and more replicates",
@@ -108,13 +111,21 @@ class TangentFree:
         """Nothing: which steps are stored depends on how many there are."""
         return {}
 
+    def ended(self, march: Underway) -> None:
+        """Steps do not go on."""
+
     def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
-        """Steps are exact, but the echoes of sampled rows are biased (bias.py)."""
-        if self._problem.regression:
-            return np.zeros_like(mean)
-        systematic = bias_share(self._problem, name, self._settings.n_paths) * np.abs(mean)
-        systematic[0] = 0.0
-        return np.asarray(systematic)
+        """Steps are exact, but for the echoes of sampled rows (bias.py) and what is folded."""
+        share = np.zeros_like(mean)
+        if not self._problem.regression:
+            share[1:] += bias_share(self._problem, name, self._settings.n_paths)
+        if crowded(self._problem):
+            share[self.grid(plan).time > FIRST_FOLD] += folded_share(name)
+        return np.asarray(share * np.abs(mean))
+
+    def _fewer(self, steps: int) -> int:
+        """Paths of the march beside a replicate."""
+        return fewer_paths(self._settings.n_paths, steps, crowded(self._problem))
 
     def _finished(self, march: Accompanied, stored: np.ndarray) -> Finished:
         """What a march leaves behind, with the curves of the one beside it."""

@@ -70,6 +70,10 @@ class Tracers:
         precision = np.float32 if single else float
         self._tangents = Tangents(len(self.index), panels, STAGES, precision)
 
+    def employ(self, pool: ThreadPoolExecutor | None) -> None:
+        """See `Workers.employ`."""
+        self._workers.employ(pool)
+
     @property
     def entries(self) -> float:
         """Numbers that all tangents have now."""

@@ -110,6 +110,17 @@ def test_panels_at_rest_grow_faster_and_faster():
     assert np.ptp(late) < 1e-3 * late[0]
 
 
+@pytest.mark.parametrize("ratio", [pytest.param(0.5, marks=pytest.mark.slow), 2.0])
+def test_the_end_of_all_times_is_few_panels_away(ratio):
+    """Time errors of 1e-14 rise and fall by chance, which is no motion."""
+    problem = Problem(sampling_ratio=ratio)
+    solution = dmft.solve(problem, t_max=1e100, n_paths=64, replicates=1, rtol=1e-2)
+    assert solution.status == "done"
+    assert len(solution.time) < 3 * 65
+    late = solution.excess_risk[solution.time > 1e12]
+    assert np.ptp(late) < 1e-3 * late[0]
+
+
 def test_strong_weight_decay_rests_at_zero():
     problem = Problem(dynamics={"weight_decay": 10.0})
     solution = dmft.solve(problem, t_max=1e8, n_paths=128, replicates=1)

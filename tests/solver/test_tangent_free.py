@@ -12,8 +12,9 @@ from dmft.solver import replicates, residuals, schemes, solve, tangent_free
 from dmft.solver.fewer import fewer_paths
 from dmft.solver.folded_noise import FoldedNoise
 from dmft.solver.normal_supply import NormalSupply
+from dmft.solver.plan import Plan
 from dmft.solver.replicates import Replicates
-from dmft.solver.stepping import Diverged
+from dmft.solver.stepping import Diverged, blamed, plan_before
 from dmft.solver.stepwise import Stepwise
 from dmft.theory.linear import marchenko_pastur
 
@@ -213,11 +214,11 @@ def test_fresh_normals_see_nothing_of_earlier_functions():
 
 @pytest.mark.slow
 def test_folding_does_not_move_the_curves(monkeypatch):
-    """Half of the room, and many more folds, within what replicates scatter."""
+    """Twice the room, and few folds, within what replicates scatter."""
     problem = Problem(dynamics=SGD, noise_std=0.3)
     options = {"t_max": 200, "n_paths": 1024, "replicates": 4}
     wide = solve(problem, **options)
-    monkeypatch.setattr(residuals, "NEWEST", 100)
+    monkeypatch.setattr(residuals, "ROOM_OF_BATCHES", residuals.ROOM)
     other = solve(problem, **options)
     for name in ("train_mse", "excess_risk", "mean_charge"):
         a, b = wide.curves[name], other.curves[name]
@@ -232,7 +233,7 @@ def test_the_bias_of_few_paths_is_in_the_error_bars(monkeypatch):
     """Adam's vanishing train_mse is off by four standard errors that know of scatter only."""
     problem = Problem(dynamics={"kind": "adam", "step_size": 0.03})
     found = solve(problem, t_max=100, n_paths=1024, replicates=24)
-    monkeypatch.setattr(tangent_free, "fewer_paths", lambda n_paths, steps: 0)
+    monkeypatch.setattr(tangent_free, "fewer_paths", lambda *_: 0)
     truth = solve(problem, t_max=100, n_paths=8192, replicates=2)
     off, late = np.abs(found.train_mse - truth.train_mse), slice(90, None)
     scatter = found.replicate_train_mse.std(axis=0, ddof=1) / 24**0.5
@@ -262,7 +263,7 @@ def test_what_marches_beside_changes_no_curve(monkeypatch):
     problem = Problem(dynamics={"kind": "adam", "step_size": 0.02})
     options = {"t_max": 20, "n_paths": 1024, "replicates": 2}
     measured = solve(problem, **options)
-    monkeypatch.setattr(tangent_free, "fewer_paths", lambda n_paths, steps: 0)
+    monkeypatch.setattr(tangent_free, "fewer_paths", lambda *_: 0)
     alone = solve(problem, **options)
     for name, curve in measured.curves.items():
         np.testing.assert_array_equal(curve.runs, alone.curves[name].runs)
@@ -314,6 +315,7 @@ def test_few_paths_have_none_beside_them():
     paths = (1023, 1024, 2048, 4096)
     assert [fewer_paths(n, 500) for n in paths] == [0, 256, 256, 512]
     assert [fewer_paths(n, 501) for n in paths] == [0, 0, 512, 512]
+    assert [fewer_paths(n, 500, True) for n in paths] == [0, 256, 512, 512]
 
 
 # ------------------------------------------------------------------ runs
@@ -344,6 +346,28 @@ def test_divergence_ends_a_solve(always):
     assert solution.status == "not-converged"
     assert "step_size 1 is above what is stable" in solution.reason
     assert all(np.isfinite(curve.mean).all() for curve in solution.curves.values())
+
+
+def test_overshoots_of_heavy_ball_do_not_run_away():
+    """Paths drawn wider did: networks train, with forces of 4.5 standard deviations planted too."""
+    dynamics = {"kind": "gradient-descent", "step_size": 0.15, "momentum": 0.9}
+    problem = Problem(teacher="rademacher", dynamics=dynamics)
+    solution = solve(problem, t_max=60, n_paths=1024, replicates=8, seed=1)
+    assert solution.status == "done"
+    rows = solution.curves["train_mse"].runs
+    assert np.max(np.abs(rows / np.median(rows, axis=0) - 1.0)) < 0.5
+
+
+def test_words_on_what_diverged():
+    """The step where the pilot diverges too, the paths of a replicate where it does not."""
+    limit = "step_size 9 is too large"
+    whole = Plan(np.arange(11.0), np.ones((10, 1), dtype=bool), np.eye(2))
+    cut = plan_before(whole, 8, blamed(whole, limit, 512))
+    assert cut.reason.startswith("diverged at step 9") and "n_paths = 512" in cut.reason
+    assert limit not in cut.reason
+    assert "n_paths" in blamed(cut, limit, 512)  # again, in an earlier step
+    of_all = whole.cut(8, f"diverged at step 9, {limit}")
+    assert blamed(of_all, limit, 512) == limit
 
 
 def test_a_replicate_that_runs_away_is_reported():
