@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,16 +9,14 @@ import numpy as np
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
 from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
-from dmft.problem.population import strata
 from dmft.solver.march import March
-from dmft.solver.networks import depth_of
 from dmft.solver.outcome import finished, panel_grid
 from dmft.solver.panel_rows import PanelRows
 from dmft.solver.pilot import PILOT_PATHS, StepControl, noise_rotation
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
-from dmft.solver.support import Support
+from dmft.solver.support import Support, first_speed
 from dmft.solver.tracers import traced_paths
 
 # Time error per rtol, measured on the linear network at delta = 0.5, 1, 2; that of other networks
@@ -54,7 +51,7 @@ class PlainFlow:
         self._pool = pool
         # With decay deep networks have a weight in G (networks.py), which no panels in log t have.
         deep = problem.network.code == DEEP and problem.dynamics.weight_decay == 0.0
-        self._support = Support(n_paths, _first_speed(problem), deep)
+        self._support = Support(n_paths, first_speed(problem), deep)
         self._logarithmic = self._support.small and (deep or problem.network.code == DEPTH_TWO)
         self.method = "log-time" if self._logarithmic else ""
         self.descends = problem.dynamics.weight_decay == 0.0
@@ -139,18 +136,6 @@ class PlainFlow:
     @property
     def _linear(self) -> bool:
         return self._problem.network.code == LINEAR
-
-
-def _first_speed(problem: Problem) -> float:
-    """The largest s |dw/dG| at t = 0 of a few coordinates; without bound where w = G."""
-    if problem.network.code == LINEAR:
-        return math.inf
-    power, largest = 2 * depth_of(problem.network) - 2, 0.0
-    for stratum in strata(problem):
-        start = stratum.draw(np.repeat([[0.01], [0.5], [0.99]], stratum.random_dimensions, axis=1))
-        speed = start.variance * (np.abs(start.a0) ** power + np.abs(start.b0) ** power)
-        largest = max(largest, float(np.max(speed)))
-    return largest
 
 
 def panel_memory(problem: Problem, traced: int, count: int, panels: int) -> float:

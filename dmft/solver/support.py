@@ -17,6 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dmft.problem import Problem
+from dmft.problem.networks import LINEAR
+from dmft.problem.population import strata
+from dmft.solver.networks import depth_of
+
 # Speed of the weights at the start, s |dw/dG|, 2 alpha^2 at depth 2, below which it is small.
 _SMALL = 1e-2
 # V of the escape of a small start times the root of that speed: at least so much, measured, and ten
@@ -93,3 +98,15 @@ def concentration(probability: np.ndarray, response: np.ndarray) -> float:
 def supported_rtol(largest: float, paths: float) -> float:
     """The finest tolerance that `paths` support once V has been `largest`; zero if any."""
     return min(ALWAYS_SUPPORTED, _SHARE * max(0.0, largest - _EVEN) / paths)
+
+
+def first_speed(problem: Problem) -> float:
+    """The largest s |dw/dG| at t = 0 of a few coordinates; without bound where w = G."""
+    if problem.network.code == LINEAR:
+        return math.inf
+    power, largest = 2 * depth_of(problem.network) - 2, 0.0
+    for stratum in strata(problem):
+        start = stratum.draw(np.repeat([[0.01], [0.5], [0.99]], stratum.random_dimensions, axis=1))
+        speed = start.variance * (np.abs(start.a0) ** power + np.abs(start.b0) ** power)
+        largest = max(largest, float(np.max(speed)))
+    return largest
