@@ -38,6 +38,11 @@ def read_text(path: Path, longest: int = LONGEST) -> str:
     return content.decode("utf-8")
 
 
+def printable(text: object) -> str:
+    """One line that a terminal shows and does not obey, also of a stranger's text."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
 def words_of(error: Exception) -> str:
     """What an error says, maybe with bytes of a stranger's file in it: one line, no long one."""
     text = str(error).partition("\n")[0]

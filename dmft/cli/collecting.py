@@ -22,16 +22,19 @@ def add_collect(parser: argparse.ArgumentParser) -> None:
 
 def run_collect(arguments: argparse.Namespace) -> int:
     from dmft.cli.output import command, print_json
+    from dmft.store import check_output, locked
     from dmft.sweep.collect import collect
 
     path = arguments.output
-    found = collect(
-        arguments.folder,
-        path,
-        packed=arguments.packed,
-        overwrite=arguments.overwrite,
-        command_line=arguments.command_line,
-    )
+    check_output(path, overwrite=arguments.overwrite)
+    with locked(path):  # removes what a killed one has left
+        found = collect(
+            arguments.folder,
+            path,
+            packed=arguments.packed,
+            overwrite=arguments.overwrite,
+            command_line=arguments.command_line,
+        )
     counts = Counter(found.status.ravel().tolist())
     if arguments.json:
         axes = dict(zip(found.dimensions, found.shape, strict=True))

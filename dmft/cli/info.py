@@ -42,29 +42,35 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"file": str(path), **found, "changed": changed, "active": active})
         return 0
-    print(f"file      {path}")
+    _print(f"file      {path}")
     kind = KINDS.get(found["schema"])
     if kind is not None:
-        print(f"kind      {kind.name}" + (f", for `{kind.command}`" if kind.command else ""))
-    print(f"schema    {found['schema']} {found['schema_version']}")
-    print(f"origin    dmft {found.get('package_version', '?')} on {found.get('host', '?')}")
-    print(f"created   {found.get('created', '?')}")
-    print(f"command   {found.get('command_line', '?')}")
-    print(f"seeds     {found.get('seeds', '?')}")
-    print(f"status    {found.get('status', '?')} {_bracketed(found.get('reason', ''))}".rstrip())
+        _print(f"kind      {kind.name}" + (f", for `{kind.command}`" if kind.command else ""))
+    _print(f"schema    {found['schema']} {found['schema_version']}")
+    _print(f"origin    dmft {found.get('package_version', '?')} on {found.get('host', '?')}")
+    _print(f"created   {found.get('created', '?')}")
+    _print(f"command   {found.get('command_line', '?')}")
+    _print(f"seeds     {found.get('seeds', '?')}")
+    _print(f"status    {found.get('status', '?')} {_bracketed(found.get('reason', ''))}".rstrip())
     if arguments.verify:
-        print(f"checksum  {_checksum(found)}")
+        _print(f"checksum  {_checksum(found)}")
     if active:
-        print("          a process is working on it now")
+        _print("          a process is working on it now")
     elif running:
-        print("          continue with:", command("dmft", "resume", path))
-    print("settings other than the defaults:" if changed else "settings: all defaults")
+        _print("          continue with:", command("dmft", "resume", path))
+    _print("settings other than the defaults:" if changed else "settings: all defaults")
     for key, value in changed.items():
-        print(f"  {key} = {shorten(str(value), 80)}")
-    print("data:")
+        _print(f"  {key} = {shorten(str(value), 80)}")
+    _print("data:")
     for name, shape in found["datasets"].items():
-        print(f"  {name}  {' x '.join(map(str, shape)) or 'one value'}")
+        _print(f"  {name}  {' x '.join(map(str, shape)) or 'one value'}")
     return 0
+
+
+def _print(*words: object) -> None:
+    from dmft.texts import printable
+
+    print(*map(printable, words))
 
 
 def _checksum(found: dict[str, Any]) -> str:

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_output()
         return _BROKEN_PIPE
     except DmftError as error:
-        print("dmft: error:", " ".join(str(error).split()), file=sys.stderr)
+        print("dmft: error:", _one_line(error), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("dmft: error: interrupted", file=sys.stderr)
@@ -79,10 +79,16 @@ def _say_what_failed(error: Exception) -> int:
         reason = f"{os.fspath(error.filename)}: {error.strerror}"
     elif isinstance(error, OSError):
         reason = f"cannot be written ({error.strerror})"
-    print("dmft: error:", " ".join(reason.split()), file=sys.stderr)
+    print("dmft: error:", _one_line(reason), file=sys.stderr)
     impossible = (errno.ENAMETOOLONG, errno.ELOOP)
     bad_name = isinstance(error, RuntimeError) or getattr(error, "errno", 0) in impossible
     return InputError.exit_code if bad_name else DmftError.exit_code
+
+
+def _one_line(text: object) -> str:
+    from dmft.texts import printable
+
+    return printable(" ".join(str(text).split()))
 
 
 def _forget_output() -> None:
@@ -112,7 +118,7 @@ def build_parser() -> Parser:
 @contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        print("dmft: warning:", " ".join(str(message).split()), file=sys.stderr)
+        print("dmft: warning:", _one_line(message), file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

@@ -55,6 +55,7 @@ def march(
                         checkpoint=checkpoints,
                         checkpoint_seconds=arguments.checkpoint_seconds,
                         keep=kept.update,
+                        keep_paths=False,  # nor would the file
                         resume=state or None,
                         stop=stop,
                     )

@@ -30,6 +30,10 @@ class Workers:
         self.chunks = [slice(start, end) for start, end in pairwise(edges)]
         self._pool = pool
 
+    def employ(self, pool: ThreadPoolExecutor | None) -> None:
+        """Let these threads work, or the caller's alone: the results are the same."""
+        self._pool = pool
+
     def map(self, function: Callable[[slice], Result]) -> list[Result]:
         """function(chunk) for every chunk."""
         if self._pool is None:

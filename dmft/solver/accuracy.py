@@ -25,8 +25,9 @@ _ERROR_FLOOR = 1e-4
 _RESIDUAL_SHARE, _FORCE_FLOOR = 0.05, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 # The first paths have left zero when the residual is below so much of its start, the last ones when
-# it is below so much.
+# it is below so much. In deep networks errors of the first ones average out soon enough.
 _BEGUN, _ESCAPED = 0.95, 0.03
+_ABRUPTLY_BEGUN, _ABRUPTLY_ESCAPED = math.inf, 1e-3
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
@@ -70,7 +71,11 @@ class Accuracy:
         self._asked, self._supporting = rtol, supporting
         self._concentration = supporting.foreseen if supporting else 0.0
         self._follow_supported()
-        self._depth_two = problem.network.code == DEPTH_TWO
+        abrupt = supporting is not None and supporting.abrupt
+        self._one_by_one = problem.network.code == DEPTH_TWO or abrupt
+        self._escape = _BEGUN, _ESCAPED
+        if abrupt:
+            self._escape = _ABRUPTLY_BEGUN, _ABRUPTLY_ESCAPED
         self._steep = False
 
     def commit(self, slope: np.ndarray) -> None:
@@ -81,7 +86,7 @@ class Accuracy:
         here = concentration(self._paths.probability, response)
         self._concentration = max(self._concentration, here)
         self._follow_supported()
-        if self._depth_two and not self._steep:
+        if self._one_by_one and not self._steep:
             few = concentration(self._paths.probability, slope)  # not by their feature variances
             self._steep = supported_rtol(few, self._supporting.paths) == ALWAYS_SUPPORTED
 
@@ -199,4 +204,5 @@ class Accuracy:
 
         The errors of the first ones do not average out: all of them come early, or late.
         """
-        return self._steep and _ESCAPED < self._residual() < _BEGUN
+        begun, escaped = self._escape
+        return self._steep and escaped < self._residual() <= begun

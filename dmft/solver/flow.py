@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
-from dmft.problem.networks import DEPTH_TWO, LINEAR
-from dmft.problem.population import strata
+from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR
 from dmft.solver.march import March
-from dmft.solver.networks import depth_of
 from dmft.solver.outcome import finished, panel_grid
 from dmft.solver.panel_rows import PanelRows
 from dmft.solver.pilot import PILOT_PATHS, StepControl, noise_rotation
 from dmft.solver.plan import Plan
 from dmft.solver.sampling import PathSet
 from dmft.solver.scheme import Finished, Grid
-from dmft.solver.support import Support
+from dmft.solver.support import Support, first_speed
 from dmft.solver.tracers import traced_paths
 
 # Time error per rtol, measured on the linear network at delta = 0.5, 1, 2; that of other networks
@@ -30,8 +27,9 @@ _EXACT_IN_TIME = ("mean_charge", "effective_alpha")  # powers of e^(-decay t), w
 # Twice what the sweeps leave of the residual at the start, per rtol, and more than what tangents in
 # single precision do (2e-8).
 _RESIDUAL_ERROR = 2e-4
-# Speed of the weights at the start (support.py) below which a pilot needs more paths.
-_SMALLEST, _PILOT_OF_SMALLEST = 1e-6, 4096
+# Speed of the weights at the start (support.py) below which a pilot needs more paths, and where
+# they leave zero abruptly (0.08 at depth 3).
+_SMALLEST, _SMALLEST_ABRUPT, _PILOT_OF_SMALLEST = 1e-6, 1e-4, 4096
 # Widths of the teacher and the first noise of small starts, see `PathSet`. With 1.5 and 1.3 the end
 # of the escape scatters more.
 _WIDE_TEACHER = (1.25, 1.15)
@@ -45,14 +43,16 @@ class PlainFlow:
 
     rows_type = PanelRows
     most_splits = 8
+    pilots_differ = False
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
         self._n_paths = n_paths
         self._problem = problem
         self._pool = pool
-        self._support = Support(n_paths, _first_speed(problem))
-        # Deeper networks leave zero too fast for longer panels.
-        self._logarithmic = self._support.small and problem.network.code == DEPTH_TWO
+        # With decay deep networks have a weight in G (networks.py), which no panels in log t have.
+        deep = problem.network.code == DEEP and problem.dynamics.weight_decay == 0.0
+        self._support = Support(n_paths, first_speed(problem), deep)
+        self._logarithmic = self._support.small and (deep or problem.network.code == DEPTH_TWO)
         self.method = "log-time" if self._logarithmic else ""
         self.descends = problem.dynamics.weight_decay == 0.0
 
@@ -83,7 +83,8 @@ class PlainFlow:
 
         A sample that is too small may not settle late, and its panels are those of all replicates.
         """
-        small = self._support.first_speed < _SMALLEST
+        smallest = _SMALLEST_ABRUPT if self._support.abrupt else _SMALLEST
+        small = self._support.first_speed < smallest
         return max(_PILOT_OF_SMALLEST, self._n_paths) if small else PILOT_PATHS
 
     def rotation(self, march: March) -> np.ndarray:
@@ -118,7 +119,8 @@ class PlainFlow:
 
     def memory(self, count: int, panels: int) -> float:
         """Bytes of tangents, single precision but for the linear network, and vectors per node."""
-        return panel_memory(self._problem, traced_paths(self._problem, count), count, panels)
+        traced = traced_paths(self._problem, count, abrupt=self._support.abrupt)
+        return panel_memory(self._problem, traced, count, panels)
 
     def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
         """Measured shares of rtol; the start is exact.
@@ -134,18 +136,6 @@ class PlainFlow:
     @property
     def _linear(self) -> bool:
         return self._problem.network.code == LINEAR
-
-
-def _first_speed(problem: Problem) -> float:
-    """The largest s |dw/dG| at t = 0 of a few coordinates; without bound where w = G."""
-    if problem.network.code == LINEAR:
-        return math.inf
-    power, largest = 2 * depth_of(problem.network) - 2, 0.0
-    for stratum in strata(problem):
-        start = stratum.draw(np.repeat([[0.01], [0.5], [0.99]], stratum.random_dimensions, axis=1))
-        speed = start.variance * (np.abs(start.a0) ** power + np.abs(start.b0) ** power)
-        largest = max(largest, float(np.max(speed)))
-    return largest
 
 
 def panel_memory(problem: Problem, traced: int, count: int, panels: int) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 _EXACT = 1e-8  # relative size of what orthogonalisation leaves that still counts as new
 _LARGEST_SHARE = 0.5  # of a stratum's size that its basis may take
-_AT_ONCE = 32  # directions made orthogonal at a time, as they are asked for
+_AT_ONCE = 9  # directions made orthogonal at a time, as they are asked for
 _LARGEST_LEVERAGE = 30.0  # of a path in a basis vector, times the number of paths
 
 

@@ -32,6 +32,7 @@ from dmft.solver.panel_rows import Attempt, PanelRows
 from dmft.solver.panel_time import PanelTime, panel_time
 from dmft.solver.residual_noise import Quiet, ResidualNoise
 from dmft.solver.response import NoCausalResponse, PanelResponse
+from dmft.solver.rest import Rest, rests
 from dmft.solver.sampling import PathSet
 from dmft.solver.scale_step import ScaleStep
 from dmft.solver.sides import CoordinatePaths, Damping, Equation, NoPath, Stages
@@ -40,6 +41,7 @@ from dmft.solver.tracers import Tracers, calibrates, traced_paths
 
 _MOST_SWEEPS = 40
 _NEWTON_TOLERANCE = 1e-7  # of the paths
+_COUNTERS = ("panels", "sweeps", "path_iterations", "tangent_flops", "tangent_bytes")
 
 
 class March:
@@ -84,21 +86,19 @@ class March:
         self.accuracy = Accuracy(problem, self.paths, self.samples, first, rtol, supporting)
         self.noise = noise(self.paths, self.samples, self.accuracy)
         self._calibrated = self.noise.calibrates and calibrates(problem)
+        decay = self._decay if self._calibrated else 0.0
+        self._rest = Rest(self.paths, self.samples, self.accuracy, decay)
         count = path_set.count
-        traced = traced_paths(problem, count) if self._calibrated else count
+        abrupt = supporting is not None and supporting.abrupt
+        traced = traced_paths(problem, count, abrupt=abrupt) if self._calibrated else count
         self.tracers = Tracers(problem, path_set, pool, traced, panels, self.accuracy.tolerance)
         self.time = 0.0
         self.times = np.zeros(1)
         self.error = np.zeros((count, 0))
         self._unshifted = np.zeros((count, STAGES))
-        self._diagonal, self._last_step = np.zeros((STAGES, STAGES)), 1.0
-        self._last_scale = 1.0
-        self._last_nodes: np.ndarray | None = None
+        self._diagonal, self._last_step, self._last_scale = np.zeros((STAGES, STAGES)), 1.0, 1.0
         self.rows: list[PanelRows] = []
-        self.work = {
-            "panels": 0.0, "sweeps": 0.0, "path_iterations": 0.0,
-            "tangent_flops": 0.0, "tangent_bytes": 0.0,
-        }  # fmt: skip
+        self.work = dict.fromkeys(_COUNTERS, 0.0)
 
     # ------------------------------------------------------------------ what is known
 
@@ -165,28 +165,32 @@ class March:
         force = np.hstack([self.samples.first_force[:, None], self.samples.force])
         return self.root_variance[:, None] * force
 
+    def employ(self, pool: ThreadPoolExecutor | None) -> None:
+        """See `Workers.employ`."""
+        self.paths.employ(pool)
+        self.tracers.employ(pool)
+
     # ------------------------------------------------------------------ one panel
 
     def commit(self, rows: PanelRows) -> None:
         """Append the panel with these rows: a pure function of the state and the rows."""
         panel = self._panel(rows.step)
-        integration, elapsed = panel.integration, panel.elapsed
-        stages = self._guess(panel)
+        felt = panel.nothing() if rests(rows) else panel
+        stages = self._guess(felt)
         drive = self._drive(rows)
         damping = self.noise.damping(rows.step, rows.intensity)
-        self._solve(stages, elapsed, integration @ rows.inverse, drive, damping)
+        self._solve(stages, felt.elapsed, felt.integration @ rows.inverse, drive, damping)
         error = self._error_of(stages)
         found = self.samples.drive.basis.rows(error, np.inf, rows.active)
         self.accuracy.commit(stages.slope)
-        self.tracers.advance(stages.slope, rows, integration)
+        self.tracers.advance(stages.slope, rows, felt.integration)
         self.samples.commit(rows, found, self.samples.force_of(error, drive, rows.inverse))
         self.noise.commit(rows)
-        self.paths.restart(stages.unknown[:, -1], rows.step, damping)
+        self.paths.restart(stages.unknown[:, -1], felt.elapsed[-1], damping)
         self.error = np.hstack([self.error, error])
         self._diagonal, self._last_step = rows.diagonal, rows.step
         self._last_scale = float(rows.scale[-1])
-        self._last_nodes = self.time + elapsed
-        self.times = np.append(self.times, self._last_nodes)
+        self.times = np.append(self.times, self.time + panel.elapsed)
         self.time = float(self.times[-1])
         self.work["panels"] += 1
         self.rows.append(rows)
@@ -196,12 +200,20 @@ class March:
 
         active : the stages that get a noise direction; by default those that add to the noise.
         """
+        if self.rows and rests(self.rows[-1]):
+            return self._resting(step)
         try:
             attempt = self._attempt(step, active)
         except (NoCausalResponse, NoPath, np.linalg.LinAlgError):
-            return None
-        finite = all(np.isfinite(part).all() for part in (attempt.rows.flat(), attempt.time_error))
-        return attempt if finite else None
+            return self._resting(step)
+        parts = (attempt.rows.flat(), attempt.time_error)
+        if not all(np.isfinite(part).all() for part in parts):
+            return self._resting(step)
+        return attempt if attempt.converged else self._resting(step) or attempt
+
+    def _resting(self, step: float) -> Attempt | None:
+        """The panel in which all stays as it is; None where something moves."""
+        return self._rest.attempt(self.rows[-1], step, self.error[:, -1:]) if self.rows else None
 
     def _attempt(self, step: float, active: np.ndarray | None) -> Attempt:
         samples, basis = self.samples, self.samples.drive.basis
@@ -220,7 +232,8 @@ class March:
         noise = PanelNoise(
             self.probability, samples.ratio, samples.drive.normals, fresh, basis.paths
         )
-        acceleration = Anderson(self._metric(rows))
+        past = samples.force[self.tracers.index]
+        acceleration = Anderson(self.noise.metric(rows, self.tracers.probability, past))
         converged, sweep = False, 0
         while sweep < _MOST_SWEEPS and not converged:
             sweep += 1
@@ -254,8 +267,8 @@ class March:
 
     def _guess(self, panel: PanelTime) -> Stages:
         line = None
-        if self._last_nodes is not None:
-            line = first_guess.continued(self._last_nodes, self.time + panel.elapsed)
+        if self.rows:
+            line = first_guess.continued(self.times, self.time + panel.elapsed)
         if self._logarithmic and line is not None:
             return first_guess.of_drive(self.paths, self.samples, self.error, line, panel)
         stages = first_guess.of_force(self.paths, self.samples, line, panel)
@@ -285,10 +298,6 @@ class March:
 
     def _error_of(self, stages: Stages) -> np.ndarray:
         return self.root_variance[:, None] * (stages.output - self.teacher[:, None])
-
-    def _metric(self, rows: PanelRows) -> np.ndarray:
-        past = self.samples.force[self.tracers.index]
-        return self.noise.metric(rows, self.tracers.probability, past)
 
     def _predicted_rows(
         self, step: float, stages: Stages, integration: np.ndarray, noise: NewRows

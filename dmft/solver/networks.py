@@ -25,6 +25,8 @@ _LONGEST_STEP = 0.7  # of Newton in G at depth 2, where w grows like e^(2G)
 _TINY = -14.0  # log of a factor up to which it is no weight yet, and may grow by any step
 _MARGIN = 0.2  # part of the distance to the singularity of a deep network that a step must leave
 _LONGEST_GUESS, _GUESSED_ROOM = 3.0, 0.8
+# Up to which |G| the tolerance of G is relative: with weight decay it grows like t, and w = e^(2G).
+_MOST_SIZE = 1e3
 
 
 @compiled
@@ -211,7 +213,8 @@ def solve_weights(
                 longest = max(longest, abs(residual[i]))
             if not math.isfinite(longest):
                 break
-            converged = longest < tolerance * (1.0 + abs(accumulated[m, stages - 1]))
+            size = min(abs(accumulated[m, stages - 1]), _MOST_SIZE)
+            converged = longest < tolerance * (1.0 + size)
         if not converged:
             failed += 1
     return iterations, failed

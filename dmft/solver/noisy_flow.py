@@ -35,6 +35,7 @@ class NoisyFlow:
     descends, method = False, ""
     # With step_size/batch_fraction = 1 sweeps do not settle on every second panel of the pilot.
     most_splits = 40
+    pilots_differ = True  # see `WhiteNoise.cautious`
 
     def __init__(
         self,

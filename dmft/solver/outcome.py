@@ -18,6 +18,7 @@ from dmft.solver.plan import Plan
 from dmft.solver.scheme import Finished, Grid
 
 _SHOWN_PATHS = 16
+_IN_CACHE = 128  # paths whose numbers on all nodes stay there
 
 
 def panel_grid(plan: Plan, *, logarithmic: bool = False) -> Grid:
@@ -38,14 +39,13 @@ def finished(problem: Problem, march: March) -> Finished:
     if problem.network.code == DEPTH_TWO:
         coordinates = march.coordinates
         charges = (2.0 * coordinates.a0 * coordinates.b0)[:, None] * march.charge_decay()
+    weights, probability = march.all_weights(), march.probability
     return Finished(
-        weights_of(problem, march, march.all_weights(), charges),
+        weights_of(problem, march, weights, charges),
         curves_of_squared_loss(march.train_mse, march.risk),
-        _kernels(march),
-        None
-        if charges is None
-        else factor_overlap(march.probability, march.all_weights(), charges),
-        sample_paths(march, march.all_weights(), march.all_forces()),
+        _kernels(march, weights),
+        None if charges is None else factor_overlap(probability, weights, charges),
+        sample_paths(march, weights, march.all_forces()),
     )
 
 
@@ -62,11 +62,11 @@ def curves_of_squared_loss(train_mse: np.ndarray, risk: np.ndarray) -> dict[str,
     return {"train_mse": train_mse, "excess_risk": risk, "train_loss": 0.5 * train_mse}
 
 
-def _kernels(march: March) -> dict[str, np.ndarray]:
+def _kernels(march: March, weights: np.ndarray) -> dict[str, np.ndarray]:
     size = len(march.times)
     response = np.zeros((size, size))
     response[1:, 1:] = march.response
-    error, weights = march.all_errors(), march.all_weights()
+    error = march.all_errors()
     return {
         "correlation_error": (march.probability[:, None] * error).T @ error,
         "correlation_residual": march.residual_factor @ march.residual_factor.T,
@@ -82,10 +82,13 @@ def factor_overlap(probability: np.ndarray, weights: np.ndarray, charges: np.nda
     C = u^2 - v^2 = 2ab is the charge of a path, (paths, nodes). With e^(+-z) at hand the average
     is two matrix products. A charge of zero (u = +-v) is its limit.
     """
-    charge = np.maximum(np.abs(charges), 1e-200)
-    z = 0.5 * np.arcsinh(2.0 * weights / charge)
-    root = np.sqrt(0.5 * probability[:, None] * charge)
-    up, down = root * np.exp(z), root * np.exp(-z)
+    up, down = np.empty_like(weights), np.empty_like(weights)
+    for start in range(0, len(weights), _IN_CACHE):
+        part = slice(start, start + _IN_CACHE)
+        charge = np.maximum(np.abs(charges[part]), 1e-200)
+        z = 0.5 * np.arcsinh(2.0 * weights[part] / charge)
+        root = np.sqrt(0.5 * probability[part, None] * charge)
+        up[part], down[part] = root * np.exp(z), root * np.exp(-z)
     return up.T @ up + down.T @ down
 
 

@@ -16,11 +16,13 @@ class Flow(Protocol):
 
     descends : whether train_mse can only fall. method : see `Scheme`.
     most_splits : panels of a plan that may be cut in two when a replicate needs it.
+    pilots_differ : whether a pilot marches otherwise than a replicate.
     """
 
     descends: bool
     method: str
     most_splits: int
+    pilots_differ: bool
 
     @property
     def rows_type(self) -> type:

@@ -31,6 +31,10 @@ class PanelTime:
         """A panel of length `step`."""
         return cls(step * tableau.nodes, step * tableau.integration)
 
+    def nothing(self) -> PanelTime:
+        """No time at all, for paths that stay where they are."""
+        return PanelTime(0.0 * self.elapsed, 0.0 * self.integration)
+
 
 def panel_time(start: float, step: float, *, growth: float, logarithmic: bool) -> PanelTime:
     """The panel from `start` on; the first one has no logarithm.

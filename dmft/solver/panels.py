@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from dmft.errors import InputError, NotConverged
 from dmft.settings import SolverSettings
+from dmft.solver.ended import Ended
 from dmft.solver.memory import memory_excess
 from dmft.solver.panel_flow import Flow
 from dmft.solver.pilot import (
@@ -47,8 +49,11 @@ class PanelScheme:
 
     costs = FLOW_COSTS
 
-    def __init__(self, settings: SolverSettings, flow: Flow) -> None:
+    def __init__(
+        self, settings: SolverSettings, flow: Flow, pool: ThreadPoolExecutor | None
+    ) -> None:
         self._settings = settings
+        self._pool = pool
         self._flow = flow
         self.descends, self.method = flow.descends, flow.method
         self.pilot_paths = flow.pilot_paths()
@@ -56,6 +61,8 @@ class PanelScheme:
     def pilot(self, saved: Saved | None) -> PanelPilot:
         """A pilot at its start, or where it was left."""
         march = self._start(self.pilot_paths, 0, None, _FIRST_CAPACITY, pilot=True)
+        if saved:
+            self._replay(march, saved)
         return self._pilot(march, saved)
 
     def onward(self, plan: Plan, saved: Saved) -> PanelPilot:
@@ -66,14 +73,19 @@ class PanelScheme:
                 "panels to go on from: solve again",
                 "solver.t_max",
             )
-        march = self._start(self._settings.n_paths, 1, plan.rotation, plan.panels, pilot=True)
+        march = None if self._flow.pilots_differ else self._again(saved)
+        if march is None:
+            march = self._start(self._settings.n_paths, 1, plan.rotation, plan.panels, pilot=True)
+            self._replay(march, saved)
         return self._pilot(march, saved, plan.rotation)
 
     def march(self, plan: Plan, index: int, saved: Saved | None) -> PanelReplicate:
         """Replicate `index` at its start or where it was left."""
-        march = self._start(self._settings.n_paths, index, plan.rotation, plan.panels)
-        if saved:
-            self._replay(march, saved)
+        march = self._again(saved) if saved else None
+        if march is None:
+            march = self._start(self._settings.n_paths, index, plan.rotation, plan.panels)
+            if saved:
+                self._replay(march, saved)
         return PanelReplicate(self._flow, march, plan)
 
     def other_plan(self, plan: Plan, panel: int, failures: int) -> Plan:
@@ -116,13 +128,18 @@ class PanelScheme:
         assert isinstance(march, PanelPilot | PanelReplicate)
         return march.kept()
 
+    def ended(self, march: Underway) -> Ended | None:
+        """The march of a replicate."""
+        if not isinstance(march, PanelReplicate):
+            return None
+        return march.ended(self._flow.memory(self._settings.n_paths, march.count))
+
     def _pilot(
         self, march: PanelMarch, saved: Saved | None, rotation: np.ndarray | None = None
     ) -> PanelPilot:
         control = self._flow.control(march, self._settings.rtol)
         before = None
         if saved:
-            self._replay(march, saved)
             control.restore(saved["control"])
             before = saved.get("before")
         ends = self._settings.t_max, self._settings.times or ()
@@ -154,6 +171,11 @@ class PanelScheme:
         seed, rtol = sampling_seed(self._settings, index, beside=beside), self._settings.rtol
         with _no_garbage_collection():  # the first march loads the compiled kernels
             return self._flow.start(count, seed, rotation, panels, rtol, pilot)
+
+    def _again(self, saved: Saved) -> PanelMarch | None:
+        """A march that is still in memory, if it has the saved panels."""
+        ended = saved.get("ended")
+        return ended.again(saved["panels"], self._pool) if isinstance(ended, Ended) else None
 
     def _replay(self, march: PanelMarch, saved: Saved) -> None:
         """Commit the saved panels again: a small part of the work of solving them."""
@@ -262,6 +284,15 @@ class PanelReplicate:
     def kept(self) -> Tree:
         """The rows of its panels, which cost nothing when they are repeated."""
         return _without_work(self._march.rows)
+
+    @property
+    def count(self) -> int:
+        """Its panels."""
+        return len(self._march.rows)
+
+    def ended(self, size: float) -> Ended:
+        """Its march; this one is over."""
+        return Ended(self._march, size)
 
     def finish(self) -> Finished:
         """What it leaves behind."""

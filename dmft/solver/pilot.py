@@ -22,8 +22,8 @@ _ORDER = 4.0  # the embedded estimate falls like the fourth power of the panel's
 _LARGEST_GROWTH, _SMALLEST_GROWTH = 4.0, 0.2
 _LARGEST_TREND = 1.75
 # Of rtol: a smaller time error that falls means that all has come to rest, and panels may grow
-# faster and faster.
-_STILL, _STILL_GROWTH = 1e-6, 64.0
+# faster and faster; then it may also rise, as long as it is nothing but rounding.
+_STILL, _STILL_GROWTH, _ROUNDING = 1e-6, 512.0, 1e-11
 _LARGEST_WEIGHT = 20.0  # mu h: beyond it the weights e^(mu h) of a panel lose digits
 _AFTER_FAILURE = 0.3
 # Panels that take more sweeps per digit of rtol are too long: shorter ones cost less in all.
@@ -126,7 +126,9 @@ class StepControl:
         ratio = (rtol / error) ** (1.0 / _ORDER)
         many = _MANY_SWEEPS * np.log10(1.0 / rtol)
         accepted = error <= _ACCEPTED * rtol and attempt.sweeps <= _TOO_MANY * many
-        still = error < _STILL * rtol and self._last is not None and error < self._last[1]
+        rounding = self.at_rest and error < _ROUNDING
+        falls = self._last is not None and (rounding or error <= self._last[1])
+        still = error < _STILL * rtol and falls
         if accepted:
             self.rtol = max(self.rtol, rtol)
             # Panels that grow with time keep an error below the target unless the trend is

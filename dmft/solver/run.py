@@ -18,6 +18,7 @@ from dmft.progress import Progress
 from dmft.results.observables import UserObservable
 from dmft.results.solution import Solution
 from dmft.settings import SolverSettings
+from dmft.solver.ended import Ended, marches_in
 from dmft.solver.extension import check_label, label_of
 from dmft.solver.plan import Plan
 from dmft.solver.progress import WorkMeter
@@ -25,6 +26,8 @@ from dmft.solver.replicates import Replicates
 from dmft.solver.scheme import Advance, PanelFailed, Replicate, Saved, Scheme, Tree, Underway
 from dmft.solver.state import check_state
 from dmft.solver.time_limit import TimeLimit
+
+_MOST_KEPT = 2.0**28  # bytes of marches that stay in memory
 
 
 class Run:
@@ -41,6 +44,7 @@ class Run:
         stop: Callable[[], bool] | None = None,
         observables: Mapping[str, UserObservable] | None = None,
         keep: Callable[[Tree], None] | None = None,
+        keep_paths: bool = True,
         limit: TimeLimit | None = None,
     ) -> None:
         self._problem = problem
@@ -52,11 +56,13 @@ class Run:
         self._stop = stop
         self._observables = observables
         self._keep = keep
+        self._keep_paths = keep is not None and keep_paths
         self._limit = limit
         self._cut_short = ""  # why there are fewer replicates than wanted
         self._former: Plan | None = None  # of the solve that is extended to a later time
         self._known: dict[str, np.ndarray] = {}  # curves of that solve, (replicates, nodes)
         self._marches: dict[str, Tree] = {}  # what finished ones kept, the pilot's under "0"
+        self._ended: dict[str, Ended] = {}  # those of them that are still in memory
         self._saved_at = time.monotonic()
         self._meter = WorkMeter(scheme.costs, scheme.pilot_paths, settings.n_paths)
         self._plan: Plan | None = None
@@ -70,10 +76,10 @@ class Run:
         if self._plan is None:
             self._plan, pending = self._run_pilot(pending), None
         while self._done.count < self._wanted() and not self._cut_short:
-            pending = pending or self._marches.get(str(self._done.count + 1))
+            pending = pending or self._taken_up(str(self._done.count + 1))
             pending = self._run_replicate(self._plan, pending)
         if self._keep is not None:
-            self._keep(self._saved())
+            self._keep(self._saved() | ({"ended": self._ended} if self._ended else {}))
         plan = self._plan
 
         def time_error(name: str, mean: np.ndarray) -> np.ndarray:
@@ -252,6 +258,7 @@ class Run:
                 self._former = Plan.restored(state["beyond"])
             self._known = dict(state.get("known", {}))
             self._marches = dict(state.get("marches", {}))
+            self._ended = marches_in(state.get("ended"))
         except (KeyError, TypeError) as error:
             raise InputError(f"given a state without {error}, cannot resume", "resume") from None
         if "former" in state:
@@ -276,7 +283,7 @@ class Run:
 
     def _run_onward(self, former: Plan, pending: Saved | None) -> Plan:
         """Let replicate 1 go on and choose the panels for all; the plan with these."""
-        kept = {**self._marches.get("0", {}), **self._marches.get("1", {})}
+        kept = {**self._marches.get("0", {}), **(self._taken_up("1") or {})}
         onward = self._scheme.onward(former, pending or kept)
         early = self._follow(onward, self._settings.t_max, self._ends_pilot)
         plan, self._former = former.extended(onward.plan(early), len(kept["panels"])), None
@@ -288,6 +295,15 @@ class Run:
         kept = self._scheme.kept(march) if self._keep is not None else {}
         if kept:
             self._marches[str(index)] = kept
+        self._ended.pop(str(index), None)
+        ended = self._scheme.ended(march) if kept and self._keep_paths else None
+        if ended and ended.size + sum(each.size for each in self._ended.values()) <= _MOST_KEPT:
+            self._ended[str(index)] = ended
+
+    def _taken_up(self, index: str) -> Tree | None:
+        """What a replicate goes on from: the rows of its panels, its march if that is in memory."""
+        kept = self._marches.get(index)
+        return {**kept, "ended": self._ended.get(index)} if kept else None
 
     def _cut_marches(self, panel: int) -> None:
         """Forget what replicates did from a panel on."""

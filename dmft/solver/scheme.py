@@ -50,6 +50,7 @@ from dmft.results.observables import (
 )
 from dmft.results.solution import SamplePaths
 from dmft.settings import SolverSettings
+from dmft.solver.ended import Ended
 from dmft.solver.plan import Plan
 from dmft.solver.progress import Costs
 
@@ -253,6 +254,10 @@ class Scheme(Protocol):
 
         The `panels` of a replicate are numbered, and may be cut off behind any of them.
         """
+        ...
+
+    def ended(self, march: Underway) -> Ended | None:
+        """The march of a replicate that is over, if it can go on in memory (ended.py)."""
         ...
 
     def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:

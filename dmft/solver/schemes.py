@@ -58,17 +58,17 @@ def scheme_of(
         from dmft.solver.noisy_flow import NoisyFlow
 
         require_squared(problem)
-        return PanelScheme(settings, NoisyFlow(problem, dynamics, pool))
+        return PanelScheme(settings, NoisyFlow(problem, dynamics, pool), pool)
     if not isinstance(dynamics, GradientFlow):
         raise TypeError(f"no scheme for {dynamics!r}")
     if problem.regression:
         from dmft.solver.flow import PlainFlow
 
-        return PanelScheme(settings, PlainFlow(problem, settings.n_paths, pool))
+        return PanelScheme(settings, PlainFlow(problem, settings.n_paths, pool), pool)
     from dmft.solver.two_sided_flow import TwoSidedFlow
 
     _require_smooth(problem)
-    return PanelScheme(settings, TwoSidedFlow(problem, settings.n_paths, pool))
+    return PanelScheme(settings, TwoSidedFlow(problem, settings.n_paths, pool), pool)
 
 
 def _tangents_pay(

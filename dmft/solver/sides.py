@@ -102,6 +102,11 @@ class CoordinatePaths:
         self.evaluate(start, np.zeros(1))
         self.start, self.first_slope = start.output[:, 0], start.slope[:, 0]
 
+    def employ(self, pool: ThreadPoolExecutor | None) -> None:
+        """See `Workers.employ`."""
+        self.workers.employ(pool)
+        self._damped.employ(pool)
+
     def guess(self, accumulated: np.ndarray, elapsed: np.ndarray) -> Stages:
         """Paths at accumulated forces that may be out of bounds, which are moved inside."""
         from dmft.solver.networks import bounded
@@ -201,6 +206,10 @@ class DataPaths:
         self._unit = np.ones(rows.count)
         self.probability = rows.probability
         self.labels, self.teacher_field = rows.labels, rows.teacher_field
+
+    def employ(self, pool: ThreadPoolExecutor | None) -> None:
+        """See `Workers.employ`."""
+        self._workers.employ(pool)
 
     def at(self, field: np.ndarray) -> tuple[Stages, np.ndarray]:
         """Slopes and values of the loss at given fields."""

@@ -41,6 +41,7 @@ def solve(
     checkpoint: Callable[[Tree], None] | None = None,
     checkpoint_seconds: float = 60.0,
     keep: Callable[[Tree], None] | None = None,
+    keep_paths: bool = True,
     resume: Saved | str | Path | None = None,
     stop: Callable[[], bool] | None = None,
     time_limit: float | None = None,
@@ -75,6 +76,8 @@ def solve(
     checkpoint : called with the state of the solve about every `checkpoint_seconds` and before
         an interruption; the state is a tree of arrays, numbers and text.
     keep : called at the end with the state from which the solve can be extended later.
+    keep_paths : whether this state also holds the paths as they are at the end, up to 256 MB of
+        them: in this process an extension then repeats nothing. Files and pickles do without.
     resume : such a state, or the file of `dmft solve` that has one. A state of an unfinished solve
         is continued to the identical result; a finished one is extended to more replicates, which
         gives the identical result too, or a flow to a later t_max: it goes on from its end, what is
@@ -117,7 +120,7 @@ def solve(
     check_user_observables(observables)
     with thread_pool(threads) as pool, shown(progress, "solve") as report:
         scheme = scheme_of(problem, settings, pool)
-        callbacks = (report, checkpoint, checkpoint_seconds, stop, observables, keep)
+        callbacks = (report, checkpoint, checkpoint_seconds, stop, observables, keep, keep_paths)
         limit = None if time_limit is None else TimeLimit(time_limit)
         if isinstance(resume, str | Path):
             resume = state_in(Path(resume), problem, settings)

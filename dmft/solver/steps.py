@@ -103,6 +103,9 @@ class Steps:
         """Nothing: which steps are stored depends on how many there are."""
         return {}
 
+    def ended(self, march: Underway) -> None:
+        """Steps do not go on."""
+
     def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """Steps are exact."""
         return np.zeros_like(mean)

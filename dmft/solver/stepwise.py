@@ -14,7 +14,6 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.problem import Problem
-from dmft.problem.dynamics import GradientDescent
 from dmft.problem.population import Coordinates
 from dmft.problem.schedules import step_factors
 from dmft.solver.networks import (
@@ -44,8 +43,8 @@ def _width(dynamics: Any) -> float | None:
     """How wide the noise that tells paths apart is drawn, if not as usual."""
     if Batches.of(dynamics).noisy:
         return 1.0
-    plain = isinstance(dynamics, GradientDescent)
-    return _WIDTH_OF_MOMENTUM if plain and dynamics.momentum > 0.0 else None
+    of_momentum = not dynamics.coordinatewise and dynamics.momentum > 0.0
+    return _WIDTH_OF_MOMENTUM if of_momentum else None
 
 
 class Stepwise:

@@ -17,6 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dmft.problem import Problem
+from dmft.problem.networks import LINEAR
+from dmft.problem.population import strata
+from dmft.solver.networks import depth_of
+
 # Speed of the weights at the start, s |dw/dG|, 2 alpha^2 at depth 2, below which it is small.
 _SMALL = 1e-2
 # V of the escape of a small start times the root of that speed: at least so much, measured, and ten
@@ -27,6 +32,8 @@ _FORESEEN = 0.4
 # the time that each takes, relative to that of all, falls like 1/log(1/alpha). Measured.
 # The estimate is three times the error of the paths, and ten times or more what it does to curves.
 _ESCAPE_SHARE, _TINY, _GROWTH = 0.17, math.log(1e3), 0.6
+# The same of deeper networks, whose weights leave zero abruptly, measured at depth 3.
+_ABRUPT_FORESEEN, _ABRUPT_ALLOWANCE = 10.0, 3.5
 # Measured (docs/accuracy.md): where scatter and bias begin to grow with a finer tolerance, and the
 # tolerance that every sample supports.
 _SHARE, ALWAYS_SUPPORTED = 0.1, 1e-2
@@ -38,15 +45,23 @@ class Support:
     """What paths support a tolerance, and how the network starts.
 
     paths : how many. first_speed : the largest s |dw/dG| at t = 0; without bound where w = G.
+    deep : whether G needed to leave zero is a power of the start, not a logarithm, while that
+        between zero and the end stays of order 1.
     """
 
     paths: int
     first_speed: float = math.inf
+    deep: bool = False
 
     @property
     def small(self) -> bool:
         """Whether weights will leave zero one by one; at rest none will."""
         return 0.0 < self.first_speed < _SMALL
+
+    @property
+    def abrupt(self) -> bool:
+        """Whether they do so within a small part of the time before: few paths at a time."""
+        return self.small and self.deep
 
     @property
     def foreseen(self) -> float:
@@ -55,17 +70,20 @@ class Support:
         The first panels, whose V is small yet, would follow a finer tolerance with directions that
         turn those of the escape.
         """
-        return _FORESEEN / math.sqrt(self.first_speed) if self.small else 0.0
+        of_start = _ABRUPT_FORESEEN if self.deep else _FORESEEN
+        return of_start / math.sqrt(self.first_speed) if self.small else 0.0
 
     @property
     def allowance(self) -> float:
         """By how much more than `_ESCAPE_SHARE` says paths of a tiny start may err."""
+        if self.abrupt:
+            return _ABRUPT_ALLOWANCE
         search = 0.5 * math.log(2.0 / self.first_speed) if self.small else 0.0  # log(1/alpha)
         return max(1.0, search / _TINY) ** _GROWTH
 
     @property
     def escape_share(self) -> float:
-        """How much of the time error of the weights counts during an escape of depth 2."""
+        """How much of the time error of the weights counts during an escape."""
         return _ESCAPE_SHARE / self.allowance
 
 
@@ -80,3 +98,15 @@ def concentration(probability: np.ndarray, response: np.ndarray) -> float:
 def supported_rtol(largest: float, paths: float) -> float:
     """The finest tolerance that `paths` support once V has been `largest`; zero if any."""
     return min(ALWAYS_SUPPORTED, _SHARE * max(0.0, largest - _EVEN) / paths)
+
+
+def first_speed(problem: Problem) -> float:
+    """The largest s |dw/dG| at t = 0 of a few coordinates; without bound where w = G."""
+    if problem.network.code == LINEAR:
+        return math.inf
+    power, largest = 2 * depth_of(problem.network) - 2, 0.0
+    for stratum in strata(problem):
+        start = stratum.draw(np.repeat([[0.01], [0.5], [0.99]], stratum.random_dimensions, axis=1))
+        speed = start.variance * (np.abs(start.a0) ** power + np.abs(start.b0) ** power)
+        largest = max(largest, float(np.max(speed)))
+    return largest

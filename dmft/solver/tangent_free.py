@@ -111,6 +111,9 @@ class TangentFree:
         """Nothing: which steps are stored depends on how many there are."""
         return {}
 
+    def ended(self, march: Underway) -> None:
+        """Steps do not go on."""
+
     def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
         """Steps are exact, but for the echoes of sampled rows (bias.py) and what is folded."""
         share = np.zeros_like(mean)

@@ -31,8 +31,14 @@ def calibrates(problem: Problem) -> bool:
     return problem.network.code != LINEAR
 
 
-def traced_paths(problem: Problem, count: int) -> int:
-    """How many of `count` paths have tangents where responses are calibrated."""
+def traced_paths(problem: Problem, count: int, *, abrupt: bool = False) -> int:
+    """How many of `count` paths have tangents where responses are calibrated.
+
+    abrupt : whether only a few paths leave zero at a time (support.py): these carry the response,
+        an eighth of them is none, and sweeps flicker.
+    """
+    if abrupt:
+        return count
     few = min(count, max(round(_TRACED_SHARE * count), _LEAST_TRACED))
     return few if calibrates(problem) else count
 
@@ -63,6 +69,10 @@ class Tracers:
         single = problem.network.code != LINEAR and tolerance >= _SINGLE
         precision = np.float32 if single else float
         self._tangents = Tangents(len(self.index), panels, STAGES, precision)
+
+    def employ(self, pool: ThreadPoolExecutor | None) -> None:
+        """See `Workers.employ`."""
+        self._workers.employ(pool)
 
     @property
     def entries(self) -> float:

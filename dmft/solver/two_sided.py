@@ -141,6 +141,11 @@ class TwoSidedMarch:
         """What weights and slopes take from the normals of their paths, (nodes, normals) each."""
         return self._of_weights.responses(self.weights), self._of_rows.responses(self.slopes)
 
+    def employ(self, pool: ThreadPoolExecutor | None) -> None:
+        """See `Workers.employ`."""
+        self.paths.employ(pool)
+        self.data.employ(pool)
+
     # ------------------------------------------------------------------ one panel
 
     def attempt(self, step: float, active: np.ndarray | None = None) -> Attempt | None:

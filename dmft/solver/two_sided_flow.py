@@ -38,6 +38,7 @@ class TwoSidedFlow:
 
     rows_type = PanelDrives
     most_splits = 8
+    pilots_differ = False
 
     def __init__(self, problem: Problem, n_paths: int, pool: ThreadPoolExecutor | None) -> None:
         """n_paths : of each side of a replicate."""

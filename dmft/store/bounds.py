@@ -7,6 +7,7 @@ written are zero), from another file, or from a pipe that never answers.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dmft.errors import InputError
@@ -37,15 +38,17 @@ def check_contents(file: h5py.File, *, views: bool) -> None:
     length = file.id.get_filesize()
 
     # Both return what is wrong, which ends the visit; HDF5 cannot pass exceptions on.
-    def wrong_link(name: str, link: object) -> str | None:
-        if isinstance(link, h5py.ExternalLink):
-            return f"holds a link /{name} to another file ({link.filename}), refused"
-        if name.count("/") > DEEPEST:
+    def wrong_link(path: bytes, link: h5py.h5l.LinkInfo) -> str | None:
+        if link.type == h5py.h5l.TYPE_EXTERNAL:
+            name = _decoded(path)
+            other = file.get(name, getlink=True).filename
+            return f"holds a link /{name} to another file ({other}), refused"
+        if path.count(b"/") > DEEPEST:
             return f"is nested deeper than {DEEPEST} levels"
         return None
 
-    def wrong_size(name: str, dataset: object) -> str | None:
-        if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+    def wrong_size(name: str, dataset: h5py.Dataset) -> str | None:
+        if dataset.shape is None:
             return None
         if dataset.external or (dataset.is_virtual and not views):
             return f"dataset /{name} has its values in other files, refused"
@@ -56,6 +59,22 @@ def check_contents(file: h5py.File, *, views: bool) -> None:
             return f"dataset /{name} declares {wanted} bytes and has {there} in the file, damaged?"
         return None
 
-    wrong = file.visititems_links(wrong_link) or file.visititems(wrong_size)
+    wrong = file.id.links.visit(wrong_link, info=True) or visit_datasets(file, wrong_size)
     if wrong:
         raise InputError(wrong)
+
+
+def visit_datasets(file: h5py.File, look: Callable[[str, h5py.Dataset], str | None]) -> str | None:
+    """What `look` finds in a dataset, given its path; groups are not opened, there may be many."""
+    import h5py
+
+    def visit(path: bytes, thing: h5py.h5o.ObjInfo) -> str | None:
+        name = _decoded(path)
+        return look(name, file[name]) if thing.type == h5py.h5o.TYPE_DATASET else None
+
+    found: str | None = h5py.h5o.visit(file.id, visit, info=True)
+    return found
+
+
+def _decoded(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")

@@ -95,6 +95,8 @@ def write_tree(group: h5py.Group, state: Mapping[str, Any]) -> None:
             raise ValueError(f"checkpoint key {key!r} cannot name a dataset")
         if isinstance(value, Mapping):
             write_tree(group.create_group(key), value)
+        elif getattr(value, "stays_in_memory", False):
+            continue
         elif isinstance(value, np.ndarray):
             group.create_dataset(key, data=value)
         else:

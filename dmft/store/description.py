@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dmft.store.bounds import visit_datasets
 from dmft.store.hdf5 import reading
 from dmft.store.integrity import verify
 from dmft.store.migrate import schema_version
 from dmft.texts import parse_json
+
+if TYPE_CHECKING:
+    import h5py
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -23,8 +27,6 @@ def describe(path: str | Path) -> dict[str, Any]:
     ------
     InputError : missing, damaged or foreign file, or a newer schema.
     """
-    import h5py
-
     with reading(Path(path)) as file:
         described: dict[str, Any] = {}
         for name, value in file.attrs.items():
@@ -36,9 +38,8 @@ def describe(path: str | Path) -> dict[str, Any]:
                 described[name] = parse_json(described.get(name, "null"))
         datasets: dict[str, list[int]] = {}
 
-        def note(name: str, item: object) -> None:
-            if isinstance(item, h5py.Dataset):
-                datasets[f"/{name}"] = list(item.shape)
+        def note(name: str, dataset: h5py.Dataset) -> None:
+            datasets[f"/{name}"] = list(dataset.shape or ())
 
-        file.visititems(note)
+        visit_datasets(file, note)
         return {**described, "verified": verify(Path(path)), "datasets": datasets}

@@ -16,6 +16,7 @@ from dmft.sweep.formulas import Formula
 from dmft.validation import echo, nearest_key
 
 MOST_POINTS = 1_000_000  # of a grid: each has a file
+_MOST_AXES = 256  # more than there are settings
 _DIGITS = 12  # of generated values, so that 0.1 is the 0.1 that a reader selects
 _SPACED, _RANGES, _FORMULA = ("geomspace", "linspace"), ("uniform", "loguniform"), "formula"
 _KINDS = ("random", "latin-hypercube", "sobol")
@@ -61,6 +62,8 @@ def read_axes(given: Any, sample: Any) -> Axes:
         if key in keys:
             raise InputError("given twice", where)
         keys.append(key)
+        if len(keys) > _MOST_AXES:
+            raise InputError(f"given more than {_MOST_AXES} settings", "axes")
         kind = next(iter(values)) if isinstance(values, dict) and len(values) == 1 else ""
         if kind == _FORMULA:
             formulas[key] = Formula.read(values[kind], f"{where}.{kind}")

@@ -27,6 +27,7 @@ RESERVED = {
     "effective_alpha",
 }  # fmt: skip
 _BASE = "in [base]"
+_MOST_TOLD = 6  # axes whose lengths an error tells
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def parse_grid(table: Mapping[str, Any]) -> Grid:
     tasks = _read_tasks(table.get("tasks", ["solve"]))
     grid = Grid(tasks, base, _dimensions(axes, names, table.get("zip", [])), formulas)
     if math.prod(grid.shape) > MOST_POINTS:
-        lengths = " x ".join(map(str, grid.shape))
+        lengths = " x ".join(map(str, grid.shape[:_MOST_TOLD]))
+        lengths += " x ..." if len(grid.shape) > _MOST_TOLD else ""
         raise InputError(f"given {lengths} points, must be at most {MOST_POINTS}", "axes")
     return grid
 

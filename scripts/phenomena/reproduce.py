@@ -34,7 +34,7 @@ NAMES = (
     "symmetry_equilibrium",
     "symmetry_sharpening", "symmetry_alignment", "symmetry_warmup", "conservation_training",
     "conservation_optimisers", "optimisers", "optimiser_edges", "optimiser_ends",
-    "optimiser_paths", "losses", "classification_descent",
+    "optimiser_paths", "losses", "classification_descent", "margin_memory",
 )  # fmt: skip
 NEED_TORCH = (
     "trajectory_training", "trajectory_normalisation", "trajectory_heads", "trajectory_gpt",

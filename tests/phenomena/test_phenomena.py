@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,35 @@ def test_greedy_algorithm_by_hand():
     times, saddles = greedy(np.eye(2), np.array([2.0, -0.5]), 5)
     np.testing.assert_allclose(times, [0.5, 2.0])
     np.testing.assert_allclose(saddles, [[0, 0], [2, 0], [2, -0.5]])
+
+
+def test_late_steps_follow_the_flow():
+    """Five rows of an exponential loss over a decade of log t, against Radau."""
+    from margin_memory import late_step
+    from scipy.integrate import solve_ivp
+
+    rng = np.random.default_rng(3)
+    signs = rng.choice([-1.0, 1.0], size=6)
+    rows, product, first, last = np.abs(rng.normal(size=(5, 6))) * signs, 1e-2, 12.0, 120.0
+
+    def weights(force):
+        return product * np.sinh(2.0 * force)
+
+    def rate(log_time, force):
+        return rows.T @ np.exp(log_time - rows @ weights(force))
+
+    settings = {"method": "Radau", "rtol": 1e-8, "atol": 1e-11, "t_eval": [first, last]}
+    start, end = solve_ivp(rate, (0.0, last), 2.0 * signs, **settings).y.T
+    errors = []
+    for count in (10, 80):
+        force, logs = start, np.full(5, -5.0)
+        log_times = np.geomspace(first, last, count + 1)
+        for before, after in pairwise(log_times):
+            length = after + np.log1p(-np.exp(before - after))  # of the step, its logarithm
+            logs, force = late_step(rows, force, logs, length, product)
+            residual = logs + rows @ weights(force) - length
+            np.testing.assert_allclose(residual[logs > -79.0], 0.0, atol=2e-3)
+            assert (residual > -2e-3).all()  # where a row adds nothing
+        errors.append(np.abs(weights(force) / weights(end) - 1.0).max())
+    assert errors[1] < 0.015
+    assert errors[1] < 0.5 * errors[0] < 0.02

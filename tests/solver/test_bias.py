@@ -16,6 +16,9 @@ SIGNS = {"loss": "logistic", "labels": "sign"}
         ({"loss": "huber"}, "overlap", 75.0),
         ({**SIGNS, "network": {"depth": 3}}, "overlap", 75.0),
         ({**SIGNS, "network": {"depth": 3}}, "squared_norm", 150.0),
+        ({**SIGNS, "network": {"init_scale": 0.01}}, "train_loss", 30.0),
+        ({**SIGNS, "network": {"init_scale": 0.01}, "sampling_ratio": 10.0}, "overlap", 300.0),
+        ({**SIGNS, "sampling_ratio": 10.0}, "overlap", 10.0),
     ],
 )
 def test_shares(values, name, share):

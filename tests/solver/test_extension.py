@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -79,6 +81,55 @@ def test_only_what_follows_is_marched(short, monkeypatch):
     new = (len(extended.time) - len(before.time)) / 3
     assert min(attempts) >= 10.0 * (1.0 - 1e-12)
     assert len(attempts) <= new * (OPTIONS["replicates"] + 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in FLOWS if name != "plain")],
+)
+def test_paths_in_memory_go_on_to_the_same_bits_as_panels_that_are_repeated(
+    name, short, monkeypatch
+):
+    from dmft.solver.panels import PanelScheme
+
+    problem = FLOWS[name]
+    _, state = short if name == "plain" else kept(problem, 10.0)
+    panels = {key: value for key, value in state.items() if key != "ended"}
+    assert len(state["ended"]) == OPTIONS["replicates"]
+    more = {**OPTIONS, "replicates": 5, "t_max": 50.0}
+    repeated = dmft.solve(problem, resume=panels, **more)
+    replays = []
+    replay = PanelScheme._replay
+    monkeypatch.setattr(PanelScheme, "_replay", lambda *given: (replays.append(1), replay(*given)))
+    for threads in (1, 2):  # twice, as it goes on from copies
+        assert dmft.solve(problem, resume=state, **{**more, "threads": threads}) == repeated
+    assert len(replays) == (2 if name == "noisy" else 0)  # whose replicate 1 becomes a pilot
+    through = pickle.loads(pickle.dumps(copy.deepcopy(state)))
+    assert dmft.solve(problem, resume=through, **more) == repeated and len(replays) >= 4
+
+
+def test_paths_of_another_solve_are_not_taken_for_those_of_a_state(short):
+    """`keep=state.update` into what another solve has left there."""
+    _, state = short
+    mixed = dict(state)
+    problem = PROBLEM.replace(noise_std=0.2)
+    dmft.solve(problem, t_max=10.0, keep=mixed.update, keep_paths=False, **OPTIONS)
+    assert mixed["ended"] is state["ended"]
+    _, clean = kept(problem, 10.0, keep_paths=False)
+    assert "ended" not in clean
+    extended = [dmft.solve(problem, t_max=20.0, resume=each, **OPTIONS) for each in (mixed, clean)]
+    assert extended[0] == extended[1]
+
+
+def test_states_that_hold_paths_are_written_without_them(short, tmp_path, monkeypatch):
+    solution, state = short
+    dmft.save(tmp_path / "out.h5", solution, state=state)
+    file = dmft.solve(PROBLEM, t_max=20.0, resume=tmp_path / "out.h5", **OPTIONS)
+    assert file == dmft.solve(PROBLEM, t_max=20.0, resume=state, **OPTIONS)
+    monkeypatch.setattr("dmft.solver.run._MOST_KEPT", state["ended"]["1"].size * 2.5)
+    _, small = kept(PROBLEM, 10.0)
+    assert list(small["ended"]) == ["1", "2"]
+    assert file == dmft.solve(PROBLEM, t_max=20.0, resume=small, **OPTIONS)
 
 
 def test_steps_of_a_later_time_do_not_feel_how_short_the_last_panel_was():

@@ -151,6 +151,23 @@ def test_output_is_whole_or_not_there(folder, tmp_path, monkeypatch):
     assert (tmp_path / "all.h5").read_bytes() == before
 
 
+def test_the_command_clears_what_a_killed_one_has_left_and_waits_for_nobody(
+    folder, tmp_path, capsys
+):
+    from dmft.cli.main import main
+    from dmft.store import locked
+
+    left = tmp_path / ".all.h5.01234567.tmp.h5"
+    left.write_bytes(b"half")
+    words = ["sweep", "collect", str(folder), "-o", str(tmp_path / "all.h5")]
+    with locked(tmp_path / "all.h5"):
+        left.write_bytes(b"half")
+        assert main(words) == 2
+    assert "another process is writing this file" in capsys.readouterr().err
+    assert main(words) == 0
+    assert not left.exists() and not list(tmp_path.glob("*.lock"))
+
+
 def test_what_is_no_collection(folder):
     with pytest.raises(InputError, match="is a solution .*, must be a collection"):
         load_collection(next((folder / "results").iterdir()))

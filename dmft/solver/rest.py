@@ -1,0 +1,77 @@
+"""Panels of a flow with weight decay that has come to rest.
+
+With decay the residual stays, and weights go to where it balances the decay: those on the edge of
+their support like 1/t, ever fewer of them. A long panel then moves nothing that can be seen, but
+one path more or less on the support turns its responses, and sweeps do not settle or find no
+causal response. All has come to rest if the paths, each in the field as it is, hardly move on
+their way to where they end: then the field may stay, too, and what follows is constant. Nodes at
+rest repeat the last one: weights, noise and responses to the past.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dmft.numerics.collocation import STAGES
+from dmft.solver.accuracy import Accuracy
+from dmft.solver.linear_samples import LinearSamples
+from dmft.solver.panel_rows import Attempt, PanelRows
+from dmft.solver.panel_time import panel_time
+from dmft.solver.sides import CoordinatePaths, Equation, NoPath
+
+# Relaxation times of the decay until all have ended; after more G, which grows with time, is
+# rounded too much.
+_END = 1e8
+_TOLERANCE = 1e-6  # of the paths
+
+
+def rests(rows: PanelRows) -> bool:
+    """Whether these are rows of a panel at rest: responses inside it have the scale 0."""
+    return not rows.scale.any()
+
+
+class Rest:
+    """What finds out that a march is at rest, and what follows then."""
+
+    def __init__(
+        self,
+        paths: CoordinatePaths,
+        samples: LinearSamples,
+        accuracy: Accuracy,
+        decay: float,
+    ) -> None:
+        """decay : of the weights; without, nothing ever is at rest."""
+        self._paths, self._samples, self._accuracy = paths, samples, accuracy
+        self._decay = decay
+
+    def attempt(self, last: PanelRows, step: float, error: np.ndarray) -> Attempt | None:
+        """The panel after one with rows `last` if all rests; error : e of paths, (paths, 1)."""
+        if self._decay == 0.0:
+            return None
+        nothing = np.zeros((STAGES, STAGES))
+        loading = np.append(last.known[-1], last.fresh[-1])
+        ends = loading, self._samples.response[-1], last.intensity[-1]
+        known, past, intensity = (np.tile(row, (STAGES, 1)) for row in ends)
+        rows = PanelRows(step, np.zeros(STAGES), nothing, past, known, nothing, intensity)
+        if not rests(last) and not self._ended(rows, error):
+            return None
+        return Attempt(rows, 1, 0.0, True, self._accuracy.rtol)
+
+    def _ended(self, rows: PanelRows, error: np.ndarray) -> bool:
+        """Whether paths end where they are in the field of rows at rest."""
+        paths, samples = self._paths, self._samples
+        panel = panel_time(0.0, _END / self._decay, growth=paths.growth, logarithmic=False)
+        force = (paths.root_variance * samples.force_now)[:, None]
+        stages = paths.guess(force * panel.integration.sum(axis=1), panel.elapsed)
+        drive = samples.drive_of(rows, samples.drive.fresh(STAGES))
+        equation = Equation(
+            panel.integration, samples.ratio, paths.teacher, drive, np.zeros_like(drive),
+            _TOLERANCE,
+        )  # fmt: skip
+        try:
+            paths.solve(stages, panel.elapsed, equation)
+        except NoPath:
+            return False
+        ended = paths.root_variance[:, None] * (stages.output - paths.teacher[:, None])
+        factor = samples.factor[-1:]  # and stays
+        return self._accuracy.change(ended - error, error, 0.0 * factor, factor) < 1.0
