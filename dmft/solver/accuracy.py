@@ -28,6 +28,7 @@ _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 # it is below so much. In deep networks errors of the first ones average out soon enough.
 _BEGUN, _ESCAPED = 0.95, 0.03
 _ABRUPTLY_BEGUN, _ABRUPTLY_ESCAPED = math.inf, 1e-3
+_NOTHING = 1e-300  # where the teacher is zero and there is no noise
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
 # are missed by C_r between this node and later ones that have more of them: half of rtol, measured.
 _LEAST_NEWS = 20.0
@@ -112,7 +113,8 @@ class Accuracy:
     def _residual(self) -> float:
         """Root mean square of the residual at the last node, relative to its start."""
         factor = self._samples.factor
-        return float(np.linalg.norm(factor[-1]) / np.linalg.norm(factor[0]))
+        first = float(np.linalg.norm(factor[0]))
+        return float(np.linalg.norm(factor[-1])) / first if first else 1.0  # nothing to learn
 
     def trusted(self, moved: np.ndarray, error: np.ndarray) -> float:
         """How much of a first guess to take that moves e by `moved`, (paths, stages).
@@ -162,14 +164,15 @@ class Accuracy:
         """How far weights and residual moved in the last sweep; below 1 a panel has settled."""
         distance = math.sqrt(float(np.max(self._paths.probability @ moved**2)))
         floor = _LINEAR_RESIDUAL_FLOOR if self._linear else _RESIDUAL_FLOOR
-        residual = np.linalg.norm(factor, axis=1) + floor * self._samples.factor[0, 0]
+        residual = np.linalg.norm(factor, axis=1) + floor * self._samples.factor[0, 0] + _NOTHING
         residual_moved = np.max(np.linalg.norm(factor_moved, axis=1) / residual)
         return max(distance / self.size(error), 0.1 * float(residual_moved)) / self.tolerance
 
     def size(self, error: np.ndarray) -> float:
         """Root of the excess risk at the last stage, no smaller than what can matter."""
         start = math.sqrt(self._first_risk)
-        return math.sqrt(float(self._paths.probability @ error[:, -1] ** 2)) + _ERROR_FLOOR * start
+        now = math.sqrt(float(self._paths.probability @ error[:, -1] ** 2))
+        return now + _ERROR_FLOOR * start + _NOTHING
 
     def time_error(self, swept: Swept) -> float:
         """Embedded estimate of the time error, relative to the error e and to the force.
@@ -191,7 +194,7 @@ class Accuracy:
         floor = _LINEAR_FORCE_FLOOR if self._linear else _FORCE_FLOOR
         forces = math.sqrt(probability @ swept.force[:, -1] ** 2)
         first = ratio * math.sqrt(self._first_risk)
-        residual_error = ratio * displacement / (forces + floor * first)
+        residual_error = ratio * displacement / (forces + floor * first + _NOTHING)
         size, error = self.size(swept.error), swept.error[:, -1]
         if self._supporting is None or not self._escaping():
             return max(displacement / size, share * residual_error)

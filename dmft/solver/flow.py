@@ -100,9 +100,12 @@ class PlainFlow:
 
         Its panels would get shorter and shorter.
         """
-        train_mse = march.train_mse / march.train_mse[0]
+        first = march.train_mse[0]
+        if not self.descends or not first:  # or nothing to learn
+            return ""
+        train_mse = march.train_mse / first
         least = max(float(np.min(train_mse)), _VANISHED)
-        if not self.descends or least > _LATE or train_mse[-1] < _RISEN * least:
+        if least > _LATE or train_mse[-1] < _RISEN * least:
             return ""
         return (
             f"stopped at t = {march.time:.6g}: train_mse of the pilot has risen by a factor of "

@@ -93,7 +93,7 @@ class NoiseBasis:
         for node in range(new - 1, -1, -1):
             size = np.linalg.norm(rest[:, node])
             needed = 0.0 if given[node] else least
-            if size > max(needed, DIRECTION_TOLERANCE) * scale:
+            if scale and size > max(needed, DIRECTION_TOLERANCE) * scale:
                 directions[:, node] = rest[:, node] / size
                 part = directions[:, node] @ rest
                 fresh[:, node] = part

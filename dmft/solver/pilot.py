@@ -201,5 +201,6 @@ def noise_rotation(march: RotatedMarch) -> np.ndarray:
     singular vectors, over log-spaced times, order the directions by their effect.
     """
     response = march.response @ march.noise_response()[1:]
-    scaled = response / np.sqrt(march.risk[1:, None] + _VANISHED_RISK * march.risk[0])
+    size = np.sqrt(march.risk[1:, None] + _VANISHED_RISK * march.risk[0])
+    scaled = response / np.where(size > 0.0, size, 1.0)  # zero where nothing is to be learnt
     return np.linalg.svd(scaled, full_matrices=True)[2]

@@ -102,6 +102,17 @@ def test_a_start_at_rest_stays(decay):
     assert np.allclose(solution.train_mse, 1.01, rtol=1e-12)
 
 
+@pytest.mark.parametrize("network", [{}, {"kind": "linear"}, {"init_scale": 1e-3}])
+def test_where_nothing_is_to_be_learnt_nothing_happens(network):
+    teacher = {"kind": "discrete", "values": [0.0]}
+    problem = Problem(noise_std=0.0, teacher=teacher, network=network)
+    with np.errstate(all="raise", under="ignore"):
+        solution = dmft.solve(problem, t_max=10.0, n_paths=64, replicates=2, threads=1)
+    assert solution.status == "done"
+    assert np.all(solution.train_mse == 0.0)
+    assert np.all(solution.excess_risk == 0.0)
+
+
 def test_panels_at_rest_grow_faster_and_faster():
     solution = dmft.solve(Problem(), t_max=1e20, n_paths=128, replicates=1, rtol=1e-2)
     assert solution.status == "done"
