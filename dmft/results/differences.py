@@ -32,6 +32,7 @@ from dmft.results.simulation import Simulation
 from dmft.results.solution import Solution
 
 _VANISHED = 1e-10  # of its start, below which a quantity is compared absolutely only
+_FEW_ERRORS = 5.0  # within which a value beside one that has vanished is no difference
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Difference:
             excursions = self.length / np.pi * (1.0 + ratio**2 / self.freedom) ** power
             anywhere = np.minimum(anywhere, single + excursions)
         alike = np.abs(self.difference) <= 10.0 * _VANISHED * self.scale.max(initial=0.0)
+        alike |= np.abs(self.difference) <= _FEW_ERRORS * self.stderr
         certain = np.where(self.vanished, alike, excess == 0.0)
         return float(min(1.0, np.where(uncertain, anywhere, certain).min(initial=1.0)))
 

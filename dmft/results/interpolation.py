@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from dmft.errors import InputError
 from dmft.numerics.collocation import lagrange
 
+_STEEP = 1e3  # growth within a panel from which on a curve is interpolated in its logarithm
 _ROUNDING = 1e-12  # a time may pass the end by this much of it
 
 
@@ -65,11 +66,30 @@ def curve_at(
     curve = np.asarray(curve, dtype=float)
     plain = curve @ matrix.T
     if not positive:
-        return plain
+        return _growing(matrix, curve, plain)
     usable = curve > 0.0
     logarithm = np.log(np.where(usable, curve, 1.0)) @ matrix.T
     without = (~usable).astype(float) @ (matrix != 0.0).T > 0.0
     return np.where(without, np.maximum(plain, 0.0), np.exp(np.where(without, 0.0, logarithm)))
+
+
+def _growing(matrix: np.ndarray, curve: np.ndarray, plain: np.ndarray) -> np.ndarray:
+    """`plain`, but through logarithms where a panel's values grow or fall by a factor of 1000.
+
+    A polynomial through values of other orders of magnitude rings around the small ones.
+    """
+    used = matrix != 0.0
+    size = np.abs(curve)[..., None, :]
+    signs = np.where(used, np.sign(curve)[..., None, :], np.nan)
+    sign = np.nanmin(signs, axis=-1)
+    least = np.where(used, size, np.inf).min(axis=-1)
+    most = np.where(used, size, 0.0).max(axis=-1)
+    one_sign = (sign != 0.0) & (sign == np.nanmax(signs, axis=-1))
+    steep = one_sign & (most > _STEEP * least)
+    if not steep.any():
+        return plain
+    logarithm = np.log(np.where(curve == 0.0, 1.0, np.abs(curve))) @ matrix.T
+    return np.where(steep, sign * np.exp(np.where(steep, logarithm, 0.0)), plain)
 
 
 def kernel_at(time: np.ndarray, panel: np.ndarray, kernel: np.ndarray, at: ArrayLike) -> np.ndarray:
@@ -88,7 +108,9 @@ def kernel_at(time: np.ndarray, panel: np.ndarray, kernel: np.ndarray, at: Array
     matrix = interpolation_matrix(time, panel, at)
     diagonal = np.diag(kernel)
     if not (diagonal > 0.0).all():
-        return matrix @ kernel @ matrix.T
+        once = curve_at(time, panel, kernel, at)
+        twice = curve_at(time, panel, once.T, at)
+        return 0.5 * (twice + twice.T)
     deviation = np.sqrt(diagonal)
     correlation = matrix @ (kernel / np.outer(deviation, deviation)) @ matrix.T
     deviation = curve_at(time, panel, deviation, at, positive=True)

@@ -92,7 +92,21 @@ def test_positive_curves_fall_by_decades_within_a_panel():
     at = np.linspace(0, 30, 50)
     found = curve_at(time, panel, np.exp(-time), at, positive=True)
     np.testing.assert_allclose(found, np.exp(-at), rtol=1e-10)
-    assert curve_at(time, panel, np.exp(-time), at).min() < 0  # without the logarithm
+
+
+def test_curves_that_grow_by_decades_within_a_panel_do_not_ring():
+    """Of either sign; a curve that changes its sign goes through its values."""
+    time, panel = nodes([0, 1, 30])
+    at = np.linspace(1, 30, 50)
+    for sign in (1.0, -1.0):
+        found = curve_at(time, panel, sign * np.exp(time - 30), at)
+        np.testing.assert_allclose(found, sign * np.exp(at - 30), rtol=1e-10)
+    kernel = np.exp(np.add.outer(time, time) - 60)
+    kernel[0] = kernel[:, 0] = 0.0  # as of weights that start at zero
+    found = kernel_at(time, panel, kernel, at)
+    np.testing.assert_allclose(found, np.exp(np.add.outer(at, at) - 60), rtol=1e-9)
+    line = time - 2.0
+    np.testing.assert_allclose(curve_at(time, panel, line, at), at - 2.0, atol=1e-12)
 
 
 def test_positive_curves_may_reach_zero():
