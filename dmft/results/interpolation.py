@@ -56,7 +56,8 @@ def curve_at(
 
     A curve said to be `positive` is interpolated in its logarithm, so that it stays positive
     where it falls by orders of magnitude within a panel; where a node's value is zero, the
-    polynomial goes through the values themselves and is cut at zero.
+    polynomial goes through the values themselves and is cut at zero. Any curve is interpolated in its
+    logarithm where its values in a panel have one sign and differ by more than a factor of 1000.
 
     Raises
     ------
@@ -78,14 +79,15 @@ def _growing(matrix: np.ndarray, curve: np.ndarray, plain: np.ndarray) -> np.nda
 
     A polynomial through values of other orders of magnitude rings around the small ones.
     """
-    used = matrix != 0.0
-    size = np.abs(curve)[..., None, :]
-    signs = np.where(used, np.sign(curve)[..., None, :], np.nan)
-    sign = np.nanmin(signs, axis=-1)
-    least = np.where(used, size, np.inf).min(axis=-1)
-    most = np.where(used, size, 0.0).max(axis=-1)
-    one_sign = (sign != 0.0) & (sign == np.nanmax(signs, axis=-1))
-    steep = one_sign & (most > _STEEP * least)
+    width = max(1, int(np.max(np.count_nonzero(matrix, axis=1), initial=1)))
+    nodes = np.argsort(matrix == 0.0, axis=1, kind="stable")[:, :width]  # of each time's panel
+    used = np.take_along_axis(matrix, nodes, axis=1) != 0.0
+    values = curve[..., nodes]
+    least = np.where(used, values, np.inf).min(axis=-1)
+    most = np.where(used, values, -np.inf).max(axis=-1)
+    sign = np.sign(least)
+    far, near = np.maximum(np.abs(least), np.abs(most)), np.minimum(np.abs(least), np.abs(most))
+    steep = (sign != 0.0) & (sign == np.sign(most)) & (far > _STEEP * near)
     if not steep.any():
         return plain
     logarithm = np.log(np.where(curve == 0.0, 1.0, np.abs(curve))) @ matrix.T
