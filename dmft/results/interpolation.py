@@ -56,8 +56,9 @@ def curve_at(
 
     A curve said to be `positive` is interpolated in its logarithm, so that it stays positive
     where it falls by orders of magnitude within a panel; where a node's value is zero, the
-    polynomial goes through the values themselves and is cut at zero. Any curve is interpolated in its
-    logarithm where its values in a panel have one sign and differ by more than a factor of 1000.
+    polynomial goes through the values themselves and is cut at zero. Any curve is interpolated in
+    its logarithm where its values in a panel have one sign and differ by more than a factor of
+    1000.
 
     Raises
     ------

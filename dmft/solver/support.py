@@ -45,8 +45,8 @@ class Support:
     """What paths support a tolerance, and how the network starts.
 
     paths : how many. first_speed : the largest s |dw/dG| at t = 0; without bound where w = G.
-    deep : whether G needed to leave zero is a power of the start, not a logarithm, while that
-        between zero and the end stays of order 1.
+    deep : whether the network has three layers or more and no weight decay. The force that has to
+        accumulate until a weight leaves zero then is a power of the start, not a logarithm.
     """
 
     paths: int

@@ -4,7 +4,7 @@ The logistic loss of separable signs drives a diagonal network of depth 2 to the
 largest l1 margin, and a small start is expected to be the shorter way. It is the longer one: until
 weights leave zero all rows push alike, and the forces of that time stay while later ones grow like
 log log(1/loss). From alpha = 0.001 the margin is within 1 % of the largest one when log(1/loss) is
-about 1e12, where the smallest double is exp(-745). Networks are followed there in log(1/loss): the
+about 2e11, where the smallest double is exp(-745). Networks are followed there in log(1/loss): the
 accumulated force is F = A^T lambda, A the rows times their labels, and w = alpha^2 sinh(2F). Late,
 rows add d(lambda)/dt = exp(-A w), of which an implicit step is a convex problem in lambda.
 """
