@@ -87,9 +87,15 @@ def lagrange(nodes: np.ndarray, points: np.ndarray) -> np.ndarray:
     return values
 
 
-def _integration_matrix(nodes: np.ndarray, growth: float) -> np.ndarray:
+@lru_cache(maxsize=1)
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights on (0, 1)."""
     points, weights = legendre.leggauss(_QUADRATURE_POINTS)
-    points, weights = (points + 1.0) / 2.0, weights / 2.0
+    return (points + 1.0) / 2.0, weights / 2.0
+
+
+def _integration_matrix(nodes: np.ndarray, growth: float) -> np.ndarray:
+    points, weights = _quadrature()
     rows = [
         c * (weights * np.exp(-growth * c * points)) @ lagrange(nodes, c * points) for c in nodes
     ]

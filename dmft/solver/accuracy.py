@@ -26,7 +26,7 @@ _RESIDUAL_SHARE, _FORCE_FLOOR = 0.05, 1e-3
 _LINEAR_RESIDUAL_SHARE, _LINEAR_FORCE_FLOOR = 0.3, 1e-6
 # The first paths have left zero when the residual is below so much of its start, the last ones when
 # it is below so much. In deep networks errors of the first ones average out soon enough.
-_BEGUN, _ESCAPED = 0.95, 0.03
+_BEGUN, _ESCAPED = 0.95, 0.01
 _ABRUPTLY_BEGUN, _ABRUPTLY_ESCAPED = math.inf, 1e-3
 _NOTHING = 1e-300  # where the teacher is zero and there is no noise
 # What a node must add to the noise to get a direction, times residual and tolerance. News left out
@@ -104,13 +104,13 @@ class Accuracy:
         """
         if self._linear:
             return 0.0
-        return _LEAST_NEWS * self.tolerance * self._residual()
+        return _LEAST_NEWS * self.tolerance * self.residual()
 
     def late(self) -> bool:
         """Whether the residual is nearly gone; never on the linear network, which is exact."""
-        return not self._linear and self._residual() <= _LATE
+        return not self._linear and self.residual() <= _LATE
 
-    def _residual(self) -> float:
+    def residual(self) -> float:
         """Root mean square of the residual at the last node, relative to its start."""
         factor = self._samples.factor
         first = float(np.linalg.norm(factor[0]))
@@ -208,4 +208,4 @@ class Accuracy:
         The errors of the first ones do not average out: all of them come early, or late.
         """
         begun, escaped = self._escape
-        return self._steep and escaped < self._residual() <= begun
+        return self._steep and escaped < self.residual() <= begun

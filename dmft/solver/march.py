@@ -87,7 +87,7 @@ class March:
         self.noise = noise(self.paths, self.samples, self.accuracy)
         self._calibrated = self.noise.calibrates and calibrates(problem)
         decay = self._decay if self._calibrated else 0.0
-        self._rest = Rest(self.paths, self.samples, self.accuracy, decay)
+        self._rest = Rest(self.paths, self.samples, self.accuracy, decay, logarithmic)
         count = path_set.count
         abrupt = supporting is not None and supporting.abrupt
         traced = traced_paths(problem, count, abrupt=abrupt) if self._calibrated else count
@@ -209,11 +209,12 @@ class March:
         parts = (attempt.rows.flat(), attempt.time_error)
         if not all(np.isfinite(part).all() for part in parts):
             return self._resting(step)
-        return attempt if attempt.converged else self._resting(step) or attempt
+        settled = attempt.converged and not self._rest.lingers(attempt.rows, self.time)
+        return attempt if settled else self._resting(step) or attempt
 
     def _resting(self, step: float) -> Attempt | None:
         """The panel in which all stays as it is; None where something moves."""
-        return self._rest.attempt(self.rows[-1], step, self.error[:, -1:]) if self.rows else None
+        return self._rest.attempt(self.rows, step, self.error[:, -1:]) if self.rows else None
 
     def _attempt(self, step: float, active: np.ndarray | None) -> Attempt:
         samples, basis = self.samples, self.samples.drive.basis
@@ -262,8 +263,7 @@ class March:
         return Attempt(rows, sweep, time_error, converged, self.accuracy.rtol)
 
     def _panel(self, step: float) -> PanelTime:
-        growth, logarithmic = self.paths.growth, self._logarithmic
-        return panel_time(self.time, step, growth=growth, logarithmic=logarithmic)
+        return panel_time(self.time, step, growth=self.paths.growth, logarithmic=self._logarithmic)
 
     def _guess(self, panel: PanelTime) -> Stages:
         line = None

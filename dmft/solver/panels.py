@@ -152,7 +152,8 @@ class PanelScheme:
     def _rotation(self, pilot: PanelMarch, rough: bool) -> np.ndarray:
         """That of replicates, by a rehearsal where one pays; rough : without."""
         rotation = self._flow.rotation(pilot)
-        if rough or not self._flow.rehearses(pilot):
+        # It costs as much as a replicate: for a single one, more paths are the better use of that.
+        if rough or self._settings.replicates == 1 or not self._flow.rehearses(pilot):
             return rotation
         count = min(max(self._settings.n_paths, PILOT_PATHS), MOST_REHEARSING)
         march = self._start(count, 0, rotation, len(pilot.rows), beside=True)

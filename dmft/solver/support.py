@@ -31,7 +31,7 @@ _FORESEEN = 0.4
 # own, in the time when it leaves zero, and these average out: the more, the smaller the start, as
 # the time that each takes, relative to that of all, falls like 1/log(1/alpha). Measured.
 # The estimate is three times the error of the paths, and ten times or more what it does to curves.
-_ESCAPE_SHARE, _TINY, _GROWTH = 0.17, math.log(1e3), 0.6
+_ESCAPE_SHARE, _TINY, _GROWTH = 0.15, math.log(1e3), 1.4
 # The same of deeper networks, whose weights leave zero abruptly, measured at depth 3.
 _ABRUPT_FORESEEN, _ABRUPT_ALLOWANCE = 10.0, 3.5
 # Measured (docs/accuracy.md): where scatter and bias begin to grow with a finer tolerance, and the

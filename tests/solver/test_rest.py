@@ -56,9 +56,9 @@ def test_repeated_rows_repeat_a_march_at_rest(rested):
 def test_nothing_is_at_rest_while_weights_move_or_without_decay():
     _, march, _ = marched(PROBLEM, 6.0)  # weights are leaving zero
     error = march.error[:, -1:]
-    assert march._rest.attempt(march.rows[-1], 1e-3, error) is None
+    assert march._rest.attempt(march.rows, 1e-3, error) is None
     _, march, _ = marched(PROBLEM.replace(**{"dynamics.weight_decay": 0.0}), 0.5)
-    assert march._rest.attempt(march.rows[-1], 1e-3, march.error[:, -1:]) is None
+    assert march._rest.attempt(march.rows, 1e-3, march.error[:, -1:]) is None
     assert march.attempt(1e12) is None or not rests(march.attempt(1e12).rows)
 
 
