@@ -131,9 +131,9 @@ def rescued(path: Path, checkpoints: Checkpoints, state: Mapping[str, Any]) -> I
     """Save a result; when that fails, keep the state that it came from, and say where."""
     try:
         yield
-    except InputError:
-        raise
     except DmftError as error:
+        if isinstance(error, InputError) and error.location != str(path):
+            raise  # a result that no file may hold
         if state:
             checkpoints(state)
         if not checkpoints.path.exists() or (checkpoints.path == path and not checkpoints.saved):

@@ -157,6 +157,22 @@ def test_file_that_is_read_only(short, capsys, fake_solver, monkeypatch):
     assert not fake_solver.calls and Path("out.h5").read_bytes() == short
 
 
+def test_file_that_becomes_read_only(short, capsys, fake_solver, monkeypatch):
+    access = os.access
+
+    def revoke() -> None:
+        monkeypatch.setattr(
+            "os.access", lambda path, mode: access(path, mode) and Path(path).name != "out.h5"
+        )
+
+    fake_solver.before_panel = at(9, revoke)
+    assert main(GROW) == 1
+    err = capsys.readouterr().err
+    assert "out.h5: cannot be written, it is read-only; what was computed is in out" in err
+    assert Path("out.h5").read_bytes() == short
+    assert load_checkpoint("out.h5.part")[1]["panel"] == 12
+
+
 def test_two_drivers(short, capsys, fake_solver):
     def other() -> None:
         assert main(GROW) == 2
