@@ -46,16 +46,16 @@ def run(arguments: argparse.Namespace) -> int:
     if whole is not None:
         raise InputError(f"is kept for an extension of {whole}, name that one", str(path))
     header, _, wanted = _found(path, arguments.overrides)
-    if header.status != RUNNING and wanted == header.config:
+    if _is_finished(header) and wanted == header.config:
         return _show(arguments, path, header.schema)
     for output in (path, part_of(path)):
         check_output(output, overwrite=True)
     with locked(path):
         # Again: who had the lock may have finished it.
         header, source, wanted = _found(path, arguments.overrides)
-        if header.status != RUNNING and wanted == header.config:
+        if _is_finished(header) and wanted == header.config:
             return _show(arguments, path, header.schema)
-        _, state = load_checkpoint(source, finished=header.status != RUNNING)
+        _, state = load_checkpoint(source, finished=_is_finished(header))
         own = source == path and header.status == RUNNING
         going: dict[str, Any] = {
             "state": state,
@@ -69,6 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
         from dmft.cli.marching import march
 
         return march(arguments, path, wanted, **going)
+
+
+def _is_finished(header: Header) -> bool:
+    from dmft.store.schema import RUNNING
+
+    return header.status != RUNNING and header.schema in _growing()
 
 
 def _found(path: Path, overrides: list[str]) -> tuple[Header, Path, Config]:
