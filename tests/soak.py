@@ -19,10 +19,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
 import numpy as np
+
+from dmft.store import read_header
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -42,6 +45,8 @@ seeds = 3
 [axes]
 problem.noise_std = [0.1, 0.2, 0.3]
 """
+OUTPUTS = {"solve": "out.h5", "extension": "grown.h5", "simulate": "sim.h5",
+           "more seeds": "seeds.h5", "trajectory": "map.h5"}  # fmt: skip
 
 
 def command(*words: object) -> list[str]:
@@ -59,15 +64,21 @@ class Soak:
         for where in (self.reference, self.place):
             where.mkdir(parents=True)
             (where / "grid.toml").write_text(GRID, encoding="utf-8")
+            (where / "part.toml").write_text(GRID.replace(", 0.3]", "]"), encoding="utf-8")
             (where / "walk").mkdir()
             rng = np.random.default_rng(0)
             walk = np.cumsum(rng.normal(size=(12, 2000)), axis=0)
             for number, point in enumerate(walk):
                 np.save(where / "walk" / f"step{number}.npy", point)
-        for steps in self.works().values():
+        self.stages: dict[str, list[dict[str, bytes]]] = {}  # of an output, after each step
+        for name, steps in self.works().items():
             for step in steps:
-                done = self.run(step, self.reference)
+                done = self.run(self.next(step), self.reference)
                 assert done[0] == 0, done
+                if name in OUTPUTS:
+                    self.stages.setdefault(name, []).append(
+                        _content(self.reference / OUTPUTS[name])
+                    )
 
     def works(self) -> dict[str, list[list[object]]]:
         """What is done, each a list of commands one after another."""
@@ -77,10 +88,17 @@ class Soak:
                           ["resume", "grown.h5", "--set=solver.t_max=200",
                            "--checkpoint-seconds=0.05"]],
             "simulate": [["simulate", "-o", "sim.h5", *SMALL]],
-            "sweep": [["sweep", "init", "grid.toml", "study"],
+            "more seeds": [["simulate", "-o", "seeds.h5", *SMALL, "--set=simulation.seeds=3"],
+                           ["resume", "seeds.h5", "--set=simulation.seeds=9"]],
+            "sweep": [["sweep", "init", "part.toml", "study"],
+                      ["sweep", "run", "study", "--jobs=2", "--checkpoint-seconds=0.05"],
+                      ["sweep", "collect", "study", "-o", "all.h5", "--no-packed"],
+                      ["sweep", "init", "grid.toml", "study"],
                       ["sweep", "run", "study", "--jobs=2", "--checkpoint-seconds=0.05"],
                       ["sweep", "collect", "study", "-o", "all.h5", "--packed"]],
-            "trajectory": [["trajectory", "map", "walk", "-o", "map.h5"]],
+            "trajectory": [["trajectory", "map", *(f"walk/step{k}.npy" for k in range(8)),
+                            "-o", "map.h5"],
+                           ["trajectory", "map", "walk", "-o", "map.h5"]],
         }  # fmt: skip
 
     # ------------------------------------------------------------------ disturbances
@@ -92,8 +110,9 @@ class Soak:
             most = self.random.choice((1000, 5000, 20_000, 60_000))
             before = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))  # noqa: E731
         words_of_all = command(*words)
-        if disturb == "no permission":
-            self.allow(where, 0o555)
+        if disturb in ("no permission", "permission lost"):
+            if disturb == "no permission":
+                self.allow(where, 0o555)
             if os.geteuid() == 0:  # who may write anywhere
                 words_of_all = ["setpriv", "--bounding-set=-dac_override", *words_of_all]
         process = subprocess.Popen(
@@ -116,6 +135,10 @@ class Soak:
             self.check(other.returncode, other.stderr, words)
         elif disturb == "clock":
             self.jump(where)
+        elif disturb == "permission lost":
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(self.random.uniform(0.3, 1.0) * self.length)
+            self.allow(where, 0o555)
         complaints = process.communicate(timeout=600)[1]
         self.allow(where, 0o755)
         return process.returncode, complaints
@@ -154,19 +177,32 @@ class Soak:
         if not self.waiting:  # all in turn
             self.waiting = self.random.sample(list(self.works()), k=len(self.works()))
         name = self.waiting.pop()
-        kinds = ("kill", "kill", "stop", "interrupt", "full disk", "no permission", "second driver",
-                 "clock")  # fmt: skip
+        kinds = ("kill", "kill", "stop", "interrupt", "full disk", "no permission",
+                 "permission lost", "second driver", "clock")  # fmt: skip
+        self.finished = False
         for disturb in self.random.choices(kinds, k=self.random.randint(1, 3)):
             start = time.monotonic()
             for step in self.works()[name]:
                 status, complaints = self.run(self.next(step), self.place, disturb)
                 self.check(status, complaints, step)
+                self.stays_finished(name)
             self.counts[f"{name}, {disturb}"] += 1
             self.length = 0.7 * self.length + 0.3 * max(1.0, time.monotonic() - start)
         for step in self.works()[name]:
             status, complaints = self.run(self.next(step), self.place)
             assert status == 0, (status, step, complaints)
         self.compare(name)
+
+    def stays_finished(self, name: str) -> None:
+        """What has been finished can be read from then on: as it was, or extended."""
+        path = self.place / OUTPUTS.get(name, "-")
+        if not path.exists():
+            assert not self.finished, path
+        elif name == "trajectory" or read_header(path).status != "running":
+            self.finished = True
+            assert _content(path) in self.stages[name], path
+        else:
+            assert not self.finished, path
 
     def next(self, step: list[object]) -> list[object]:
         """A step, or what goes on with it where its output is there already."""
@@ -178,15 +214,16 @@ class Soak:
 
     def compare(self, name: str) -> None:
         """Same bits as the reference; nothing else is left."""
-        outputs = {"solve": ["out.h5"], "extension": ["grown.h5"], "simulate": ["sim.h5"],
-                   "trajectory": ["map.h5"]}  # fmt: skip
         results = (self.reference / "study" / "results").iterdir()
-        names = outputs.get(name) or ["all.h5", *(f"study/results/{path.name}" for path in results)]
+        names = [OUTPUTS[name]] if name in OUTPUTS else [
+            "all.h5", *(f"study/results/{path.name}" for path in results)
+        ]  # fmt: skip
         for each in names:
             assert _content(self.place / each) == _content(self.reference / each), each
         left = sorted(
             str(path.relative_to(self.place)) for path in self.place.rglob("*")
-            if path.name.endswith((".lock", ".tmp.h5", ".tmp", ".tmp.json", ".tmp.toml"))
+            if path.name.endswith((".lock", ".part", ".tmp", ".tmp.h5", ".tmp.part", ".tmp.json",
+                                   ".tmp.toml"))
             or ".claim-" in path.name or path.name.startswith((".stop", ".clock"))
         )  # fmt: skip
         killed = any("kill" in kind for kind in self.counts)
@@ -197,7 +234,7 @@ class Soak:
 
     def clear(self) -> None:
         for path in self.place.iterdir():
-            if path.name not in ("walk", "grid.toml"):
+            if path.name not in ("walk", "grid.toml", "part.toml"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -222,8 +259,8 @@ def _content(path: Path) -> dict[str, bytes]:
 
 def soak(folder: Path, seconds: float, seed: int = 0) -> Counter[str]:
     """Rounds until the time is over; what was done, by work and disturbance."""
-    end = time.monotonic() + seconds
     found = Soak(folder, seed)
+    end = time.monotonic() + seconds  # beside what the reference takes
     while time.monotonic() < end:
         found.round()
     return found.counts

@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dmft.config import changed_settings
     from dmft.store import describe, is_locked
     from dmft.store.kinds import KINDS
+    from dmft.store.output import part_of
     from dmft.store.schema import RUNNING
 
     path = arguments.file
@@ -38,9 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
     config = found.get("config")
     changed = changed_settings(config) if isinstance(config, dict) else {}
     running = found.get("status") == RUNNING
-    active = running and is_locked(path)
+    growing = not running and part_of(path).is_file()
+    active = (running or growing) and is_locked(path)
     if arguments.json:
-        print_json({"file": str(path), **found, "changed": changed, "active": active})
+        print_json(
+            {"file": str(path), **found, "changed": changed, "active": active, "growing": growing}
+        )
         return 0
     _print(f"file      {path}")
     kind = KINDS.get(found["schema"])
@@ -54,9 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     _print(f"status    {found.get('status', '?')} {_bracketed(found.get('reason', ''))}".rstrip())
     if arguments.verify:
         _print(f"checksum  {_checksum(found)}")
+    if growing:
+        _print(f"          an extension that is not finished yet is in {part_of(path)}")
     if active:
         _print("          a process is working on it now")
-    elif running:
+    elif running or growing:
         _print("          continue with:", command("dmft", "resume", path))
     _print("settings other than the defaults:" if changed else "settings: all defaults")
     for key, value in changed.items():

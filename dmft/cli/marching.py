@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from dmft.cli.output import command, curve_table, curves, print_json
 from dmft.cli.progress import progress_callback
 from dmft.config import Config
-from dmft.errors import DmftError, Interrupted
+from dmft.errors import DmftError, InputError, Interrupted
 from dmft.stopping import stop_requests
+from dmft.store.output import part_of, temporary_name
 from dmft.store.schema import SOLUTION
 
 if TYPE_CHECKING:
@@ -30,18 +31,18 @@ def march(
     *,
     state: Mapping[str, Any] | None,
     command_line: str,
-    finished: bool = False,
+    part: Path | None = None,
 ) -> int:
     """Solve, with checkpoints in the output file, save and print; the caller holds the lock.
 
-    finished : the output holds a result, to which an attempt that fails goes back.
+    part : where checkpoints go instead, because the output holds a result.
     """
     from dmft.solver import solve
     from dmft.store import save, save_checkpoint
 
-    checkpoints = Checkpoints(path, config, command_line)
+    checkpoints = Checkpoints(part or path, config, command_line)
     kept: dict[str, Any] = {}
-    with previous_file_kept(path, lambda: finished or (state is None and not checkpoints.saved)):
+    with previous_file_kept(path, checkpoints, first=state is None):
         if state is None:
             save_checkpoint(path, config, {}, command_line)
         with stop_requests() as stop:
@@ -60,10 +61,11 @@ def march(
                         stop=stop,
                     )
                 # Still inside: a signal that comes now is too late to stop anything.
-                save(
-                    path, solution, overwrite=True, command_line=command_line, config=config,
-                    state=kept,
-                )  # fmt: skip
+                with rescued(path, checkpoints, kept):
+                    save(
+                        path, solution, overwrite=True, command_line=command_line, config=config,
+                        state=kept,
+                    )  # fmt: skip
             except (Interrupted, KeyboardInterrupt):
                 raise interrupted(arguments, path, checkpoints) from None
     report(arguments, path, solution)
@@ -124,23 +126,46 @@ class Checkpoints:
             self.saved, self.failure = True, None
 
 
+@contextmanager
+def rescued(path: Path, checkpoints: Checkpoints, state: Mapping[str, Any]) -> Iterator[None]:
+    """Save a result; when that fails, keep the state that it came from, and say where."""
+    try:
+        yield
+    except DmftError as error:
+        if isinstance(error, InputError) and error.location != str(path):
+            raise  # a result that no file may hold
+        if state:
+            checkpoints(state)
+        if not checkpoints.path.exists() or (checkpoints.path == path and not checkpoints.saved):
+            raise
+        what = "what was computed" if checkpoints.failure is None else "the last checkpoint"
+        kept = f"{what} is in {checkpoints.path}, finish with: {command('dmft', 'resume', path)}"
+        raise DmftError(f"{error}; {kept}") from None
+    with suppress(OSError):
+        part_of(path).unlink(missing_ok=True)
+
+
 def interrupted(arguments: argparse.Namespace, path: Path, checkpoints: Checkpoints) -> Interrupted:
     """What says that a computation was stopped, and how it goes on."""
     if checkpoints.failure is not None:
         text = f"interrupted, the last checkpoint could not be saved: {checkpoints.failure}; "
     else:
         text = "interrupted, checkpoint saved; "
-    text += f"continue with: {command('dmft', 'resume', path)}"
+    if checkpoints.path.exists():
+        text += f"continue with: {command('dmft', 'resume', path)}"
+    else:  # of an extension that is at its beginning
+        text = text.replace("checkpoint saved", "nothing to save yet") + f"{path} is as it was"
     if arguments.json:
         print_json({"file": str(path), "status": "interrupted", "reason": text})
     return Interrupted(text)
 
 
 @contextmanager
-def previous_file_kept(path: Path, nothing_to_resume: Callable[[], bool]) -> Iterator[None]:
-    """Undo the change of `path` when the block fails before there is anything to resume."""
-    from dmft.store.output import temporary_name
-
+def previous_file_kept(path: Path, checkpoints: Checkpoints, *, first: bool) -> Iterator[None]:
+    """Undo the change of `path` when a first block fails before there is anything to resume."""
+    if not first:
+        yield
+        return
     final = path.resolve()
     previous = temporary_name(final)
     with suppress(OSError):  # no such file, or no hard links here
@@ -150,10 +175,12 @@ def previous_file_kept(path: Path, nothing_to_resume: Callable[[], bool]) -> Ite
     except Interrupted:
         raise
     except Exception:
-        if nothing_to_resume():
-            final.unlink(missing_ok=True)
-            if previous.exists():
-                previous.replace(final)
+        with suppress(OSError):  # the failure itself says more
+            if not checkpoints.saved:
+                final.unlink(missing_ok=True)
+                if previous.exists():
+                    previous.replace(final)
         raise
     finally:
-        previous.unlink(missing_ok=True)
+        with suppress(OSError):
+            previous.unlink(missing_ok=True)

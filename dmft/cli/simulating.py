@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dmft.cli.marching import Checkpoints, interrupted, previous_file_kept
+from dmft.cli.marching import Checkpoints, interrupted, previous_file_kept, rescued
 from dmft.cli.output import command, curve_table, curves, print_json
 from dmft.cli.progress import progress_callback
 from dmft.config import Config
@@ -28,16 +28,18 @@ def run_ensemble(
     *,
     state: Mapping[str, Any] | None,
     command_line: str,
+    part: Path | None = None,
 ) -> int:
-    """Simulate, with checkpoints in the output file, save and print; the caller holds the lock."""
+    """Simulate, with checkpoints in the output file, save and print; the caller holds the lock.
+
+    part : where checkpoints go instead, because the output holds a result.
+    """
     from dmft.simulation import simulate
     from dmft.store import save
 
-    latest = _Latest(Checkpoints(path, config, command_line, SIMULATION))
-    with (
-        previous_file_kept(path, lambda: state is None and not latest.files.saved),
-        stop_requests() as stop,
-    ):
+    latest = _Latest(Checkpoints(part or path, config, command_line, SIMULATION), state)
+    first = state is None
+    with previous_file_kept(path, latest.files, first=first), stop_requests() as stop:
         try:
             with progress_callback(arguments, "simulate") as show:
                 simulation = simulate(
@@ -51,10 +53,11 @@ def run_ensemble(
                     resume=state or None,
                     stop=stop,
                 )
-            save(
-                path, simulation, overwrite=True, command_line=command_line, config=config,
-                state=latest.state or state,
-            )  # fmt: skip
+            with rescued(path, latest.files, latest.state):
+                save(
+                    path, simulation, overwrite=True, command_line=command_line, config=config,
+                    state=latest.state,
+                )  # fmt: skip
         except (Interrupted, KeyboardInterrupt):
             latest.save()
             raise interrupted(arguments, path, latest.files) from None
@@ -76,9 +79,9 @@ def report(arguments: argparse.Namespace, path: Path, simulation: Simulation) ->
 class _Latest:
     """Keeps the last state, and saves it now and then."""
 
-    def __init__(self, files: Checkpoints) -> None:
+    def __init__(self, files: Checkpoints, state: Mapping[str, Any] | None) -> None:
         self.files = files
-        self.state: Mapping[str, Any] = {}
+        self.state: Mapping[str, Any] = state or {}
         self._saved_at = -_SAVING_SECONDS
 
     def __call__(self, state: Mapping[str, Any]) -> None:
@@ -88,9 +91,8 @@ class _Latest:
 
     def save(self) -> None:
         """Save the last state; there may be none yet, which makes a checkpoint of the start."""
-        if self.state or not self.files.path.exists():
-            self.files(self.state)
-            self._saved_at = time.monotonic()
+        self.files(self.state)
+        self._saved_at = time.monotonic()
 
 
 def _workers(config: Config, threads: int | None) -> int:

@@ -71,6 +71,8 @@ def _admissible_part(code, constant, decay, p, q, elapsed, accumulated, step):
         for i in range(step.shape[0]):
             # G falls by the step: log a grows by it, or log b by its negative.
             growing = p - accumulated[i] if step[i] > 0.0 else q + accumulated[i]
+            if code == 3 and growing > math.log(constant):
+                continue  # beyond the level w is linear
             longest = max(_LONGEST_STEP, _TINY - growing + decay * elapsed[i])
             if part * abs(step[i]) > longest:
                 part = longest / abs(step[i])

@@ -34,6 +34,7 @@ _SHORTEST = 1e-9  # relative to the time reached
 _MOST_PANELS = 1000
 # Panels that fail while all is at rest, before time has grown by so much.
 _MOST_STUCK, _FAR = 8, 10.0
+_RESTS = 1e-3  # of all that excess_risk has changed: less still to come is none
 _VANISHED_RISK = 1e-8  # relative to the start: a smaller excess risk decides nothing
 
 
@@ -53,6 +54,11 @@ class PanelMarch(Protocol):
     first_slope: np.ndarray
     work: dict[str, float]
 
+    @property
+    def risk(self) -> np.ndarray:
+        """excess_risk on all nodes."""
+        ...
+
     def attempt(self, step: float, active: np.ndarray | None = None) -> Attempt | None:
         """Solve the panel of length `step`; None when its equations have no solution."""
         ...
@@ -68,11 +74,6 @@ class RotatedMarch(PanelMarch, Protocol):
     @property
     def response(self) -> np.ndarray:
         """R_w on the nodes without t = 0."""
-        ...
-
-    @property
-    def risk(self) -> np.ndarray:
-        """excess_risk on all nodes."""
         ...
 
     def noise_response(self) -> np.ndarray:
@@ -171,7 +172,7 @@ def adaptive_panels(
                 control.reason = f"stopped at t = {march.time:.6g} after {_MOST_PANELS} panels"
                 return
             continue
-        if control.at_rest:
+        if control.at_rest and _rests(march):
             stuck, since = (stuck, since) if march.time < _FAR * since else (0, march.time)
             stuck += 1
         if stuck >= _MOST_STUCK:
@@ -183,6 +184,17 @@ def adaptive_panels(
         if control.step < _SHORTEST * max(march.time, 1e-6):
             control.reason = f"no panel converged beyond t = {march.time:.6g}, however short"
             return
+
+
+def _rests(march: PanelMarch) -> bool:
+    """Whether twice the time would change excess_risk by next to nothing of what has changed it.
+
+    A time error that vanishes does not say so: at a small start weights that are exponentials or
+    straight lines in time have none either.
+    """
+    risk, times = march.risk, march.times
+    slope = (risk[-1] - risk[-1 - STAGES]) / (times[-1] - times[-1 - STAGES])
+    return bool(abs(slope) * times[-1] <= _RESTS * np.max(np.abs(risk - risk[0])))
 
 
 def make_plan(march: PanelMarch, control: StepControl, t_max: float, rotation: np.ndarray) -> Plan:

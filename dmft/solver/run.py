@@ -27,6 +27,7 @@ from dmft.solver.scheme import Advance, PanelFailed, Replicate, Saved, Scheme, T
 from dmft.solver.state import check_state
 from dmft.solver.time_limit import TimeLimit
 
+_OTHER_VERSION = "given a state of another version, cannot resume: solve again"
 _MOST_KEPT = 2.0**28  # bytes of marches that stay in memory
 
 
@@ -108,9 +109,10 @@ class Run:
         runaway = self._done.runaway()
         if not reason and runaway:
             replicate, node = runaway
+            remedy = ", or a smaller step" if self._problem.dynamics.discrete else ""
             reason = (
                 f"replicate {replicate + 1} runs away from the others at node {node}: a few paths "
-                "decide; take more paths, or a smaller step"
+                f"decide; take more n_paths{remedy}"
             )
         rise, node = self._done.rise()
         if not reason and rise and self._scheme.descends:
@@ -248,7 +250,7 @@ class Run:
             check_label(state["of"], self._problem, self._settings)
         check_state(state)
         if state.get("method", "") != self._scheme.method:
-            raise InputError("given a state of another version, cannot resume", "resume")
+            raise InputError(_OTHER_VERSION, "resume")
         try:
             self._failures = state["splits"]
             self._done = Replicates.from_state(self._problem, state["replicates"])
@@ -262,7 +264,7 @@ class Run:
         except (KeyError, TypeError) as error:
             raise InputError(f"given a state without {error}, cannot resume", "resume") from None
         if "former" in state:
-            raise InputError("given a state of another version, cannot resume", "resume")
+            raise InputError(_OTHER_VERSION, "resume")
         nodes = self._done.nodes
         if self._plan and nodes not in (0, len(self._scheme.grid(self._plan).time)):
             raise InputError("given a state whose curves do not fit its plan", "resume")

@@ -137,6 +137,12 @@ class TwoSidedMarch:
         """w of every path on all nodes, t = 0 first."""
         return self.weights / self.root_variance[:, None]
 
+    @property
+    def risk(self) -> np.ndarray:
+        """excess_risk on all nodes."""
+        error = self.root_variance[:, None] * (self.all_weights() - self.teacher[:, None])
+        return self.probability @ error**2
+
     def responses(self) -> tuple[np.ndarray, np.ndarray]:
         """What weights and slopes take from the normals of their paths, (nodes, normals) each."""
         return self._of_weights.responses(self.weights), self._of_rows.responses(self.slopes)

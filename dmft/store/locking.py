@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dmft.errors import InputError
@@ -35,7 +35,8 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         # Removed while still held, so that it is never somebody else's lock that goes.
-        name.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that has become read-only: it blocks nobody
+            name.unlink(missing_ok=True)
         os.close(descriptor)
 
 

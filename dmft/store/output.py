@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,14 +11,16 @@ from pathlib import Path
 
 from dmft.errors import DmftError, InputError
 
+_PART = ".part"
+
 
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Find out before any work whether `path` can be written.
 
     Raises
     ------
-    InputError : its folder is missing or read-only, it is a folder or a device, or it exists
-        and `overwrite` is false.
+    InputError : it or its folder is read-only, the folder is missing, it is a folder or a device,
+        or it exists and `overwrite` is false.
     """
     where = str(path)
     try:
@@ -40,6 +43,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise InputError(f"cannot be written ({one_line(error)})", where) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"cannot be written, folder {folder} is read-only", where)
+    if final.exists() and not os.access(final, os.W_OK):  # its owner protects what it holds
+        raise InputError("cannot be written, it is read-only", where)
 
 
 def _check_length(final: Path) -> None:
@@ -84,12 +89,27 @@ def temporary_name(final: Path) -> Path:
     return final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp{final.suffix}")
 
 
+def part_of(path: Path) -> Path:
+    """Beside a finished file, where its extension is kept until it is finished too."""
+    path = path.resolve() if path.is_symlink() else path
+    return path.with_name(path.name + _PART)
+
+
+def whole_of(path: Path) -> Path | None:
+    """The file whose extension `path` is by its name, if that is there."""
+    whole = path.with_name(path.name.removesuffix(_PART))
+    return whole if whole != path and whole.is_file() else None
+
+
 def remove_leftovers(final: Path) -> None:
-    """Delete temporaries of `final` left by a killed process; the caller holds its lock."""
-    for entry in final.parent.iterdir():
-        name = entry.name
-        if name.startswith(f".{final.name}.") and name.endswith(f".tmp{final.suffix}"):
-            entry.unlink(missing_ok=True)
+    """Delete temporaries of `final` and of its part left by a killed process; the caller holds
+    its lock."""
+    for whole in (final, part_of(final)):
+        name, suffix = re.escape(whole.name), re.escape(whole.suffix)
+        ours = re.compile(rf"\.{name}\.[0-9a-f]{{8}}\.tmp{suffix}")
+        for entry in final.parent.iterdir():
+            if ours.fullmatch(entry.name):
+                entry.unlink(missing_ok=True)
 
 
 def one_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#000000"]
 
@@ -73,6 +74,13 @@ def print_outcome(outcome: Outcome) -> None:
         print(f"  {mark} {check.what}: {check.value:.4g} in {bounds}")
 
 
+def run_limited(run: Callable[[bool, Path], Outcome], full: bool, figure: Path) -> Outcome:
+    """A phenomenon with linear algebra on one thread: its matrices are small, and threads that wait
+    for each other on a busy machine take a hundred times as long."""
+    with threadpool_limits(1):
+        return run(full, figure)
+
+
 def run_alone(run: Callable[[bool, Path], Outcome], name: str, description: str | None) -> None:
     """The command line of one script: exit status 1 if a number is out of its range."""
     parser = argparse.ArgumentParser(
@@ -81,7 +89,7 @@ def run_alone(run: Callable[[bool, Path], Outcome], name: str, description: str 
     parser.add_argument("--full", action="store_true", help="full size instead of small")
     parser.add_argument("-o", "--output", type=Path, default=Path(f"{name}.png"))
     arguments = parser.parse_args()
-    outcome = run(arguments.full, arguments.output)
+    outcome = run_limited(run, arguments.full, arguments.output)
     print_outcome(outcome)
     print(f"figure in {outcome.figure}")
     raise SystemExit(0 if outcome.passed else 1)

@@ -25,7 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from common import Outcome, print_outcome
+from common import Outcome, print_outcome, run_limited
 
 NAMES = (
     "kernel_to_rich", "incremental", "collapse", "grokking", "speed", "early_stopping",
@@ -91,7 +91,8 @@ def main() -> int:
 def computed(name: str, full: bool, folder: Path) -> tuple[Outcome, float]:
     """A phenomenon, and the seconds it took."""
     start = time.perf_counter()
-    return import_module(name).run(full, folder / f"{name}.png"), time.perf_counter() - start
+    outcome = run_limited(import_module(name).run, full, folder / f"{name}.png")
+    return outcome, time.perf_counter() - start
 
 
 def write(outcomes: dict[str, Outcome], folder: Path, full: bool) -> None:

@@ -52,6 +52,7 @@ class FakeSolver:
                         seconds_left=None if panel == 1 else 3.0,
                     )
                 )
+        options["keep"]({"panel": panel, "sums": {"total": total}})
         fields = SolverSettings.model_fields
         settings = SolverSettings(**{key: options[key] for key in fields})
         work = {"total": float(total[0])}

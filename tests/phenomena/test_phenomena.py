@@ -56,6 +56,18 @@ def test_phenomenon(name, tmp_path):
     assert all(np.isfinite(check.low) or np.isfinite(check.high) for check in outcome.checks)
 
 
+def test_linear_algebra_has_one_thread(tmp_path):
+    from common import run_limited
+    from threadpoolctl import threadpool_info
+
+    def threads(full, figure):
+        np.ones((2, 2)) @ np.ones((2, 2))
+        assert full and figure == tmp_path
+        return {library["num_threads"] for library in threadpool_info()}
+
+    assert run_limited(threads, True, tmp_path) == {1}
+
+
 def test_every_script_is_reproduced():
     scripts = {path.stem for path in SCRIPTS.glob("*.py")} - {
         "common",

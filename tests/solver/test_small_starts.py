@@ -187,7 +187,7 @@ def test_states_of_panels_in_another_time_are_refused():
         small_start(scale, t_max=0.5, n_paths=64, keep=state.update)
         assert state["method"] == ("" if other else "log-time")
         state["method"] = other
-        with pytest.raises(InputError, match="another version"):
+        with pytest.raises(InputError, match="another version, cannot resume: solve again"):
             small_start(scale, t_max=0.5, n_paths=64, replicates=3, resume=state)
 
 
@@ -249,29 +249,37 @@ def test_a_pilot_whose_residual_rises_late_ends():
     assert told(1.0, 1e-6, 1e-3, decay=0.1) == ""
 
 
-def test_panels_that_fail_while_all_is_at_rest_end_the_march():
-    """Panels up to 100 converge, and nothing moves."""
+@pytest.mark.parametrize(
+    ("curve", "t_max", "rests"),
+    [(lambda t: np.exp(-t), 1e10, True), (np.zeros_like, 1e10, True),
+     (lambda t: 1.0 - 1e-6 * t, 3e3, False)],
+)  # fmt: skip
+def test_panels_that_fail_while_all_is_at_rest_end_the_march(curve, t_max, rests):
+    """Panels up to 100 converge, without any time error: nothing moves, or on a straight line."""
 
     class Resting:
         root_variance = first_slope = np.ones(1)
 
         def __init__(self):
             self.time, self.rows = 0.0, []
+            self.times = self.risk = np.zeros(1)
 
         def attempt(self, step):
             error = 1e-9 / (1.0 + self.time)
             return Attempt(step, 1, error, True) if step < 100.0 else None
 
         def commit(self, step):
+            self.times = np.append(self.times, self.time + step * np.array([0.2, 0.6, 1.0]))
+            self.risk = curve(self.times)
             self.time += step
             self.rows.append(step)
 
     march = Resting()
     control = StepControl(Problem(), march, 1e-2)
-    for _ in adaptive_panels(march, control, 1e10):
+    for _ in adaptive_panels(march, control, t_max):
         pass
-    assert "all has come to rest" in control.reason
-    assert len(march.rows) < 60
+    assert ("all has come to rest" in control.reason) == rests
+    assert len(march.rows) < 60 if rests else control.reason == "" and march.time == t_max
 
 
 def test_a_tolerance_that_paths_support_is_followed():

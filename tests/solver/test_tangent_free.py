@@ -389,6 +389,23 @@ def test_a_replicate_that_runs_away_is_reported():
     assert replicates.runaway() == (1, 9)
 
 
+@pytest.mark.parametrize(
+    ("dynamics", "remedy"),
+    [
+        ({}, "take more n_paths"),
+        ({"kind": "gradient-descent", "step_size": 0.1}, "take more n_paths, or a smaller step"),
+    ],
+)
+def test_remedies_for_a_replicate_that_runs_away_are_there(monkeypatch, dynamics, remedy):
+    """A flow has no step."""
+    monkeypatch.setattr(Replicates, "runaway", lambda _: (1, 3))
+    problem = Problem(dynamics=dynamics)
+    solution = solve(problem, t_max=2.0, n_paths=64, replicates=2, rtol=1e-2)
+    assert solution.status == "not-converged"
+    assert solution.reason.endswith(f"replicate 2 runs away from the others at node 3: a few paths "
+                                    f"decide; {remedy}")  # fmt: skip
+
+
 def test_adam_does_not_run_away():
     """Where tangents amplify single paths, and a replicate in four with them."""
     dynamics = {"kind": "adam", "step_size": 0.03, "beta2": 0.99, "epsilon": 1e-3}

@@ -124,3 +124,20 @@ def test_theory_refuses_it():
     for name in ("predict", "learning_time", "basis_pursuit", "trade_off"):
         with pytest.raises(InputError, match="given 'truncated', known here for: diagonal"):
             getattr(dmft.theory, name)(truncated())
+
+
+def test_small_levels_are_the_linear_network_at_times_over_its_square():
+    """A factor beyond the level is a straight line in time: as one grows, the other has ended.
+
+    No panel has a time error there, and none is too long: what moves slowly is not at rest.
+    """
+    level, options = 1e-3, {"n_paths": 512, "replicates": 2, "rtol": 1e-2}
+    problem = Problem(network={"kind": "truncated", "level": level, "init_scale": 1e-2})
+    slow = dmft.solve(problem, t_max=1.0 / level**2, **options)
+    linear = dmft.solve(Problem(network="linear"), t_max=1.0, **options)
+    assert slow.status == "done" and slow.time.size < 60
+    times = np.array([0.03, 0.1, 0.5, 1.0])
+    np.testing.assert_allclose(
+        slow.curve_at("excess_risk", times / level**2), linear.curve_at("excess_risk", times),
+        rtol=1e-3,
+    )  # fmt: skip
