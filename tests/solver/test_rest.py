@@ -110,10 +110,38 @@ def test_a_small_residual_that_rises_or_falls_too_slowly_lingers(vanished):
     for rows in march.rows[:first]:
         again.commit(rows)
     rest, attempt = again._rest, again._attempt(march.rows[first].step, None)
-    assert rest.lingers(attempt.rows, again.time)
+    error = again.error[:, -1:]
+    assert rest.lingers(attempt.rows, again.time, error)
+    # Were the error as small, the residual would say how it goes on.
+    assert not rest.lingers(attempt.rows, again.time, 1e-4 * error)
     # Were it larger, it could be a residual that has not been learnt yet.
     again.samples.factor[0] *= 1e-3
-    assert not rest.lingers(attempt.rows, again.time)
+    assert not rest.lingers(attempt.rows, again.time, error)
+
+
+def test_a_teacher_that_is_found_without_noise_is_found_to_the_end():
+    """A residual of 3e-4 of its start was taken for rest: it was all of the error."""
+    network = {"init_scale": 0.03}
+    problem = Problem(network=network, noise_std=0.0, sampling_ratio=0.8, teacher={"density": 0.05})
+    solution = dmft.solve(problem, t_max=1e10, n_paths=512, replicates=4)
+    assert solution.status == "done"
+    error = solution.curves["excess_risk"].stderr[-1]
+    expected = predict(problem).excess_risk
+    assert solution.excess_risk[-1] == pytest.approx(expected, abs=4.0 * error + 0.02 * expected)
+    assert error < 0.05 * expected
+
+
+def test_more_data_than_weights_without_noise_are_learnt_as_in_simulations():
+    """The large weights are there long before the small ones: what is slow goes on."""
+    problem = Problem(network={"init_scale": 0.01}, noise_std=0.0, sampling_ratio=3.0)
+    times = [1000.0, 1e4]
+    solution = dmft.solve(problem, t_max=1e4, times=times, n_paths=512, replicates=4)
+    simulation = dmft.simulate(problem, t_max=1e4, times=times, dimension=200, seeds=8)
+    assert solution.status == "done"
+    for time in times:
+        found = solution.excess_risk[np.argmin(np.abs(solution.time - time))]
+        runs = simulation.curves["excess_risk"].runs[:, np.argmin(np.abs(simulation.time - time))]
+        assert abs(np.log(found / np.exp(np.log(runs).mean()))) < 1.0  # a decade and more before
 
 
 @pytest.mark.slow
@@ -130,7 +158,7 @@ def test_few_paths_of_a_tiny_start_reach_the_fixed_point():
 
 @pytest.mark.slow
 def test_tiny_starts_agree_with_the_fixed_point_to_a_third_of_a_percent():
-    """Bias and scatter of the end; a weight once moved by 2 % on a residual of 1e-4 of its start."""
+    """Bias and scatter of the end; a weight once moved by 2 % on a residual of 1e-4 of its own."""
     problem = Problem(network={"init_scale": 1e-6})
     solution = dmft.solve(problem, t_max=48300.0, n_paths=4096, replicates=8, seed=1)
     runs = solution.curves["excess_risk"].runs[:, -1] / predict(problem).excess_risk - 1.0
