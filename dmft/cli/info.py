@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dmft.cli import parser as options
+from dmft.errors import InputError
+
+if TYPE_CHECKING:
+    from dmft.cli.parts import Part
 
 PLACE = 80
 SUMMARY = "say what a file holds"
@@ -31,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dmft.config import changed_settings
     from dmft.store import describe, is_locked
     from dmft.store.kinds import KINDS
-    from dmft.store.output import part_of
+    from dmft.store.output import whole_of
     from dmft.store.schema import RUNNING
 
     path = arguments.file
@@ -39,8 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = found.get("config")
     changed = changed_settings(config) if isinstance(config, dict) else {}
     running = found.get("status") == RUNNING
-    growing = not running and part_of(path).is_file()
-    active = (running or growing) and is_locked(path)
+    part = _part(path)
+    growing = part is not None and part.begun is not None
+    whole = (whole_of(path) if running else None) or path
+    active = (running or growing) and is_locked(whole)
     if arguments.json:
         print_json(
             {"file": str(path), **found, "changed": changed, "active": active, "growing": growing}
@@ -58,12 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     _print(f"status    {found.get('status', '?')} {_bracketed(found.get('reason', ''))}".rstrip())
     if arguments.verify:
         _print(f"checksum  {_checksum(found)}")
-    if growing:
-        _print(f"          an extension that is not finished yet is in {part_of(path)}")
+    if part and part.begun:
+        _print(f"          an extension that is not finished yet is in {part.path}")
+    elif part and part.stranger:
+        _print(f"          {part.path} is no extension of it ({part.stranger})")
     if active:
         _print("          a process is working on it now")
     elif running or growing:
-        _print("          continue with:", command("dmft", "resume", path))
+        _print("          continue with:", command("dmft", "resume", whole))
     _print("settings other than the defaults:" if changed else "settings: all defaults")
     for key, value in changed.items():
         _print(f"  {key} = {shorten(str(value), 80)}")
@@ -71,6 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
     for name, shape in found["datasets"].items():
         _print(f"  {name}  {' x '.join(map(str, shape)) or 'one value'}")
     return 0
+
+
+def _part(path: Path) -> Part | None:
+    """What lies beside a file; None where that cannot be told."""
+    from dmft.cli.parts import part_beside
+    from dmft.store import read_header
+
+    with suppress(InputError):  # of a file without settings, or with some that are none
+        return part_beside(path, read_header(path))
+    return None
 
 
 def _print(*words: object) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.output import command, curve_table, curves, print_json
+from dmft.cli.parts import forget_part
 from dmft.cli.progress import progress_callback
 from dmft.config import Config
 from dmft.errors import DmftError, InputError, Interrupted
@@ -61,7 +62,7 @@ def march(
                         stop=stop,
                     )
                 # Still inside: a signal that comes now is too late to stop anything.
-                with rescued(path, checkpoints, kept):
+                with rescued(path, checkpoints, kept, overwrite=replaces(arguments)):
                     save(
                         path, solution, overwrite=True, command_line=command_line, config=config,
                         state=kept,
@@ -70,6 +71,11 @@ def march(
                 raise interrupted(arguments, path, checkpoints) from None
     report(arguments, path, solution)
     return status_of(solution)
+
+
+def replaces(arguments: argparse.Namespace) -> bool:
+    """Whether the command is to replace what is in its output; what resumes has no such option."""
+    return getattr(arguments, "overwrite", False)
 
 
 def status_of(solution: Solution) -> int:
@@ -127,8 +133,13 @@ class Checkpoints:
 
 
 @contextmanager
-def rescued(path: Path, checkpoints: Checkpoints, state: Mapping[str, Any]) -> Iterator[None]:
-    """Save a result; when that fails, keep the state that it came from, and say where."""
+def rescued(
+    path: Path, checkpoints: Checkpoints, state: Mapping[str, Any], *, overwrite: bool
+) -> Iterator[None]:
+    """Save a result; when that fails, keep the state that it came from, and say where.
+
+    overwrite : whether it takes the place of another one, whose extension goes as well.
+    """
     try:
         yield
     except DmftError as error:
@@ -141,8 +152,11 @@ def rescued(path: Path, checkpoints: Checkpoints, state: Mapping[str, Any]) -> I
         what = "what was computed" if checkpoints.failure is None else "the last checkpoint"
         kept = f"{what} is in {checkpoints.path}, finish with: {command('dmft', 'resume', path)}"
         raise DmftError(f"{error}; {kept}") from None
-    with suppress(OSError):
-        part_of(path).unlink(missing_ok=True)
+    if checkpoints.path == part_of(path):
+        with suppress(OSError):
+            checkpoints.path.unlink(missing_ok=True)
+    elif overwrite:
+        forget_part(path)
 
 
 def interrupted(arguments: argparse.Namespace, path: Path, checkpoints: Checkpoints) -> Interrupted:

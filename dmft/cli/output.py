@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,7 +56,17 @@ def curve_table(result: Solution | Simulation) -> str:
 
 def command(*words: str | Path) -> str:
     """A command line that can be pasted into a shell."""
-    return shlex.join(str(word) for word in words)
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str | Path) -> str:
+    text = str(word)
+    if isinstance(word, Path) and text.startswith("-"):
+        text = f"./{text}"  # no option
+    if text.isprintable():
+        return shlex.quote(text)
+    inner = (c if c.isprintable() else repr(c)[1:-1] for c in re.sub(r"(['\\\\])", r"\\\1", text))
+    return f"$'{''.join(inner)}'"
 
 
 def _spread(time: np.ndarray) -> list[int]:

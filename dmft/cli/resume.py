@@ -47,14 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"is kept for an extension of {whole}, name that one", str(path))
     header, _, wanted = _found(path, arguments.overrides)
     if _is_finished(header) and wanted == header.config:
-        return _show(arguments, path, header.schema)
+        return _show(arguments, path, header)
     for output in (path, part_of(path)):
         check_output(output, overwrite=True)
     with locked(path):
         # Again: who had the lock may have finished it.
         header, source, wanted = _found(path, arguments.overrides)
         if _is_finished(header) and wanted == header.config:
-            return _show(arguments, path, header.schema)
+            return _show(arguments, path, header)
         _, state = load_checkpoint(source, finished=_is_finished(header))
         own = source == path and header.status == RUNNING
         going: dict[str, Any] = {
@@ -72,9 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _is_finished(header: Header) -> bool:
+    from dmft.cli.parts import growing
     from dmft.store.schema import RUNNING
 
-    return header.status != RUNNING and header.schema in _growing()
+    return header.status != RUNNING and bool(growing(header.schema))
 
 
 def _found(path: Path, overrides: list[str]) -> tuple[Header, Path, Config]:
@@ -84,51 +85,39 @@ def _found(path: Path, overrides: list[str]) -> tuple[Header, Path, Config]:
 
     Raises
     ------
-    InputError : as `_extended`, or no file to go on from.
+    InputError : as `_extended`, no file to go on from, or no place for an extension.
     """
+    from dmft.cli.parts import part_beside
     from dmft.store import read_header
-    from dmft.store.output import part_of
 
-    header, part = read_header(path), part_of(path)
-    if not _is_begun(header, part):
-        return header, path, _extended(header, overrides, path)
-    begun = read_header(part)
+    header = read_header(path)
+    part = part_beside(path, header)
+    if part.begun is None:
+        wanted = _extended(header, overrides, path)
+        if part.stranger and wanted != header.config:
+            note = f"is in the way of an extension, move or delete it ({part.stranger})"
+            raise InputError(note, str(part.path))
+        return header, path, wanted
     try:
-        return begun, part, _extended(begun, overrides, part)
+        return part.begun, part.path, _extended(part.begun, overrides, part.path)
     except InputError as error:
-        note = f"{error.message} (in {part}; delete it to give up this extension)"
+        note = f"{error.message} (in {part.path}; delete it to give up this extension)"
         raise InputError(note, error.location) from None
 
 
-def _is_begun(header: Header, part: Path) -> bool:
-    """Whether a finished result has an extension under way; any other part is warned of."""
-    from dmft.config import flat
-    from dmft.solver.extension import check_growth
-    from dmft.store import read_header
-    from dmft.store.schema import RUNNING
-
-    if header.status == RUNNING or not part.is_file():
-        return False
-    try:
-        begun = read_header(part)
-        tables = [dict(flat(each.config.to_table())) for each in (header, begun)]
-        check_growth(tables[0], tables[1], _growing().get(header.schema, ()), header.status)
-    except InputError as error:
-        print(f"dmft: warning: not used, {part}: {error}", file=sys.stderr)
-        return False
-    same_kind = begun.schema == header.schema and begun.status == RUNNING
-    return same_kind and begun.config != header.config
-
-
-def _show(arguments: argparse.Namespace, path: Path, schema: str) -> int:
+def _show(arguments: argparse.Namespace, path: Path, header: Header) -> int:
     """Print what is finished already."""
     from dmft.cli import marching, simulating
     from dmft.cli.files import load_simulation, load_solution
+    from dmft.cli.parts import part_beside
     from dmft.store.schema import SIMULATION
 
+    part = part_beside(path, header)
+    if part.stranger:
+        print(f"dmft: warning: not used, {part.path}: {part.stranger}", file=sys.stderr)
     if not arguments.quiet:
         print(f"dmft: {path} is finished already, nothing to resume", file=sys.stderr)
-    if schema == SIMULATION:
+    if header.schema == SIMULATION:
         simulating.report(arguments, path, load_simulation(path))
         return 0
     solution = load_solution(path)
@@ -143,6 +132,7 @@ def _extended(header: Header, overrides: list[str], path: Path) -> Config:
     ------
     InputError : a setting that makes another computation of it, or less than there is.
     """
+    from dmft.cli.parts import growing
     from dmft.config import Config, config_of, flat, sources_of
     from dmft.resolution import Source
     from dmft.solver.extension import check_growth
@@ -152,13 +142,5 @@ def _extended(header: Header, overrides: list[str], path: Path) -> Config:
     before = header.config.to_table()
     wanted = config_of(Source(before, f"in {path}"), *sources_of(Config, None, overrides))
     old, new = dict(flat(before)), dict(flat(wanted.to_table()))
-    check_growth(old, new, _growing().get(header.schema, ()), header.status)
+    check_growth(old, new, growing(header.schema), header.status)
     return wanted
-
-
-def _growing() -> dict[str, tuple[str, ...]]:
-    """What may be asked for beyond what a file holds, by its schema."""
-    from dmft.solver.extension import GROWING
-    from dmft.store.schema import SIMULATION, SOLUTION
-
-    return {SOLUTION: GROWING, SIMULATION: ("simulation.seeds",)}

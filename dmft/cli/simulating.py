@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dmft.cli.marching import Checkpoints, interrupted, previous_file_kept, rescued
+from dmft.cli.marching import Checkpoints, interrupted, previous_file_kept, replaces, rescued
 from dmft.cli.output import command, curve_table, curves, print_json
 from dmft.cli.progress import progress_callback
 from dmft.config import Config
@@ -53,7 +53,7 @@ def run_ensemble(
                     resume=state or None,
                     stop=stop,
                 )
-            with rescued(path, latest.files, latest.state):
+            with rescued(path, latest.files, latest.state, overwrite=replaces(arguments)):
                 save(
                     path, simulation, overwrite=True, command_line=command_line, config=config,
                     state=latest.state,

@@ -116,6 +116,11 @@ class Accuracy:
         first = float(np.linalg.norm(factor[0]))
         return float(np.linalg.norm(factor[-1])) / first if first else 1.0  # nothing to learn
 
+    def remaining(self, error: np.ndarray) -> float:
+        """Root mean square of e now, (paths, 1), relative to its start."""
+        risk = float(np.sum(self._paths.probability @ error**2))
+        return math.sqrt(risk / self._first_risk) if self._first_risk else 0.0
+
     def trusted(self, moved: np.ndarray, error: np.ndarray) -> float:
         """How much of a first guess to take that moves e by `moved`, (paths, stages).
 

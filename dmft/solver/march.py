@@ -209,8 +209,8 @@ class March:
         parts = (attempt.rows.flat(), attempt.time_error)
         if not all(np.isfinite(part).all() for part in parts):
             return self._resting(step)
-        settled = attempt.converged and not self._rest.lingers(attempt.rows, self.time)
-        return attempt if settled else self._resting(step) or attempt
+        lingers = self._rest.lingers(attempt.rows, self.time, self.error[:, -1:])
+        return attempt if attempt.converged and not lingers else self._resting(step) or attempt
 
     def _resting(self, step: float) -> Attempt | None:
         """The panel in which all stays as it is; None where something moves."""

@@ -32,6 +32,9 @@ _END = 1e8
 _TOLERANCE = 1e-6  # of the paths
 # The residual, relative to its start, below which it may rest where it lingers or a panel fails.
 _VANISHED, _NEARLY = 3e-4, 3e-3
+# Less where so many times the error, relative to its start too, is less: where the teacher is found
+# the error is no larger than what the residual still says of it.
+_ERRORS = 10.0
 # Panels of a pilot at rest that grow no faster than replicates need them that are not, and the time
 # error, relative to the tolerance, which lets them grow so.
 _FOLLOWED, _FOLLOWED_ERROR = 8, 0.5
@@ -68,26 +71,29 @@ class Rest:
         ends = loading, self._samples.response[-1], last.intensity[-1]
         known, past, intensity = (np.tile(row, (STAGES, 1)) for row in ends)
         rows = PanelRows(step, np.zeros(STAGES), nothing, past, known, nothing, intensity)
-        if not (rests(last) or self._below(_NEARLY) or self._ended(rows, error)):
+        if not (rests(last) or self._below(_NEARLY, error) or self._ended(rows, error)):
             return None
         rtol = self._accuracy.rtol
         followed = self._decay == 0.0 and sum(map(rests, before)) < _FOLLOWED
         return Attempt(rows, 1, _FOLLOWED_ERROR * rtol if followed else 0.0, True, rtol)
 
-    def lingers(self, rows: PanelRows, time: float) -> bool:
+    def lingers(self, rows: PanelRows, time: float, error: np.ndarray) -> bool:
         """Whether a small residual rises, or a vanished one falls no faster than 1/t.
 
-        rows : of a panel that begins at `time`.
+        rows : of a panel that begins at `time`. error : as in `attempt`.
         """
-        if not self._below(_NEARLY):
+        if not self._below(_NEARLY, error):
             return False
         now, then = self._samples.residual(rows)[-1], self._samples.factor[-1]
-        least = 1.0 + rows.step / time if self._below(_VANISHED) else 1.0
+        least = 1.0 + rows.step / time if self._below(_VANISHED, error) else 1.0
         return float(np.linalg.norm(now)) * least > float(np.linalg.norm(then))
 
-    def _below(self, level: float) -> bool:
+    def _below(self, level: float, error: np.ndarray) -> bool:
         """Whether the residual of a small start without decay is below a level."""
-        return self._small and self._decay == 0.0 and self._accuracy.residual() < level
+        if not self._small or self._decay > 0.0:
+            return False
+        level *= min(1.0, _ERRORS * self._accuracy.remaining(error))
+        return self._accuracy.residual() < level
 
     def _ended(self, rows: PanelRows, error: np.ndarray) -> bool:
         """Whether paths end where they are in the field of rows at rest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from dmft.store.hdf5 import read_variables, write_variable
 from dmft.store.header import Header, parse_header
 from dmft.store.kinds import check_kind
 from dmft.store.migrate import opened
+from dmft.store.output import whole_of
 from dmft.store.saving import saving
 from dmft.store.schema import (
     BLOCK_VARIABLES,
@@ -116,7 +118,8 @@ def load(path: str | Path) -> Solution | Simulation:
         header = parse_header(file)
         check_kind(header.schema, (SOLUTION, SIMULATION))
         if header.status == RUNNING:
-            raise InputError(f"is an unfinished solve, continue it with: dmft resume {path}")
+            name = quote(str(whole_of(path) or path))
+            raise InputError(f"is an unfinished solve, continue it with: dmft resume {name}")
         if header.schema == SOLUTION:
             return _read_solution(file, header)
         return _read_simulation(file, header)

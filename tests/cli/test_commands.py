@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import time
 import warnings
@@ -197,3 +199,15 @@ def test_bugs_are_not_hidden(inside, fake_solver):
     with pytest.raises(ZeroDivisionError):
         main(["solve", "-o", "out.h5"])
     assert names(inside) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["plain.h5", "a b%s'\\.h5", "-x.h5", "two\nlines\x1b\t'\\n.h5", "ü.h5"]
+)
+def test_hints_can_be_pasted(name):
+    from dmft.cli.output import command
+
+    line = command("printf", "%s", Path(name))
+    assert line.isprintable()
+    said = subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout
+    assert Path(os.fsdecode(said)) == Path(name) and not said.startswith(b"-")

@@ -214,23 +214,75 @@ def test_what_an_extension_under_way_allows(short, capsys, fake_solver):
     assert "finished already" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("what", ["damaged", "finished", "of another one"])
-def test_a_part_that_is_none(short, capsys, fake_solver, what):
+@pytest.mark.parametrize("what", ["damaged", "text", "finished", "of another one", "link"])
+def test_a_part_that_is_none_is_left_alone(short, capsys, fake_solver, what):
+    part = Path("out.h5.part")
     if what == "damaged":
-        Path("out.h5.part").write_bytes(b"\x89HDF\r\n\x1a\n and no more")
+        part.write_bytes(b"\x89HDF\r\n\x1a\n and no more")
+    elif what == "text":
+        part.write_text("my notes")
     elif what == "finished":
-        Path("out.h5.part").write_bytes(short)
+        part.write_bytes(short)
+    elif what == "link":
+        part.symlink_to("nowhere")
     else:
         fake_solver.before_panel = at(3, send(signal.SIGTERM))
         assert main(["solve", "-o", "out.h5.part", "--set=problem.noise_std=0.7"]) == 130
         fake_solver.before_panel = lambda number: None
+    before = part.is_symlink() or part.read_bytes()
     capsys.readouterr()
-    assert main(["resume", "out.h5"]) == 0
-    assert "finished already" in capsys.readouterr().err
-    assert main(["resume", "out.h5", "--set=solver.t_max=200"]) == 0
-    warned = "dmft: warning: not used, out.h5.part" in capsys.readouterr().err
-    assert warned == (what != "finished")
+    assert main(["resume", "out.h5", "--quiet"]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("dmft: warning: not used, out.h5.part: ") and err.count("\n") == 1
+    assert main(["info", "out.h5"]) == 0
+    out = capsys.readouterr().out
+    assert "out.h5.part is no extension of it" in out and "continue" not in out
+    assert main(GROW) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("dmft: error: out.h5.part: is in the way of an extension, move or delete")
+    assert err.count("\n") == 1 and Path("out.h5").read_bytes() == short
+    assert (part.is_symlink() or part.read_bytes()) == before
+    part.unlink()
+    assert main(GROW) == 0
     check_finished()
+
+
+def test_a_part_that_the_file_has_overtaken(short, capsys, fake_solver):
+    """As of a process killed between the last two steps: nothing is under way any more."""
+    fake_solver.before_panel = at(9, send(signal.SIGTERM))
+    assert main(GROW) == 130
+    fake_solver.before_panel = lambda number: None
+    part = Path("out.h5.part").read_bytes()
+    assert main(["resume", "out.h5", "--quiet"]) == 0
+    Path("out.h5.part").write_bytes(part)
+    capsys.readouterr()
+    assert main(["info", "out.h5"]) == 0
+    assert ".part" not in capsys.readouterr().out
+    assert main(["resume", "out.h5", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["resume", "out.h5", "--set=solver.replicates=9", "--quiet"]) == 0
+    assert names(Path()) == ["out.h5", "whole.h5"]
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_solving_takes_no_strangers_part(short, capsys, options):
+    if not options:
+        Path("out.h5").unlink()
+    for content in (b"half a download", short):
+        Path("out.h5.part").write_bytes(content)
+        assert main(["solve", "-o", "out.h5", "--quiet", *options]) == 0
+        assert Path("out.h5.part").read_bytes() == content
+        options = ["--overwrite"]
+
+
+def test_hints_name_the_file_that_goes_on(short, capsys, fake_solver):
+    fake_solver.before_panel = at(9, send(signal.SIGTERM))
+    assert main(GROW) == 130
+    capsys.readouterr()
+    assert main(["plot", "out.h5.part", "-o", "out.png"]) == 2
+    assert capsys.readouterr().err.endswith("continue it with: dmft resume out.h5\n")
+    assert main(["info", "out.h5.part"]) == 0
+    assert "continue with: dmft resume out.h5\n" in capsys.readouterr().out
 
 
 def test_solved_anew_forgets_the_part(short, fake_solver):
