@@ -60,14 +60,7 @@ def made_up_pools(slope, rng, power=1.0):
         runs = 1.0 + slope * dimension**-power
         runs = runs + np.sqrt(8.0 / dimension) * rng.normal(size=(count, 1, POINTS))
         pools.append(
-            Pool(
-                dimension,
-                count,
-                runs.mean(0),
-                runs.var(0, ddof=1),
-                1e-6 * dimension**1.8,
-                "implicit",
-            )
+            Pool(dimension, count, runs.mean(0), runs.var(0, ddof=1), 1e-6 * dimension**1.8)
         )
     return pools
 
@@ -92,7 +85,6 @@ def test_bias_that_falls_slowly_is_not_taken_for_one_over_d():
             np.vstack([a.mean, b.mean]),
             np.vstack([a.variance, b.variance]),
             a.seconds,
-            a.integrator,
         )
         for a, b in zip(made_up_pools(2.0, rng, 0.5), made_up_pools(6.0, rng), strict=True)
     ]

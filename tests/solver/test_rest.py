@@ -158,7 +158,7 @@ def test_few_paths_of_a_tiny_start_reach_the_fixed_point():
 
 @pytest.mark.slow
 def test_tiny_starts_agree_with_the_fixed_point_to_a_third_of_a_percent():
-    """Bias and scatter of the end; a weight once moved by 2 % on a residual of 1e-4 of its own."""
+    """One replicate in eight was 2 % off, moved by a residual of 1e-4 of its start."""
     problem = Problem(network={"init_scale": 1e-6})
     solution = dmft.solve(problem, t_max=48300.0, n_paths=4096, replicates=8, seed=1)
     runs = solution.curves["excess_risk"].runs[:, -1] / predict(problem).excess_risk - 1.0

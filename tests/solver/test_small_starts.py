@@ -161,7 +161,7 @@ def test_a_decade_of_the_escape_takes_at_most_20_nodes(scale):
         assert np.sum((solution.time > begin) & (solution.time <= 10.0 * begin)) <= 20
 
 
-@pytest.mark.parametrize(("scale", "most"), [(1e-4, 20), (1e-5, 21), (1e-8, 28)])
+@pytest.mark.parametrize(("scale", "most"), [(1e-4, 20), (1e-6, 20), (1e-8, 24)])
 def test_decades_of_tiny_starts_take_few_nodes_more(scale, most):
     solution = small_start(scale, t_max=100.0, n_paths=512, replicates=1)
     assert solution.status == "done"
@@ -199,14 +199,13 @@ def test_tiny_starts_are_allowed_more_time_error_and_say_so():
         return flow.time_error("excess_risk", 1e-2, mean)[1]
 
     assert bar(0.3) == bar(1e-3) == pytest.approx(0.2 * 1e-2 * 0.5)
-    assert bar(1e-6) == pytest.approx(2.0**0.6 * bar(1e-3))
+    assert bar(1e-6) == pytest.approx(2.0**1.4 * bar(1e-3))
 
 
-@pytest.mark.parametrize(("scale", "of_paths"), [(1e-3, 3.0), (1e-5, 6.0)])
-def test_errors_of_an_escape_are_smaller_than_its_panels_allow(scale, of_paths):
+@pytest.mark.parametrize(("scale", "of_paths", "of_risk"), [(1e-3, 3.5, 0.4), (1e-5, 10.0, 1.3)])
+def test_errors_of_an_escape_are_smaller_than_its_panels_allow(scale, of_paths, of_risk):
     """A panel against two halves of it, from one state and without new directions of the noise."""
     flow = PlainFlow(Problem(network={"init_scale": scale}), 512, None)
-    allowance = Support(512, 2.0 * scale**2).allowance
     march = flow.start(512, np.random.SeedSequence(5), None, 32, 1e-2, True)
     control, none, judged = flow.control(march, 1e-2), np.zeros(STAGES, dtype=bool), 0
     while march.time < 12.0:
@@ -223,7 +222,7 @@ def test_errors_of_an_escape_are_smaller_than_its_panels_allow(scale, of_paths):
             moved = march.probability @ (whole.error[:, -1] - halves.error[:, -1]) ** 2
             assert (moved / halves.risk[-1]) ** 0.5 < of_paths * attempt.time_error
             change = abs(whole.risk[-1] / halves.risk[-1] - 1.0)
-            assert change < (0.1 if first else 0.4 * allowance) * attempt.rtol
+            assert change < (0.1 if first else of_risk) * attempt.rtol
             judged += 1
         march.commit(attempt.rows)
     assert judged >= 4
