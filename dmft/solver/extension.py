@@ -46,7 +46,7 @@ def check_growth(
             )
         shrinks = old is not None and new is not None and new < old
         if shrinks and key not in _SHRINKING:
-            raise InputError(f"given {new}, {old} are there already", key)
+            raise InputError(f"given {new}, must be {old} or more: files only grow", key)
         if key == "solver.t_max" and status == "running":
             raise InputError(f"given {new}, finish first what is under way to {old}", key)
         if key == "solver.t_max" and status == "not-converged":

@@ -199,7 +199,7 @@ def test_finished_by_another_one_in_between(short, capsys, fake_solver, monkeypa
 def test_what_an_extension_under_way_allows(short, capsys, fake_solver):
     fake_solver.before_panel = at(9, send(signal.SIGTERM))
     assert main(GROW) == 130
-    for word, said in (("solver.t_max=150", "given 150.0, 200.0 are there already"),
+    for word, said in (("solver.t_max=150", "given 150.0, must be 200.0 or more"),
                        ("solver.t_max=300", "given 300.0, finish first"),
                        ("problem.noise_std=2", "given 2")):  # fmt: skip
         capsys.readouterr()

@@ -97,7 +97,7 @@ def test_more_seeds_of_a_file(tmp_path, monkeypatch, capsys):
     assert main(["resume", "sim.h5", "--quiet", "--set", "simulation.seeds=4"]) == 0
     assert load("sim.h5") == load("whole.h5")
     assert main(["resume", "sim.h5", "--set", "simulation.seeds=3"]) == 2
-    assert "given 3, 4 are there already" in capsys.readouterr().err
+    assert "given 3, must be 4 or more" in capsys.readouterr().err
     assert main(["resume", "sim.h5", "--set", "simulation.dimension=70"]) == 2
     assert "can grow in simulation.seeds only" in capsys.readouterr().err
 

@@ -64,6 +64,18 @@ def test_a_later_time(name, short):
     assert more <= OPTIONS["replicates"] or later["splits"]
 
 
+def test_an_extension_takes_the_work_of_the_difference():
+    """From t = 100 to 1e4, in counters: half of the panels that a direct solve has in all."""
+    options = {"n_paths": 256, "replicates": 3, "threads": 1}
+    state: dict = {}
+    before = dmft.solve(PROBLEM, t_max=100.0, keep=state.update, **options)
+    extended = dmft.solve(PROBLEM, t_max=1e4, resume=state, **options)
+    direct = dmft.solve(PROBLEM, t_max=1e4, **options)
+    for counter in ("panels", "sweeps", "path_iterations", "tangent_flops"):
+        difference = direct.work[counter] - before.work[counter]
+        assert extended.work[counter] - before.work[counter] <= 1.1 * difference, counter
+
+
 def test_only_what_follows_is_marched(short, monkeypatch):
     """Counters do not depend on the machine: attempts, and drawings of paths."""
     from dmft.solver.march import March
@@ -158,7 +170,7 @@ def test_more_replicates_are_those_of_a_solve_with_more(short):
         ({"dynamics.weight_decay": 0.1}, {}, "dynamics.weight_decay: given 0.1"),
         ({}, {"n_paths": 512}, "solver.n_paths: given 512"),
         ({}, {"seed": 4}, "solver.seed: given 4"),
-        ({}, {"replicates": 3}, "solver.replicates: given 3, 4 are there already"),
+        ({}, {"replicates": 3}, "solver.replicates: given 3, must be 4 or more"),
     ],
 )
 def test_a_state_of_another_solve_is_refused(short, changes, options, said):
