@@ -116,7 +116,7 @@ def test_few_rows_are_kept_beside_the_cache(model, tmp_path):
     assert not more.exists()
     # Killed before the rows beside were deleted, or while they were written.
     more.write_bytes(old[1])
-    (tmp_path / ".c.h5.more.0.tmp.more").write_bytes(b"half")
+    (tmp_path / ".c.h5.more.0a1b2c3d.tmp.more").write_bytes(b"half")
     assert grown(tmp_path, walk, cache, 36) == (size, False)
     cache.write_bytes(old[0])  # killed before the cache was replaced
     more.write_bytes(old[1])
