@@ -137,11 +137,14 @@ class TwoSidedMarch:
         """w of every path on all nodes, t = 0 first."""
         return self.weights / self.root_variance[:, None]
 
+    def all_errors(self) -> np.ndarray:
+        """e of every path on all nodes, t = 0 first."""
+        return self.weights - (self.root_variance * self.teacher)[:, None]
+
     @property
     def risk(self) -> np.ndarray:
         """excess_risk on all nodes."""
-        error = self.root_variance[:, None] * (self.all_weights() - self.teacher[:, None])
-        return self.probability @ error**2
+        return self.probability @ self.all_errors() ** 2
 
     def responses(self) -> tuple[np.ndarray, np.ndarray]:
         """What weights and slopes take from the normals of their paths, (nodes, normals) each."""

@@ -80,9 +80,8 @@ class TwoSidedFlow:
 
         Weights count relative to what there is and to what they still lack.
         """
-        lack = march.weights - (march.root_variance * march.teacher)[:, None]
         of_weights, of_slopes = march.responses()
-        of_weights *= _inverse_size(march.probability, march.weights, lack)
+        of_weights *= _inverse_size(march.probability, march.weights, march.all_errors())
         of_slopes *= _inverse_size(march.data.probability, march.slopes)
         return both_rotations([principal_rotation(of_weights), principal_rotation(of_slopes)])
 
