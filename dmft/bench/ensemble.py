@@ -162,7 +162,7 @@ def cheapest(pools: list[Pool], bias: Bias, target: float) -> tuple[float, int, 
 def _faster(case: Case, ledger: Ledger) -> str:
     """The integrator that takes less time at the largest dimension, which costs most.
 
-    One for all: their errors, of up to 0.2 %, would pass for a bias that falls slowly with d.
+    One for all, so that its errors are alike in all pools that the bias is fitted to.
     """
     if case.problem.network.code != DEPTH_TWO or case.t_max > 1e3:
         return "implicit"  # an explicit method's cost is proportional to time
