@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dmft.config import Config
     from dmft.store import Header
 
+# What a state that another program has changed may end in.
+_OF_A_STATE = (InputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 PLACE = 20
 SUMMARY = "continue or extend a solve or a simulation"
 EXAMPLES = """\
@@ -77,18 +79,28 @@ def run(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _remedy_told(source: Path, header: Header, *, is_part: bool) -> Iterator[None]:
     """Say of a state that is of no use where it is kept, and what is left to do."""
+    from dmft.store.integrity import verify
+    from dmft.texts import words_of
+
+    own = verify(source)
     try:
         yield
-    except InputError as error:
-        if error.location not in (str(source), "resume"):
-            raise
+    except _OF_A_STATE as error:
+        if isinstance(error, InputError):
+            if error.location not in (str(source), "resume"):
+                raise
+            said = error.message
+        elif own:
+            raise  # nobody has changed what this package wrote: it is at fault itself
+        else:
+            said = f"holds a damaged state, {type(error).__name__} {words_of(error)}".rstrip()
         if is_part:
             remedy = "delete it to give up this extension"
         elif _is_finished(header):
             remedy = "it cannot be extended"
         else:
             remedy = "start again with --overwrite"
-        raise InputError(f"{error.message}; {remedy}", str(source)) from None
+        raise InputError(f"{said}; {remedy}", str(source)) from None
 
 
 def _is_finished(header: Header) -> bool:
