@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft.config import parse_config
+from dmft.errors import InputError
 from dmft.store import check_output
 from dmft.store.saving import saving
 from dmft.store.schema import COLLECTION
@@ -53,7 +54,8 @@ def collect(
 
     Parameters
     ----------
-    packed : copy the curves; by default where there are more than 200 points.
+    packed : copy the curves; by default where there are more than 200 points, or where the name of
+        the folder is not UTF-8, which no view can hold.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def collect(
     there, path = open_folder(folder), Path(path)
     grid = there.grid
     check_output(path, overwrite=overwrite)
-    copies = len(grid.points) > _MOST_VIRTUAL if packed is None else packed
+    copies = _is_packed(there, path, packed)
     about: dict[str, dict[str, dict[str, str]]] = {task: {} for task in grid.tasks}
     finished = there.finished()
     sources = {
@@ -102,6 +104,29 @@ def collect(
 
 
 # ---------------------------------------------------------------------- what there is
+
+
+def _is_packed(folder: Folder, path: Path, wanted: bool | None) -> bool:
+    """Whether curves are copied: as wanted, or where there are too many, or no view can name them.
+
+    Raises
+    ------
+    InputError : views are wanted, and no text can hold the name of the folder.
+    """
+    try:
+        _from(path.resolve().parent, folder.path).encode("utf-8")
+    except UnicodeEncodeError:
+        if wanted is False:
+            raise InputError(
+                "its name is not UTF-8, no view of its results can hold it; --packed copies them",
+                str(folder.path),
+            ) from None
+        return True
+    return len(folder.grid.points) > _MOST_VIRTUAL if wanted is None else wanted
+
+
+def _from(home: Path, path: Path) -> str:
+    return os.path.relpath(path.resolve(), home)
 
 
 def _states(
@@ -192,8 +217,9 @@ class _Writer:
             self.coordinates.append(name)
 
     def texts(self, name: str, texts: Sequence[str], long_name: str) -> None:
-        """A text at every point."""
-        dataset = self._create(name, np.array(texts, dtype=object).reshape(self._grid.shape))
+        """A text at every point; names of files in it need not be UTF-8."""
+        known = [text.encode("utf-8", "backslashreplace").decode("utf-8") for text in texts]
+        dataset = self._create(name, np.array(known, dtype=object).reshape(self._grid.shape))
         self._label(dataset, {"long_name": long_name})
 
     def numbers(self, name: str, numbers: Sequence[float], about: Mapping[str, str]) -> None:
@@ -207,7 +233,7 @@ class _Writer:
         prefix = "" if task == self._grid.tasks[0] else f"{task}_"
         number = self._grid.tasks.index(task)
         found = [sources.get(point.items[number].name) for point in self._grid.points]
-        paths = ["" if source is None else self._relative(source.path) for source in found]
+        paths = ["" if source is None else _from(self._home, source.path) for source in found]
         self.texts(f"{prefix}file", paths, f"file of the {task} result, seen from here")
         there = [source for source in found if source is not None]
         for name in sorted({name for source in there for name in source.scalars}):
@@ -268,13 +294,10 @@ class _Writer:
         for point, source, path in zip(self._grid.points, found, paths, strict=True):
             if source is not None and curve in source.lengths:
                 length = source.lengths[curve]
-                layout[(*point.position, slice(0, length))] = h5py.VirtualSource(
-                    path, curve, shape=(length,), dtype="f8"
-                )
+                file = path.replace("%", "%%")  # HDF5 replaces what follows a single one
+                view = h5py.VirtualSource(file, curve, shape=(length,), dtype="f8")
+                layout[(*point.position, slice(0, length))] = view
         return self._file.create_virtual_dataset(name, layout, fillvalue=np.nan)
-
-    def _relative(self, path: Path) -> str:
-        return os.path.relpath(path.resolve(), self._home)
 
     def _create(self, name: str, values: np.ndarray) -> h5py.Dataset:
         import h5py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -178,6 +179,31 @@ def test_grid_is_kept_inside(folder, tmp_path):
     about = describe(tmp_path / "all.h5")
     assert about["grid"] == GRID and about["command_line"] == "dmft sweep collect"
     assert json.loads(about["dimensions"]) == ["init_scale", "noise_std"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["50%", "%b%5b", "%%", "a b\n'\"", "-é\\"])
+def test_a_folder_of_any_name(folder, tmp_path, packed, name):
+    there = folder.rename(tmp_path / name)
+    found = collect(there, tmp_path / "all.h5", packed=packed)
+    with h5py.File(tmp_path / "all.h5") as file:
+        assert file["excess_risk"].is_virtual != packed
+        assert np.isfinite(file["excess_risk"][..., 0]).sum() == 10
+    plot_curves(found, tmp_path / "a.png")
+
+
+def test_a_folder_whose_name_no_text_can_hold_is_copied(folder, tmp_path):
+    there = folder.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff%b"))
+    found = collect(there, tmp_path / "all.h5")
+    assert found.texts["file"][0, 0].startswith("\\udcff%b/results/solve-")
+    with h5py.File(tmp_path / "all.h5") as file:
+        assert np.isfinite(file["excess_risk"][..., 0]).sum() == 10
+    with pytest.raises(InputError, match="is not UTF-8, .*; --packed copies"):
+        collect(there, tmp_path / "all.h5", packed=False, overwrite=True)
+    # From the inside its name is not needed.
+    collect(there, there / "all.h5", packed=False)
+    with h5py.File(there / "all.h5") as file:
+        assert np.isfinite(file["excess_risk"][..., 0]).sum() == 10
 
 
 @pytest.mark.slow
