@@ -7,7 +7,9 @@ the square of their number.
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -28,14 +30,23 @@ def read_text(path: Path, longest: int = LONGEST) -> str:
 
     Raises
     ------
-    ValueError : a longer file, or one that is no text.
+    ValueError : a longer file, one that is no text, or a pipe that nobody writes to.
     OSError : it cannot be read.
     """
-    with path.open("rb") as file:
+    with open(path, "rb", opener=_at_once) as file:
         content = file.read(longest + 1)
+        if not content and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+            raise ValueError("a pipe that nobody writes to")
     if len(content) > longest:
         raise ValueError(f"longer than {longest} bytes")
     return content.decode("utf-8")
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for the other end of a pipe, which may never come."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def printable(text: object) -> str:

@@ -22,19 +22,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from dmft.config import load_config, read_toml
+    from dmft.config import Config, config_of, read_toml, sources_of
     from dmft.errors import InputError
+    from dmft.resolution import Source
 
     path = arguments.config
-    sections = set() if path is None else set(read_toml(path))
+    table = {} if path is None else read_toml(path)  # once: it may be a pipe
+    given, sections = Source(table, f"in {path}"), set(table)
     if "axes" in sections:
         raise InputError("is a grid of problems, see `dmft sweep plan`", str(path))
     if sections & {"model", "symmetry"}:
         from dmft.explanation import commented_toml
-        from dmft.symmetry.settings import load_symmetry_config
+        from dmft.symmetry.settings import SymmetryConfig, symmetry_config_of
 
-        text = commented_toml(load_symmetry_config(path, arguments.overrides))
+        overrides = sources_of(SymmetryConfig, None, arguments.overrides)
+        text = commented_toml(symmetry_config_of(given, *overrides))
     else:
-        text = load_config(path, arguments.overrides).to_toml()
+        text = config_of(given, *sources_of(Config, None, arguments.overrides)).to_toml()
     print(text, end="")
     return 0

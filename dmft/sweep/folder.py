@@ -134,6 +134,8 @@ def create(grid_file: str | Path, path: str | Path, *, replace: bool = False) ->
     InputError : a bad grid, a changed base over old results, a folder that holds other things.
     """
     grid_file, folder = Path(grid_file), Folder(Path(path))
+    if grid_file.is_fifo():
+        raise InputError("is a pipe, must be a file: it is copied into the folder", str(grid_file))
     grid = _load(grid_file)
     _ = grid.points  # validates them
     if folder.path.exists() and not folder.path.is_dir():

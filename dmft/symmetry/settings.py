@@ -13,7 +13,7 @@ from scipy import sparse
 
 from dmft.config import sources_of
 from dmft.errors import InputError
-from dmft.resolution import resolve
+from dmft.resolution import Source, resolve
 from dmft.symmetry.exponential import ExponentialSymmetry
 from dmft.symmetry.layout import Layout, rescaling, scaling, unit_rescalings
 from dmft.symmetry.models import AnyModel, SyntheticData
@@ -140,7 +140,17 @@ def load_symmetry_config(path: Path | None, overrides: Sequence[str] = ()) -> Sy
     ------
     InputError : missing or unreadable file, unknown key, bad value.
     """
-    return SymmetryConfig(**resolve(SymmetryConfig, sources_of(SymmetryConfig, path, overrides)))
+    return symmetry_config_of(*sources_of(SymmetryConfig, path, overrides))
+
+
+def symmetry_config_of(*sources: Source) -> SymmetryConfig:
+    """The configuration that sources give together, the last one winning.
+
+    Raises
+    ------
+    InputError : unknown key, bad value.
+    """
+    return SymmetryConfig(**resolve(SymmetryConfig, sources))
 
 
 def _read_matrix(path: Path) -> ExponentialSymmetry:

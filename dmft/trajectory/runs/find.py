@@ -51,6 +51,8 @@ def find_in_folder(folder: Path, steps: str | None, key: str | None) -> Found:
     """
     if not folder.exists():
         raise InputError("no such folder", str(folder))
+    if not folder.is_dir():
+        raise InputError("is no folder and no checkpoint of a known format", str(folder))
     folder = _descended(folder)
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     if any(entry.name.endswith(INDEX) for entry in entries) and not _numbered(entries):
