@@ -235,7 +235,7 @@ class March:
         )
         past = samples.force[self.tracers.index]
         acceleration = Anderson(self.noise.metric(rows, self.tracers.probability, past))
-        converged, sweep = False, 0
+        converged, sweep, last_change = False, 0, 0.0
         while sweep < _MOST_SWEEPS and not converged:
             sweep += 1
             drive, inverse = self._drive(rows), rows.inverse
@@ -255,7 +255,9 @@ class March:
                 self.accuracy.change(error - previous, error, factor - last_factor, factor),
                 self.noise.unsettled(rows, better),
             )
-            converged = change < 1.0
+            # What another sweep would change is small: the commit solves the paths once more.
+            converged = change < 1.0 or change**2 < last_change
+            last_change = change
             mixed = acceleration.mix(rows.flat(), better.flat())
             rows = better if converged else better.like(mixed)
         self._count(sweep)

@@ -12,6 +12,7 @@ R_d is found by Newton; R_p solves a linear system, block triangular because V i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -122,6 +123,8 @@ def diagonal_response(
     1 - R_d has its spectrum in the right half plane. When `guess` leads to another root, the
     causal one is followed from a short panel to the full one.
     """
+    from dmft.solver.small_kernels import passed, scaled_diagonal
+
     count, k = slope.shape
     response, tangent = np.empty((count, k, k)), np.empty((count, k, k))
 
@@ -145,11 +148,9 @@ def diagonal_response(
             if found is None:
                 raise NoCausalResponse
     diagonal, defect = found
-    rows = np.einsum("si,ij->ijs", np.eye(k), diagonal).reshape(k * k, k)
-    changes = np.linalg.solve(defect, rows).T.reshape(k, k, k)
-    coupling = integration @ np.linalg.inv(np.eye(k) - diagonal)
     response *= scale[:, None]
-    return PanelResponse(diagonal, changes, coupling, response)
+    changes = scaled_diagonal(defect, diagonal)
+    return PanelResponse(diagonal, changes, integration @ passed(diagonal), response)
 
 
 def _newton_diagonal(
@@ -162,26 +163,22 @@ def _newton_diagonal(
 
     Also the derivative of R_d - S E[H(R_d)] A in R_d, as a matrix.
     """
-    k = len(integration)
+    from dmft.solver.small_kernels import improved_diagonal, passed
+
     diagonal = guess
     for _ in range(_NEWTON_ITERATIONS):
-        inverse = np.linalg.inv(np.eye(k) - diagonal)
+        inverse = passed(diagonal)
         coupling = integration @ inverse
         mean, square = moments(coupling)
-        residual = mean @ integration - diagonal
-        size = np.abs(residual).max()
-        if not np.isfinite(size):
+        size, defect, better = improved_diagonal(
+            diagonal, mean, square, inverse, coupling, integration, ratio
+        )
+        if not math.isfinite(size):
             return None
-        # dH = delta H (A inv dR inv) H while the paths stay where they are.
-        feedback = ratio * np.einsum(
-            "iabk,ac,db,kj->ijcd", square, coupling, inverse, integration
-        ).reshape(k * k, k * k)
-        defect = np.eye(k * k) - feedback
         if size < _NEWTON_TOLERANCE * (1.0 + np.abs(diagonal).max()):
             causal = np.linalg.eigvals(diagonal).real.max() < 1.0
             return (diagonal, defect) if causal else None
-        step = np.linalg.solve(defect, residual.ravel())
-        diagonal = diagonal + step.reshape(k, k)
+        diagonal = better
     return None
 
 
