@@ -12,6 +12,7 @@ own (residual_noise.py), with what is accurate enough for it (accuracy.py).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -40,7 +41,9 @@ from dmft.solver.support import Support
 from dmft.solver.tracers import Tracers, calibrates, traced_paths
 
 _MOST_SWEEPS = 40
-_NEWTON_TOLERANCE = 1e-7  # of the paths
+# Of a Newton step of the paths, what is left being of the order of its square: where they are
+# committed, and in sweeps, times the root of the tolerance to which these settle.
+_NEWTON_TOLERANCE, _SWEPT_NEWTON_TOLERANCE = 1e-7, 0.1
 _COUNTERS = ("panels", "sweeps", "path_iterations", "tangent_flops", "tangent_bytes")
 
 
@@ -179,7 +182,8 @@ class March:
         stages = self._guess(felt)
         drive = self._drive(rows)
         damping = self.noise.damping(rows.step, rows.intensity)
-        self._solve(stages, felt.elapsed, felt.integration @ rows.inverse, drive, damping)
+        coupling = felt.integration @ rows.inverse
+        self._solve(stages, felt.elapsed, coupling, drive, damping, _NEWTON_TOLERANCE)
         error = self._error_of(stages)
         found = self.samples.drive.basis.rows(error, np.inf, rows.active)
         self.accuracy.commit(stages.slope)
@@ -235,12 +239,13 @@ class March:
         )
         past = samples.force[self.tracers.index]
         acceleration = Anderson(self.noise.metric(rows, self.tracers.probability, past))
+        precision = _SWEPT_NEWTON_TOLERANCE * math.sqrt(self.accuracy.tolerance)
         converged, sweep, last_change = False, 0, 0.0
         while sweep < _MOST_SWEEPS and not converged:
             sweep += 1
             drive, inverse = self._drive(rows), rows.inverse
             damping = self.noise.damping(step, rows.intensity)
-            self._solve(stages, elapsed, integration @ inverse, drive, damping)
+            self._solve(stages, elapsed, integration @ inverse, drive, damping, precision)
             previous, error = error, self._error_of(stages)
             force = samples.force_of(error, drive, inverse)
             swept = Swept(rows, stages.slope, error, force)
@@ -292,9 +297,10 @@ class March:
         coupling: np.ndarray,
         drive: np.ndarray,
         damping: Damping | None,
+        precision: float,
     ) -> None:
         equation = Equation(
-            coupling, self.samples.ratio, self.teacher, drive, self._unshifted, _NEWTON_TOLERANCE
+            coupling, self.samples.ratio, self.teacher, drive, self._unshifted, precision
         )
         self.work["path_iterations"] += self.paths.solve(stages, elapsed, equation, damping)
 
