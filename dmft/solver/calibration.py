@@ -40,7 +40,9 @@ class NoiseRows:
     def rows(self, growth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """R_d and R_p to first order in x."""
         new = len(growth)
-        diagonal = self.diagonal + (growth @ self.diagonal_changes.reshape(new, -1)).reshape(new, -1)
+        diagonal = self.diagonal + (growth @ self.diagonal_changes.reshape(new, -1)).reshape(
+            new, -1
+        )
         return diagonal, self.past + (growth @ self.past_changes.reshape(new, -1)).reshape(new, -1)
 
     def response(self, growth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,3 +30,23 @@ def solve_in_place(matrix, vector):
         for column in range(i + 1, k):
             vector[i] -= matrix[i, column] * vector[column]
         vector[i] /= matrix[i, i]
+
+
+@compiled
+def solve_all_in_place(matrix, columns):
+    """`solve_in_place` for every column of `columns`."""
+    k, count = columns.shape
+    for i in range(k):
+        inverse = 1.0 / matrix[i, i]
+        for j in range(i + 1, k):
+            factor = matrix[j, i] * inverse
+            for column in range(i + 1, k):
+                matrix[j, column] -= factor * matrix[i, column]
+            for c in range(count):
+                columns[j, c] -= factor * columns[i, c]
+    for i in range(k - 1, -1, -1):
+        for column in range(i + 1, k):
+            for c in range(count):
+                columns[i, c] -= matrix[i, column] * columns[column, c]
+        for c in range(count):
+            columns[i, c] /= matrix[i, i]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmft.solver.compiled import compiled, reordered, solve_in_place
+from dmft.solver.compiled import compiled, reordered, solve_all_in_place
 
 _COLUMNS = 1024  # of packed tangents that are worked on at a time
 
@@ -62,18 +62,17 @@ def panel_gains(root_variance, slope, coupling, ratio, gain):
     """H C of every path, (n, k, k): how its error on the stages follows its drive."""
     count, k = slope.shape
     matrix = np.empty((k, k))
-    column = np.empty(k)
     for m in range(count):
         variance = root_variance[m] * root_variance[m]
-        for j in range(k):
-            for i in range(k):
-                for n in range(k):
-                    matrix[i, n] = -ratio * variance * coupling[i, n] * slope[m, n]
-                matrix[i, i] += 1.0
-                column[i] = coupling[i, j]
-            solve_in_place(matrix, column)
-            for i in range(k):
-                gain[m, i, j] = variance * slope[m, i] * column[i]
+        for i in range(k):
+            for n in range(k):
+                matrix[i, n] = -ratio * variance * coupling[i, n] * slope[m, n]
+                gain[m, i, n] = coupling[i, n]
+            matrix[i, i] += 1.0
+        solve_all_in_place(matrix, gain[m])
+        for i in range(k):
+            for j in range(k):
+                gain[m, i, j] *= variance * slope[m, i]
 
 
 @reordered

@@ -72,12 +72,14 @@ class NoiseBasis:
         errors: np.ndarray,
         least: float = 0.0,
         active: np.ndarray | None = None,
+        passes: int = 2,
     ) -> NewRows:
         """Decompose the rows of new nodes.
 
         errors : sqrt(s)(w - w*), shape (paths, new).
         least : relative to the noise, what a node must add to get a direction.
         active : nodes that get one whatever they add, shape (new,); all by default.
+        passes : of orthogonalisation; two make directions orthogonal that are kept.
         """
         new = errors.shape[1]
         label = np.full((1, new), self._noise_std)
@@ -85,7 +87,7 @@ class NoiseBasis:
         scale = np.linalg.norm(rest[:, -1])
         given = np.full(new, active is None) if active is None else active
         known, fresh = np.zeros((new, self.rank)), np.zeros((new, new))
-        for _ in range(2):
+        for _ in range(passes):
             part = self.directions.T @ rest
             rest -= self.directions @ part
             known += part.T

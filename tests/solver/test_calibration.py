@@ -106,7 +106,8 @@ def test_scales_follow_noise_rows_as_paths_do():
     attempt, fresh = march.attempt(5.0), march.samples.drive.fresh(3)
     rows, panel_time = attempt.rows, march._panel(5.0)
     step, stages = panel_time.integration, march._guess(panel_time)
-    march._solve(stages, panel_time.elapsed, step @ rows.inverse, march._drive(rows), None)
+    coupling = step @ rows.inverse
+    march._solve(stages, panel_time.elapsed, coupling, march._drive(rows), None, 1e-7)
     error, normals = march._error_of(stages), np.hstack([march.samples.drive.normals, fresh])
     panel = march.tracers.diagonal(stages.slope, step, rows.scale, rows.diagonal)
     response = march.tracers.past(panel)
