@@ -12,7 +12,6 @@ own (residual_noise.py), with what is accurate enough for it (accuracy.py).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -41,9 +40,7 @@ from dmft.solver.support import Support
 from dmft.solver.tracers import Tracers, calibrates, traced_paths
 
 _MOST_SWEEPS = 40
-# Of a Newton step of the paths, what is left being of the order of its square: where they are
-# committed, and in sweeps, times the root of the tolerance to which these settle.
-_NEWTON_TOLERANCE, _SWEPT_NEWTON_TOLERANCE = 1e-7, 0.1
+_NEWTON_TOLERANCE = 1e-7  # of a step of the paths, what is left being of the order of its square
 _COUNTERS = ("panels", "sweeps", "path_iterations", "tangent_flops", "tangent_bytes")
 
 
@@ -208,7 +205,8 @@ class March:
         if self.rows and rests(self.rows[-1]):
             return self._resting(step)
         try:
-            attempt = self._attempt(step, active)
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+                attempt = self._attempt(step, active)
         except (NoCausalResponse, NoPath, np.linalg.LinAlgError):
             return self._resting(step)
         parts = (attempt.rows.flat(), attempt.time_error)
@@ -241,7 +239,7 @@ class March:
         )
         past = samples.force[self.tracers.index]
         acceleration = Anderson(self.noise.metric(rows, self.tracers.probability, past))
-        precision = _SWEPT_NEWTON_TOLERANCE * math.sqrt(self.accuracy.tolerance)
+        precision = max(self.accuracy.of_paths(self.error), _NEWTON_TOLERANCE)
         converged, sweep, last_change = False, 0, 0.0
         while sweep < _MOST_SWEEPS and not converged:
             sweep += 1
