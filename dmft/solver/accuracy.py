@@ -187,7 +187,7 @@ class Accuracy:
         floor = _LINEAR_RESIDUAL_FLOOR if self._linear else _RESIDUAL_FLOOR
         residual = np.linalg.norm(factor, axis=1) + floor * self._samples.factor[0, 0] + _NOTHING
         residual_moved = np.max(np.linalg.norm(factor_moved, axis=1) / residual)
-        return max(distance / self.size(error), 0.1 * float(residual_moved)) / self.tolerance
+        return max(distance / self.size(error), float(residual_moved)) / self.tolerance
 
     def size(self, error: np.ndarray) -> float:
         """Root of the excess risk at the last stage, no smaller than what can matter."""
