@@ -85,10 +85,10 @@ class PlainFlow:
         A sample that is too small may not settle late, and its panels are those of all replicates.
         """
         smallest = _SMALLEST_ABRUPT if self._support.abrupt else _SMALLEST
-        small = self._support.first_speed < smallest
-        if small:
+        if self._support.first_speed < smallest:
             return max(_PILOT_OF_SMALLEST, self._n_paths)
-        return min(PILOT_PATHS, max(_PILOT_OF_FEW, self._n_paths))
+        few = self._n_paths if not self._support.small else PILOT_PATHS
+        return min(PILOT_PATHS, max(_PILOT_OF_FEW, few))
 
     def rotation(self, march: March) -> np.ndarray:
         """Directions that move the weights most come first."""
