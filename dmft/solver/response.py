@@ -20,7 +20,7 @@ import numpy as np
 
 from dmft.numerics.workers import Workers
 
-_NEWTON_TOLERANCE = 1e-10
+NEWTON_TOLERANCE = 1e-10  # of R_d
 _NEWTON_ITERATIONS = 25
 _CONTINUATION = 2.0 ** np.arange(-12.0, 1.0)
 
@@ -116,6 +116,7 @@ def diagonal_response(
     ratio: float,
     scale: np.ndarray,
     guess: np.ndarray,
+    tolerance: float = NEWTON_TOLERANCE,
 ) -> PanelResponse:
     """Solve R_d = S E[H(R_d)] A by Newton; `slope` is Phi', shape (paths, stages).
 
@@ -140,11 +141,11 @@ def diagonal_response(
         mean, square = workers.sums(accumulate)
         return scale[:, None] * mean, scale[:, None, None, None] * square
 
-    found = _newton_diagonal(moments, integration, ratio, guess)
+    found = _newton_diagonal(moments, integration, ratio, guess, tolerance)
     if found is None:
         found = np.zeros((k, k)), np.eye(k * k)
         for part in _CONTINUATION:
-            found = _newton_diagonal(moments, part * integration, ratio, found[0])
+            found = _newton_diagonal(moments, part * integration, ratio, found[0], tolerance)
             if found is None:
                 raise NoCausalResponse
     diagonal, defect = found
@@ -158,6 +159,7 @@ def _newton_diagonal(
     integration: np.ndarray,
     ratio: float,
     guess: np.ndarray,
+    tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Newton for R_d from a guess; None when it fails or finds a root that is not causal.
 
@@ -175,7 +177,7 @@ def _newton_diagonal(
         )
         if not math.isfinite(size):
             return None
-        if size < _NEWTON_TOLERANCE * (1.0 + np.abs(diagonal).max()):
+        if size < tolerance * (1.0 + np.abs(diagonal).max()):
             causal = np.linalg.eigvals(diagonal).real.max() < 1.0
             return (diagonal, defect) if causal else None
         diagonal = better

@@ -34,6 +34,32 @@ def _solve_with_pivots(matrix, vector):
 
 
 @compiled
+def split_rows(rest, given, least):
+    """New directions of NoiseBasis.rows from what earlier ones leave of rows, which it uses up.
+
+    rest : (paths + 1, new). given, least : nodes that get one if they have any size at all, and the
+    size that others need. Returns `fresh` (new, new) and the directions (paths + 1, new).
+    """
+    count, new = rest.shape
+    fresh, directions = np.zeros((new, new)), np.zeros((count, new))
+    for node in range(new - 1, -1, -1):
+        size = 0.0
+        for m in range(count):
+            size += rest[m, node] * rest[m, node]
+        size = math.sqrt(size)
+        if not size > (least[0] if given[node] else least[1]):
+            continue
+        for m in range(count):
+            directions[m, node] = rest[m, node] / size
+            for row in range(node + 1):
+                fresh[row, node] += directions[m, node] * rest[m, row]
+        for m in range(count):
+            for row in range(node + 1):
+                rest[m, row] -= directions[m, node] * fresh[row, node]
+    return fresh, directions
+
+
+@compiled
 def passed(diagonal):
     """(1 - R_d)^(-1)."""
     k = diagonal.shape[0]
