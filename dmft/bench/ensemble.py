@@ -4,8 +4,8 @@ The square of the error of such a mean is bias(d)^2 + variance(d)/N; the laws of
 pools of runs (`finite_size`), and of several curves the worst counts. Every dimension has its N for
 a target; the cheapest counts. Runs are independent, so N runs cost N times one.
 
-Teachers are stratified, noise has its exact variance. Every run takes the faster of two
-integrators: the L-stable Rosenbrock method of `dmft.simulate`, or where the flow is not stiff
+Teachers are stratified (`sampling`), noise has its exact variance. Every run takes the faster of
+two integrators: the L-stable Rosenbrock method of `dmft.simulate`, or where the flow is not stiff
 an explicit Runge-Kutta pair of SciPy; both at tolerances that add less than 0.2 %.
 """
 
@@ -154,13 +154,12 @@ def run(
 
     They are train_loss, test_error, squared_norm and excess_risk.
     """
-    from dmft.settings import SimulationSettings
+    from dmft.bench.sampling import draw
     from dmft.simulation.coordinates import start_of
-    from dmft.simulation.data import draw_data
     from dmft.simulation.flow import integrate
 
     tolerance = INTEGRATORS[kind]
-    data = draw_data(problem, SimulationSettings(dimension=dimension), sequence)
+    data = draw(problem, dimension, sequence)
     drawn, decay = data.coordinates, problem.dynamics.weight_decay
     start = start_of(problem.network, decay, drawn.a0, drawn.b0)
     if kind == "implicit":
