@@ -101,7 +101,7 @@ def _pool(
     case: Case, dimension: int, kind: str, reference: np.ndarray, ledger: Ledger, seconds: float
 ) -> Pool:
     record = ledger.measure(
-        f"{case.label}/ensemble/{kind}, d = {dimension}/pool of {seconds:g} s",
+        f"{case.label}/ensemble/{kind}, d = {dimension}/runs of {seconds:g} s",
         lambda: _runs(case, dimension, kind, 2, seconds=seconds),
     )
     count = record["count"]
