@@ -35,9 +35,12 @@ over seeds, is 1 % and 0.5 %. Contestants:
   Carlo, global iteration; memory and tangents are blocked matrix products. The square of its error
   is (bias · step)² + noise²/`n_paths`, its work `n_paths` T³/6 for each sweep over T nodes. The
   constants are measured; the best step and `n_paths` follow.
-- **ensemble of finite networks**: the mean of N runs at dimension d with stratified teachers, in
-  whichever is faster of an implicit and an explicit adaptive integrator. The square of its error is
-  bias(d)² + variance(d)/N, both measured on a pool of runs of each d; the best d and N follow.
+- **ensemble of finite networks**: the mean of N runs at dimension d, in whichever is faster of an
+  implicit and an explicit adaptive integrator. Teachers are stratified, one value at a random point
+  of each of equally likely intervals; midpoints would lack the tails, which doubles the bias. The
+  square of the error is bias(d)² + variance(d)/N. Both are fitted to pools of runs of several d and fall like 1/d unless
+  the pools tell another power at the level of 99 %, where all times of a curve, correlated as they
+  are, count as one; the best d and N follow.
   Extrapolation from d/2 and d to infinite d is not used: by the variances of the pools it would
   cost 0.7 to 2 times as much, and what it leaves of the bias is not known well enough.
 

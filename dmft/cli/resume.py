@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from dmft.config import Config
     from dmft.store import Header
 
+# What a state that another program has changed may end in.
+_OF_A_STATE = (InputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 PLACE = 20
 SUMMARY = "continue or extend a solve or a simulation"
 EXAMPLES = """\
@@ -55,20 +59,48 @@ def run(arguments: argparse.Namespace) -> int:
         header, source, wanted = _found(path, arguments.overrides)
         if _is_finished(header) and wanted == header.config:
             return _show(arguments, path, header)
-        _, state = load_checkpoint(source, finished=_is_finished(header))
         own = source == path and header.status == RUNNING
-        going: dict[str, Any] = {
-            "state": state,
-            "command_line": f"{header.command_line}; {arguments.command_line}",
-            "part": None if own else part_of(path),
-        }
-        if header.schema == SIMULATION:
-            from dmft.cli.simulating import run_ensemble
+        with _remedy_told(source, header, is_part=source != path):
+            _, state = load_checkpoint(source, finished=_is_finished(header))
+            going: dict[str, Any] = {
+                "state": state,
+                "command_line": f"{header.command_line}; {arguments.command_line}",
+                "part": None if own else part_of(path),
+            }
+            if header.schema == SIMULATION:
+                from dmft.cli.simulating import run_ensemble
 
-            return run_ensemble(arguments, path, wanted, **going)
-        from dmft.cli.marching import march
+                return run_ensemble(arguments, path, wanted, **going)
+            from dmft.cli.marching import march
 
-        return march(arguments, path, wanted, **going)
+            return march(arguments, path, wanted, **going)
+
+
+@contextmanager
+def _remedy_told(source: Path, header: Header, *, is_part: bool) -> Iterator[None]:
+    """Say of a state that is of no use where it is kept, and what is left to do."""
+    from dmft.store.integrity import verify
+    from dmft.texts import words_of
+
+    own = verify(source)
+    try:
+        yield
+    except _OF_A_STATE as error:
+        if isinstance(error, InputError):
+            if error.location not in (str(source), "resume"):
+                raise
+            said = error.message
+        elif own:
+            raise  # nobody has changed what this package wrote: it is at fault itself
+        else:
+            said = f"holds a damaged state, {type(error).__name__} {words_of(error)}".rstrip()
+        if is_part:
+            remedy = "delete it to give up this extension"
+        elif _is_finished(header):
+            remedy = "it cannot be extended"
+        else:
+            remedy = "start again with --overwrite"
+        raise InputError(f"{said}; {remedy}", str(source)) from None
 
 
 def _is_finished(header: Header) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-_BLOCKS = 16
+BLOCKS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class BlockSums:
 
     def add(self, **kernels: np.ndarray | None) -> None:
         """Add the kernels of one replicate; those that are None are left out."""
-        block = self.count % _BLOCKS
+        block = self.count % BLOCKS
         for name, kernel in kernels.items():
             if kernel is None:
                 continue
@@ -64,7 +64,7 @@ class BlockSums:
 
     def blocks(self) -> OverlapBlocks:
         """What was added up; call it after at least one `add`."""
-        sizes = np.array([len(range(b, self.count, _BLOCKS)) for b in range(_BLOCKS)])
+        sizes = np.array([len(range(b, self.count, BLOCKS)) for b in range(BLOCKS)])
         parameters = self._sums.get("parameters")
         return OverlapBlocks(
             weights=np.array(self._sums["weights"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,15 +13,18 @@ import numpy as np
 from dmft.errors import InputError, Interrupted
 from dmft.problem import Problem
 from dmft.problem.dynamics import require_gradient_flow, step_count, stored_steps
+from dmft.problem.networks import DEPTH_TWO
 from dmft.problem.population import strata
 from dmft.progress import Progress, shown
 from dmft.results.observables import (
     UserObservable,
     check_user_observables,
+    observables_of,
 )
 from dmft.results.simulation import Simulation
 from dmft.settings import SimulationSettings, SolverSettings
 from dmft.simulation.data import sample_count
+from dmft.simulation.ensemble_state import check_state
 from dmft.simulation.ensemble_sums import EnsembleSums, RunSums
 from dmft.simulation.flow import require_slopes
 from dmft.simulation.run import make_run
@@ -79,7 +82,8 @@ def simulate(
         one, a script needs `if __name__ == "__main__":`, and observables must be importable.
     checkpoint : called after every run with the state of the ensemble, a tree of arrays, numbers
         and text.
-    resume : such a state, also of fewer seeds; the runs in it are not made again.
+    resume : such a state, also of fewer seeds, with the same observables; the runs in it are not
+        made again.
     stop : polled; when it returns True the simulation raises Interrupted, its finished runs saved.
 
     Raises
@@ -119,7 +123,7 @@ def simulate(
     else:
         time = default_times(problem, settings.points, t_max) if times is None else _checked(times)
     _check_memory(problem, settings.dimension, len(time))
-    sums = _restored(resume, problem, settings, time)
+    sums = _restored(resume, problem, settings, time, observables or {})
     saved = _Saved(checkpoint, problem, settings, time, sums)
     one = partial(make_run, problem, settings, time, observables)
     stopping = stop or (lambda: False)
@@ -167,8 +171,14 @@ def _restored(
     problem: Problem,
     settings: SimulationSettings,
     time: np.ndarray,
+    user: Collection[str],
 ) -> EnsembleSums:
-    """The sums of a saved state, which must be of the same problem, settings and times."""
+    """The sums of a saved state, of the same problem, settings, times and observables.
+
+    Raises
+    ------
+    InputError : it is of others, or damaged.
+    """
     if not resume:
         return EnsembleSums(len(time))
     try:
@@ -177,6 +187,8 @@ def _restored(
         raise InputError(f"given a state without {error}, cannot resume", "resume") from None
     if origin != _origin(problem, settings) or not np.array_equal(recorded, time):
         raise InputError("given a state of other settings, only `seeds` may grow", "resume")
+    parameters = problem.network.code == DEPTH_TWO
+    check_state(tree, len(time), {*observables_of(problem), *user}, parameters=parameters)
     sums = EnsembleSums.from_state(len(time), tree)
     if sums.count > settings.seeds:
         raise InputError(f"given {settings.seeds}, {sums.count} runs are there already", "seeds")

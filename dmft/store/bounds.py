@@ -7,7 +7,6 @@ written are zero), from another file, or from a pipe that never answers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dmft.errors import InputError
@@ -47,33 +46,32 @@ def check_contents(file: h5py.File, *, views: bool) -> None:
             return f"is nested deeper than {DEEPEST} levels"
         return None
 
-    def wrong_size(name: str, dataset: h5py.Dataset) -> str | None:
-        if dataset.shape is None:
+    def wrong_size(path: bytes, thing: h5py.h5o.ObjInfo) -> str | None:
+        if thing.type != h5py.h5o.TYPE_DATASET:  # groups are not opened, there may be many
             return None
-        if dataset.external or (dataset.is_virtual and not views):
-            return f"dataset /{name} has its values in other files, refused"
-        wanted = dataset.dtype.itemsize * math.prod(dataset.shape)
-        there = min(dataset.id.get_storage_size(), length)
+        # By the lower half of h5py, which is ten times as fast: every file passes here.
+        dataset = h5py.h5d.open(file.id, path)
+        space, plan = dataset.get_space(), dataset.get_create_plist()
+        if space.get_simple_extent_type() == h5py.h5s.NULL:
+            return None
+        virtual = plan.get_layout() == h5py.h5d.VIRTUAL
+        if plan.get_external_count() or (virtual and not views):
+            return f"dataset /{_decoded(path)} has its values in other files, refused"
+        wanted = dataset.get_type().get_size() * math.prod(space.get_simple_extent_dims())
+        there = min(dataset.get_storage_size(), length)
         best = _BEST_COMPRESSION if wanted < _LARGE else _BEST_OF_LARGE
-        if not dataset.is_virtual and wanted > best * there + _UNWRITTEN:
-            return f"dataset /{name} declares {wanted} bytes and has {there} in the file, damaged?"
+        if not virtual and wanted > best * there + _UNWRITTEN:
+            return (
+                f"dataset /{_decoded(path)} declares {wanted} bytes and has {there} in the file, "
+                "damaged?"
+            )
         return None
 
-    wrong = file.id.links.visit(wrong_link, info=True) or visit_datasets(file, wrong_size)
+    wrong = file.id.links.visit(wrong_link, info=True) or h5py.h5o.visit(
+        file.id, wrong_size, info=True
+    )
     if wrong:
         raise InputError(wrong)
-
-
-def visit_datasets(file: h5py.File, look: Callable[[str, h5py.Dataset], str | None]) -> str | None:
-    """What `look` finds in a dataset, given its path; groups are not opened, there may be many."""
-    import h5py
-
-    def visit(path: bytes, thing: h5py.h5o.ObjInfo) -> str | None:
-        name = _decoded(path)
-        return look(name, file[name]) if thing.type == h5py.h5o.TYPE_DATASET else None
-
-    found: str | None = h5py.h5o.visit(file.id, visit, info=True)
-    return found
 
 
 def _decoded(path: bytes) -> str:

@@ -83,8 +83,7 @@ def load_checkpoint(path: str | Path, *, finished: bool = False) -> tuple[Config
             raise InputError(f"is finished ({header.status}), nothing to resume")
         group = file.get(CHECKPOINT)
         if group is None or not hasattr(group, "keys"):
-            remedy = "it cannot be extended" if finished else "start again with --overwrite"
-            raise InputError(f"group /{CHECKPOINT} is missing, {remedy}")
+            raise InputError(f"group /{CHECKPOINT} is missing")
         return header.config, _read_tree(group)
 
 

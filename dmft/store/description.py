@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dmft.store.bounds import visit_datasets
 from dmft.store.hdf5 import reading
 from dmft.store.integrity import verify
 from dmft.store.migrate import schema_version
 from dmft.texts import parse_json
-
-if TYPE_CHECKING:
-    import h5py
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -27,6 +23,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     ------
     InputError : missing, damaged or foreign file, or a newer schema.
     """
+    import h5py
+
     with reading(Path(path)) as file:
         described: dict[str, Any] = {}
         for name, value in file.attrs.items():
@@ -38,8 +36,10 @@ def describe(path: str | Path) -> dict[str, Any]:
                 described[name] = parse_json(described.get(name, "null"))
         datasets: dict[str, list[int]] = {}
 
-        def note(name: str, dataset: h5py.Dataset) -> None:
-            datasets[f"/{name}"] = list(dataset.shape or ())
+        def note(path: bytes, thing: h5py.h5o.ObjInfo) -> None:
+            if thing.type == h5py.h5o.TYPE_DATASET:
+                name = path.decode("utf-8", "surrogateescape")
+                datasets[f"/{name}"] = list(file[name].shape or ())
 
-        visit_datasets(file, note)
+        h5py.h5o.visit(file.id, note, info=True)
         return {**described, "verified": verify(Path(path)), "datasets": datasets}

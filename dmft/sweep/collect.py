@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,32 +20,19 @@ import numpy as np
 from dmft.config import parse_config
 from dmft.errors import InputError
 from dmft.store import check_output
-from dmft.store.hdf5 import numbers_of, reading
 from dmft.store.saving import saving
 from dmft.store.schema import COLLECTION
 from dmft.sweep.collection import Collection, load_collection
 from dmft.sweep.folder import Folder, open_folder
 from dmft.sweep.grid import Grid, axis_label
+from dmft.sweep.sources import Source, look, warn_if_many
 from dmft.sweep.worker import FAILED, NOT_CONVERGED
 
 if TYPE_CHECKING:
     import h5py
 
 MISSING, UNREADABLE = "missing", "unreadable"
-# Of a solution or a simulation; not collected, since they say nothing about a point.
-_LEFT_OUT = {"panel", "seed"}
 _MOST_VIRTUAL = 200  # points; a process may usually open 256 to 1024 files
-
-
-@dataclass
-class _Source:
-    """What the file of an item holds: lengths of its curves, last values, values without axes."""
-
-    path: Path
-    lengths: dict[str, int] = field(default_factory=dict)
-    scalars: dict[str, Any] = field(default_factory=dict)
-    about: dict[str, dict[str, str]] = field(default_factory=dict)
-    problem: str = ""
 
 
 def collect(
@@ -67,7 +54,8 @@ def collect(
 
     Parameters
     ----------
-    packed : copy the curves; by default where there are more than 200 points.
+    packed : copy the curves; by default where there are more than 200 points, or where the name of
+        the folder is not UTF-8, which no view can hold.
 
     Raises
     ------
@@ -76,10 +64,17 @@ def collect(
     there, path = open_folder(folder), Path(path)
     grid = there.grid
     check_output(path, overwrite=overwrite)
+    copies = _is_packed(there, path, packed)
+    about: dict[str, dict[str, dict[str, str]]] = {task: {} for task in grid.tasks}
     finished = there.finished()
     sources = {
-        name: _look(there.result(name)) for name in grid.items.keys() & finished
-    }  # fmt: skip
+        name: look(there.result(name), about[item.task], copies)
+        for name, item in grid.items.items()
+        if name in finished
+    }
+    if not copies:
+        there_of = Counter(name.partition("-")[0] for name in sources)
+        warn_if_many(path, max(there_of.values(), default=0))
     status, reason = _states(there, grid, sources)
     complete = not (set(status) - {"done", NOT_CONVERGED})
     missing = sum(state not in ("done", NOT_CONVERGED) for state in status)
@@ -95,14 +90,13 @@ def collect(
         file.attrs["tasks"] = json.dumps(grid.tasks)
         file.attrs["dimensions"] = json.dumps([dimension.name for dimension in grid.dimensions])
         file.attrs["grid"] = there.grid_file.read_text(encoding="utf-8")
-        copies = len(grid.points) > _MOST_VIRTUAL if packed is None else packed
         writer = _Writer(file, grid, path.resolve().parent, copies)
         writer.axes()
         writer.formulas()
         writer.texts("status", status, "what became of the point")
         writer.texts("reason", reason, "why the status is not done")
         for task in grid.tasks:
-            writer.task(task, {name: sources[name] for name in sources if name.startswith(task)})
+            writer.task(task, sources, about[task])
         for name, (spent, long_name) in _spent(there, grid).items():
             writer.numbers(name, spent, {"long_name": long_name, "units": "s"})
         file.attrs["coordinates"] = " ".join(writer.coordinates)
@@ -112,31 +106,31 @@ def collect(
 # ---------------------------------------------------------------------- what there is
 
 
-def _look(path: Path) -> _Source:
-    """Open a result, for its shapes and its last values only."""
-    import h5py
+def _is_packed(folder: Folder, path: Path, wanted: bool | None) -> bool:
+    """Whether curves are copied: as wanted, or where there are too many, or no view can name them.
 
-    source = _Source(path)
+    Raises
+    ------
+    InputError : views are wanted, and no text can hold the name of the folder.
+    """
     try:
-        with reading(path) as file:
-            for name, dataset in file.items():
-                if not isinstance(dataset, h5py.Dataset) or name in _LEFT_OUT:
-                    continue
-                about = ((key, dataset.attrs.get(key)) for key in ("long_name", "units"))
-                source.about[name] = {key: text for key, text in about if isinstance(text, str)}
-                if dataset.ndim == 0:
-                    text = dataset.dtype.kind == "O"
-                    source.scalars[name] = dataset.asstr()[()] if text else float(dataset[()])
-                elif dataset.ndim == 1:
-                    source.lengths[name] = len(dataset)
-                    source.scalars[f"final_{name}"] = float(numbers_of(dataset)[-1])
-    except InputError as error:
-        return _Source(path, problem=error.message)
-    return source
+        _from(path.resolve().parent, folder.path).encode("utf-8")
+    except UnicodeEncodeError:
+        if wanted is False:
+            raise InputError(
+                "its name is not UTF-8, no view of its results can hold it; --packed copies them",
+                str(folder.path),
+            ) from None
+        return True
+    return len(folder.grid.points) > _MOST_VIRTUAL if wanted is None else wanted
+
+
+def _from(home: Path, path: Path) -> str:
+    return os.path.relpath(path.resolve(), home)
 
 
 def _states(
-    folder: Folder, grid: Grid, sources: Mapping[str, _Source]
+    folder: Folder, grid: Grid, sources: Mapping[str, Source]
 ) -> tuple[list[str], list[str]]:
     """Status and reason of every point: the worst of its items."""
     notes = {name: folder.read_note(name) for name in folder.noted() & grid.items.keys()}
@@ -223,50 +217,39 @@ class _Writer:
             self.coordinates.append(name)
 
     def texts(self, name: str, texts: Sequence[str], long_name: str) -> None:
-        """A text at every point."""
-        dataset = self._create(name, np.array(texts, dtype=object).reshape(self._grid.shape))
+        """A text at every point; names of files in it need not be UTF-8."""
+        known = [text.encode("utf-8", "backslashreplace").decode("utf-8") for text in texts]
+        dataset = self._create(name, np.array(known, dtype=object).reshape(self._grid.shape))
         self._label(dataset, {"long_name": long_name})
 
     def numbers(self, name: str, numbers: Sequence[float], about: Mapping[str, str]) -> None:
         """A number at every point."""
         self._label(self._create(name, np.reshape(numbers, self._grid.shape)), about)
 
-    def task(self, task: str, sources: Mapping[str, _Source]) -> None:
+    def task(
+        self, task: str, sources: Mapping[str, Source], about: Mapping[str, dict[str, str]]
+    ) -> None:
         """Curves, last values and values of one task."""
         prefix = "" if task == self._grid.tasks[0] else f"{task}_"
         number = self._grid.tasks.index(task)
-        names = [point.items[number].name for point in self._grid.points]
-        found = [sources.get(name) for name in names]
-        paths = ["" if source is None else self._relative(source.path) for source in found]
+        found = [sources.get(point.items[number].name) for point in self._grid.points]
+        paths = ["" if source is None else _from(self._home, source.path) for source in found]
         self.texts(f"{prefix}file", paths, f"file of the {task} result, seen from here")
-        about: dict[str, dict[str, str]] = {}
-        for source in sources.values():
-            about.update(source.about)
-        for name in sorted({name for source in sources.values() for name in source.scalars}):
+        there = [source for source in found if source is not None]
+        for name in sorted({name for source in there for name in source.scalars}):
             values = [None if source is None else source.scalars.get(name) for source in found]
             self._values(prefix, name, values, about)
-        longest = max(
-            (n for source in sources.values() for n in source.lengths.values()), default=0
-        )
+        longest = max((n for source in there for n in source.lengths.values()), default=0)
         if longest:
             self._nodes(f"{prefix}node", longest)
-        for name in sorted({name for source in sources.values() for name in source.lengths}):
-            dataset = self._curve(prefix + name, name, found, longest)
+        for name in sorted({name for source in there for name in source.lengths}):
+            if self._packed:
+                dataset = self._copied(prefix + name, name, found, longest)
+            else:
+                dataset = self._view(prefix + name, name, found, paths, longest)
             self._label(dataset, about[name], f"{prefix}node")
             if name == "time":
                 self.coordinates.append(dataset.name.lstrip("/"))
-        if self._packed:
-            self._pack(prefix, found)
-
-    def _pack(self, prefix: str, found: list[_Source | None]) -> None:
-        """Copy the curves of the sources."""
-        for point, source in zip(self._grid.points, found, strict=True):
-            if source is None or not source.lengths:
-                continue
-            with reading(source.path) as file:
-                for curve, length in source.lengths.items():
-                    place = (*point.position, slice(0, length))
-                    self._file[prefix + curve][place] = file[curve][()]
 
     def _nodes(self, name: str, length: int) -> None:
         scale = self._create(name, np.arange(length))
@@ -287,30 +270,34 @@ class _Writer:
         numbers = [np.nan if value is None else value for value in values]
         self.numbers(prefix + name, numbers, labels)
 
-    def _curve(
-        self, name: str, curve: str, found: list[_Source | None], longest: int
+    def _copied(
+        self, name: str, curve: str, found: Sequence[Source | None], longest: int
+    ) -> h5py.Dataset:
+        values = np.full((len(found), longest), np.nan)
+        for row, source in zip(values, found, strict=True):
+            if source is not None and curve in source.curves:
+                row[: source.lengths[curve]] = source.curves[curve]
+        shape = (*self._grid.shape, longest)
+        return self._file.create_dataset(name, data=values.reshape(shape), fillvalue=np.nan)
+
+    def _view(
+        self,
+        name: str,
+        curve: str,
+        found: Sequence[Source | None],
+        paths: Sequence[str],
+        longest: int,
     ) -> h5py.Dataset:
         import h5py
 
-        shape = (*self._grid.shape, longest)
-        there = [
-            (point.position, source)
-            for point, source in zip(self._grid.points, found, strict=True)
-            if source is not None and curve in source.lengths
-        ]
-        if self._packed:  # `_pack` reads every source once, for all of its curves
-            return self._file.create_dataset(name, shape, "f8", fillvalue=np.nan)
-        layout = h5py.VirtualLayout(shape, "f8")
-        for position, source in there:
-            length = source.lengths[curve]
-            place = self._relative(source.path)
-            layout[(*position, slice(0, length))] = h5py.VirtualSource(
-                place, curve, shape=(length,), dtype="f8"
-            )
+        layout = h5py.VirtualLayout((*self._grid.shape, longest), "f8")
+        for point, source, path in zip(self._grid.points, found, paths, strict=True):
+            if source is not None and curve in source.lengths:
+                length = source.lengths[curve]
+                file = path.replace("%", "%%")  # HDF5 replaces what follows a single one
+                view = h5py.VirtualSource(file, curve, shape=(length,), dtype="f8")
+                layout[(*point.position, slice(0, length))] = view
         return self._file.create_virtual_dataset(name, layout, fillvalue=np.nan)
-
-    def _relative(self, path: Path) -> str:
-        return os.path.relpath(path.resolve(), self._home)
 
     def _create(self, name: str, values: np.ndarray) -> h5py.Dataset:
         import h5py

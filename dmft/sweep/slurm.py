@@ -152,9 +152,7 @@ def submit(folder: str | Path, batch: Batch, collect: Path | None = None) -> lis
             "-o", str(collect.resolve()), "--overwrite",
         ]  # fmt: skip
         script = scripts / "collect.sbatch"
-        script.write_text(
-            _script(options, [*lines, *batch.setup], shlex.join(command)), encoding="utf-8"
-        )
+        _write(script, _script(options, [*lines, *batch.setup], shlex.join(command)))
         jobs.append(_sbatch(script))
     return jobs
 
@@ -177,7 +175,7 @@ def _submit_arrays(there: Folder, batch: Batch, *, waited_for: bool) -> tuple[li
         if tasks:
             array = Array("", chunk, offset, tasks)
             script = there.path / "slurm" / (f"run-{offset}.sbatch" if offset else "run.sbatch")
-            script.write_text(_array_script(there, batch, array), encoding="utf-8")
+            _write(script, _array_script(there, batch, array))
             jobs.append(_sbatch(script))
             remember(there, replace(array, job=jobs[-1]))
     return jobs, before
@@ -269,6 +267,11 @@ def _sbatch(script: Path) -> str:
     return done.stdout.strip().partition(";")[0]
 
 
+def _write(path: Path, script: str) -> None:
+    """Names of folders need not be UTF-8; in a script they stand byte by byte."""
+    path.write_text(script, encoding="utf-8", errors="surrogateescape")
+
+
 def _script(options: Sequence[str], setup: Sequence[str], command: str) -> str:
     lines = "\n".join(f"#SBATCH {option}" for option in options)
     return _SCRIPT.format(options=lines, setup="\n".join(setup), command=command)
@@ -281,15 +284,15 @@ def _log_options(folder: Folder, name: str) -> tuple[str, list[str]]:
     ----------
     name : of the file, with variables of Slurm in braces.
 
-    sbatch reads the option in quotes, with % doubled. No option can hold a line break; then the
-    script itself sends its output there.
+    sbatch reads the option in quotes, with % doubled. No option can hold a line break, and beside a
+    backslash Slurm puts in no number of a job: then the script itself sends its output there.
     """
     place = str(folder.path.resolve() / "slurm")
-    if not place.isprintable():
+    if not place.isprintable() or "\\" in place:
         return "--output=/dev/null", [f'exec >> {shlex.quote(place)}/"{name}" 2>&1']
     for variable, pattern in _PATTERNS.items():
         name = name.replace(variable, pattern)
-    place = place.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    place = place.replace('"', '\\"').replace("%", "%%")
     return f'--output="{place}/{name}"', []
 
 

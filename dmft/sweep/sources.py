@@ -1,17 +1,70 @@
-"""The results behind a virtual collection: HDF5 reads NaN, without a word, what it cannot open."""
+"""The results behind a collection, read for it, or shown by it as views.
+
+Of a view that it cannot open, HDF5 reads NaN, without a word."""
 
 from __future__ import annotations
 
 import resource
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.store.hdf5 import check_readable
+from dmft.store.hdf5 import check_readable, numbers_of, reading
 from dmft.store.integrity import verify
 
+# Of a solution or a simulation; not collected, since they say nothing about a point.
+_LEFT_OUT = {"panel", "seed"}
 _SPARE = 64  # files that a process has open for other reasons
+
+
+@dataclass
+class Source:
+    """What the file of an item holds: its curves if they are to be copied, their lengths and last
+    values, values without axes."""
+
+    path: Path
+    lengths: dict[str, int] = field(default_factory=dict)
+    scalars: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
+    problem: str = ""
+
+
+def look(path: Path, about: dict[str, dict[str, str]], copies: bool) -> Source:
+    """Read a result: once, as there may be thousands.
+
+    Parameters
+    ----------
+    about : name and unit of what results of this task hold; what is new is added.
+    copies : keep the curves.
+    """
+    import h5py
+
+    source = Source(path)
+    try:
+        with reading(path) as file:
+            for name in file.keys() - _LEFT_OUT:
+                dataset = file.get(name)
+                if not isinstance(dataset, h5py.Dataset):
+                    continue
+                if dataset.ndim == 0:
+                    text = dataset.dtype.kind == "O"
+                    source.scalars[name] = dataset.asstr()[()] if text else float(dataset[()])
+                elif dataset.ndim == 1:
+                    curve = numbers_of(dataset)
+                    source.lengths[name] = len(curve)
+                    source.scalars[f"final_{name}"] = float(curve[-1])
+                    if copies:
+                        source.curves[name] = curve
+                if name not in about:
+                    texts = ((key, dataset.attrs.get(key)) for key in ("long_name", "units"))
+                    about[name] = {key: text for key, text in texts if isinstance(text, str)}
+    except InputError as error:
+        return Source(path, problem=error.message)
+    return source
 
 
 def check_sources(collection: Path, files: str | np.ndarray) -> None:
@@ -38,6 +91,17 @@ def check_sources(collection: Path, files: str | np.ndarray) -> None:
                 "was, or collect again with --packed",
                 str(collection),
             ) from None
+
+
+def warn_if_many(collection: Path, files: int) -> None:
+    """Warn of a virtual collection that shows more files than a process here may open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and files + _SPARE > soft:
+        warnings.warn(
+            f"{collection}: shows {files} files at once, a process may open {soft} here; other "
+            "programs read NaN for the rest, --packed (packed=True) copies the curves",
+            stacklevel=2,
+        )
 
 
 def _clause(message: str) -> str:

@@ -247,6 +247,15 @@ def test_a_part_that_is_none_is_left_alone(short, capsys, fake_solver, what):
     check_finished()
 
 
+def test_a_fault_of_our_own_is_no_damaged_state(short, monkeypatch):
+    def faulty(*_arguments, **_options):
+        raise KeyError("ours")
+
+    monkeypatch.setattr("dmft.solver.solve", faulty)
+    with pytest.raises(KeyError, match="ours"):
+        main(GROW)
+
+
 def test_a_part_that_the_file_has_overtaken(short, capsys, fake_solver):
     """As of a process killed between the last two steps: nothing is under way any more."""
     fake_solver.before_panel = at(9, send(signal.SIGTERM))

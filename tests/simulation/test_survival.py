@@ -77,6 +77,60 @@ def test_a_state_of_something_else_is_refused(changes, words):
         simulate(Problem(), **{**SMALL, **changes}, resume=states[-1])
 
 
+def _other(value):
+    """What nobody would take it for."""
+    if isinstance(value, int):
+        return [-value - 1, float(value), None, "2"]
+    if isinstance(value, dict):
+        return [1, {}, {"more": np.ones(2)}]
+    return [value.ravel()[1:], np.full_like(value, np.nan), value.astype(str), 1.0]
+
+
+def _damaged(tree, place=()):
+    """Copies of a state with one part changed or gone, and where."""
+    for key, value in tree.items():
+        here = (*place, key)
+        yield from ((here, {**tree, key: other}) for other in _other(value))
+        yield here, {name: each for name, each in tree.items() if name != key}
+        if isinstance(value, dict):
+            yield from ((where, {**tree, key: inner}) for where, inner in _damaged(value, here))
+
+
+@pytest.mark.parametrize("done", [2, 3])
+def test_a_damaged_state_is_refused_and_no_curve_of_fewer_runs_is_made(done):
+    """Of the third run only its turn has come, or the first two are missing as well."""
+    from dmft.simulation.ensemble_sums import EnsembleSums
+    from dmft.simulation.run import make_run
+
+    states, given = [], {**SMALL, "seeds": 3}
+    whole = simulate(Problem(), **given, checkpoint=states.append)
+    sums = EnsembleSums(len(whole.time))
+    for number in ((0, 2), (0, 1, 2))[done - 2]:
+        sums.add(number, make_run(Problem(), whole.settings, whole.time, None, number))
+    state = {**states[-1], "sums": sums.state()}
+    assert simulate(Problem(), **given, resume=state) == whole
+    count = 0
+    for place, damaged in _damaged(state["sums"], ("sums",)):
+        if "early" in place and damaged.get("early") == {}:
+            continue  # a run that was early is made again
+        with pytest.raises(InputError, match="^resume: given a .*state") as caught:
+            simulate(Problem(), **given, resume={**state, "sums": damaged})
+        assert "\n" not in str(caught.value), place
+        count += 1
+    assert count > 100
+
+
+def test_runs_with_other_observables_are_not_mixed():
+    states = []
+    simulate(Problem(), **{**SMALL, "seeds": 2}, checkpoint=states.append)
+    mine = {"mine": lambda w, teacher: w}
+    with pytest.raises(InputError, match="given a state without 'curves/mine'"):
+        simulate(Problem(), **SMALL, resume=states[-1], observables=mine)
+    simulate(Problem(), **{**SMALL, "seeds": 2}, checkpoint=states.append, observables=mine)
+    with pytest.raises(InputError, match="given a state with a strange 'curves/mine'"):
+        simulate(Problem(), **SMALL, resume=states[-1])
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_stopped_on_request(workers):
     with pytest.raises(Interrupted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -180,6 +181,31 @@ def test_grid_is_kept_inside(folder, tmp_path):
     assert json.loads(about["dimensions"]) == ["init_scale", "noise_std"]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["50%", "%b%5b", "%%", "a b\n'\"", "-é\\"])
+def test_a_folder_of_any_name(folder, tmp_path, packed, name):
+    there = folder.rename(tmp_path / name)
+    found = collect(there, tmp_path / "all.h5", packed=packed)
+    with h5py.File(tmp_path / "all.h5") as file:
+        assert file["excess_risk"].is_virtual != packed
+        assert np.isfinite(file["excess_risk"][..., 0]).sum() == 10
+    plot_curves(found, tmp_path / "a.png")
+
+
+def test_a_folder_whose_name_no_text_can_hold_is_copied(folder, tmp_path):
+    there = folder.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff%b"))
+    found = collect(there, tmp_path / "all.h5")
+    assert found.texts["file"][0, 0].startswith("\\udcff%b/results/solve-")
+    with h5py.File(tmp_path / "all.h5") as file:
+        assert np.isfinite(file["excess_risk"][..., 0]).sum() == 10
+    with pytest.raises(InputError, match="is not UTF-8, .*; --packed copies"):
+        collect(there, tmp_path / "all.h5", packed=False, overwrite=True)
+    # From the inside its name is not needed.
+    collect(there, there / "all.h5", packed=False)
+    with h5py.File(there / "all.h5") as file:
+        assert np.isfinite(file["excess_risk"][..., 0]).sum() == 10
+
+
 @pytest.mark.slow
 def test_two_thousand_points(make_sweep, fake_solve, tmp_path):
     folder = make_sweep(
@@ -217,9 +243,10 @@ def test_a_damaged_result_is_not_drawn(folder, tmp_path):
 @pytest.mark.slow
 def test_more_points_than_files_that_may_be_open(make_sweep, make_solution, tmp_path):
     path = make_sweep("[axes]\nproblem.noise_std = { linspace = [0.1, 0.9, 3000] }\n")
-    there, found = open_folder(path), make_solution()
+    save(tmp_path / "one.h5", make_solution())
+    there = open_folder(path)
     for point in there.grid.points:
-        save(there.result(point.items[0].name), found)
+        shutil.copy(tmp_path / "one.h5", there.result(point.items[0].name))
     program = (
         "import resource, sys, numpy, h5py; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256));"
         "from dmft.sweep.collect import collect;"
@@ -229,3 +256,44 @@ def test_more_points_than_files_that_may_be_open(make_sweep, make_solution, tmp_
         "assert numpy.isfinite(file['excess_risk'][()]).all()"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+
+
+@pytest.mark.parametrize(("limit", "packed", "warned"), [
+    (73, False, True), (74, False, False), (73, True, False), (-1, False, False)
+])  # fmt: skip
+def test_views_of_more_files_than_may_be_open_are_warned_of(
+    folder, tmp_path, monkeypatch, recwarn, limit, packed, warned
+):
+    """Ten results, and 64 files for the rest: HDF5 gives NaN for those that it cannot open."""
+    monkeypatch.setattr("resource.getrlimit", lambda _: (limit, limit))
+    collect(folder, tmp_path / "all.h5", packed=packed)
+    told = [str(each.message) for each in recwarn]
+    assert len(told) == warned
+    assert all("shows 10 files at once" in each and "--packed" in each for each in told)
+
+
+def test_every_result_is_read_once(folder, tmp_path, monkeypatch):
+    from dmft.sweep import sources as module
+
+    opened = []
+    monkeypatch.setattr(
+        module, "reading", lambda path, read=module.reading: opened.append(path) or read(path)
+    )
+    collect(folder, tmp_path / "all.h5", packed=True)
+    assert len(opened) == len(set(opened)) == 10
+
+
+def test_points_that_share_a_result(make_sweep, tmp_path):
+    """The prediction does not depend on the paths: two points, one file."""
+    folder = make_sweep(
+        'tasks = ["solve", "theory"]\n[base.solver]\nt_max = 1.0\nreplicates = 2\n'
+        "rtol = 1e-2\n[axes]\nsolver.n_paths = [64, 128]\n"
+    )
+    assert run(folder).computed == {"done": 3}
+    for packed in (False, True):
+        found = collect(folder, tmp_path / "all.h5", packed=packed, overwrite=True)
+        assert (found.status == "done").all()
+        one, other = found.values["theory_excess_risk"]
+        assert one == other and np.isfinite(one)
+        with h5py.File(tmp_path / "all.h5") as file:
+            assert np.isfinite(file["excess_risk"][:, 0]).all()

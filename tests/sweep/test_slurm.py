@@ -136,6 +136,9 @@ def test_array_with_preemption_requeue_and_collection(
     [
         "a b\n#SBATCH --wrap=touch hit\n'\"50%A $(touch hit) `touch hit`",
         "-o \\ \\n\\%j %j é ü 图 \t; touch hit & !x *?[a]~{b}#",
+        "\\",  # Slurm replaces no %A after a backslash
+        "\udcff $(touch hit)\udcfe%b",  # not UTF-8
+        "--wrap=touch hit",
     ],
 )
 def test_a_folder_of_any_name(slurm, commands, make_sweep, tmp_path, capsys, name):
