@@ -37,10 +37,10 @@ over seeds, is 1 % and 0.5 %. Contestants:
   constants are measured; the best step and `n_paths` follow.
 - **ensemble of finite networks**: the mean of N runs at dimension d, in whichever is faster of an
   implicit and an explicit adaptive integrator. Teachers are stratified, one value at a random point
-  of each of equally likely intervals; midpoints would lack the tails, which doubles the bias. The
-  square of the error is bias(d)² + variance(d)/N. Both are fitted to pools of runs of several d and fall like 1/d unless
-  the pools tell another power at the level of 99 %, where all times of a curve, correlated as they
-  are, count as one; the best d and N follow.
+  of each of equally likely intervals; midpoints would lack the tails, which more than doubles the
+  bias. The square of the error is bias(d)² + variance(d)/N. Both are fitted to pools of runs of
+  several d and fall like 1/d unless the pools tell another power at the level of 99 %, where all
+  times of a curve, correlated as they are, count as one; the best d and N follow.
   Extrapolation from d/2 and d to infinite d is not used: by the variances of the pools it would
   cost 0.7 to 2 times as much, and what it leaves of the bias is not known well enough.
 
