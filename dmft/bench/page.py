@@ -58,9 +58,8 @@ of the three counts. Rows of *loss* ask for `train_loss` alone, of the same runs
 depends on d, and small networks are cheap. Both sides are sampled by the solver
 ([losses.md](losses.md)) and by the classical algorithm, whose work is `n_paths` T³/6 for the
 tangents of either side; it raced only to t = 100 from the default start. The bias of networks in
-norm and test error, where a few coordinates lead, falls more slowly than 1/d; its power of d is
-fitted to the pools, and beyond the largest d variance and work follow the laws above, in the
-networks' favour.
+test error and the variance of their norm, where a few coordinates lead, fall more slowly than 1/d;
+beyond the largest d variance and work follow the laws above, in the networks' favour.
 """
 
 _GROWTH = """\
