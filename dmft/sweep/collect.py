@@ -68,7 +68,7 @@ def collect(
     about: dict[str, dict[str, dict[str, str]]] = {task: {} for task in grid.tasks}
     finished = there.finished()
     sources = {
-        name: look(there.result(name), about[item.task], copies)
+        name: look(there.result(name), item, about[item.task], copies)
         for name, item in grid.items.items()
         if name in finished
     }
@@ -126,7 +126,7 @@ def _is_packed(folder: Folder, path: Path, wanted: bool | None) -> bool:
 
 
 def _from(home: Path, path: Path) -> str:
-    return os.path.relpath(path.resolve(), home)
+    return os.path.relpath(os.path.realpath(path), home)  # which takes loops of links as they are
 
 
 def _states(

@@ -4,6 +4,7 @@ Of a view that it cannot open, HDF5 reads NaN, without a word."""
 
 from __future__ import annotations
 
+import json
 import resource
 import warnings
 from dataclasses import dataclass, field
@@ -12,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from dmft.config import flat, parse_config
 from dmft.errors import InputError
 from dmft.store.hdf5 import check_readable, numbers_of, reading
 from dmft.store.integrity import verify
+from dmft.sweep.tasks import TASKS, Item, make_items, ordered_tasks
+from dmft.texts import parse_json
 
 # Of a solution or a simulation; not collected, since they say nothing about a point.
 _LEFT_OUT = {"panel", "seed"}
@@ -33,11 +37,12 @@ class Source:
     problem: str = ""
 
 
-def look(path: Path, about: dict[str, dict[str, str]], copies: bool) -> Source:
+def look(path: Path, item: Item, about: dict[str, dict[str, str]], copies: bool) -> Source:
     """Read a result: once, as there may be thousands.
 
     Parameters
     ----------
+    item : what it should be the result of.
     about : name and unit of what results of this task hold; what is new is added.
     copies : keep the curves.
     """
@@ -46,6 +51,7 @@ def look(path: Path, about: dict[str, dict[str, str]], copies: bool) -> Source:
     source = Source(path)
     try:
         with reading(path) as file:
+            _check_settings(file.attrs["config"], item)
             for name in file.keys() - _LEFT_OUT:
                 dataset = file.get(name)
                 if not isinstance(dataset, h5py.Dataset):
@@ -65,6 +71,29 @@ def look(path: Path, about: dict[str, dict[str, str]], copies: bool) -> Source:
     except InputError as error:
         return Source(path, problem=error.message)
     return source
+
+
+def _check_settings(text: str, item: Item) -> None:
+    """Refuse the result of another problem: one that was extended in its place, or put there.
+
+    Raises
+    ------
+    InputError : it names a setting.
+    """
+    wanted = item.config.to_table()
+    if text == json.dumps(wanted):
+        return
+    found = parse_config(parse_json(text))
+    if item.name in (each.name for each in make_items(ordered_tasks([item.task]), found)):
+        return
+    there = dict(flat(found.to_table()))
+    for key, value in flat(wanted):
+        if there.get(key) != value and key.startswith(TASKS[item.task].depends_on):
+            raise InputError(
+                f"holds {key} = {there.get(key)}, the point has {value}: extended, or of another "
+                "sweep? Move it away and run the sweep again"
+            )
+    raise InputError("holds other settings than the point")
 
 
 def check_sources(collection: Path, files: str | np.ndarray) -> None:

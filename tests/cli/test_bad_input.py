@@ -193,6 +193,8 @@ CASES = [
     case("compare out.h5", "SIM.h5", "required"),
     # resuming
     case("resume absent.h5", "absent.h5", "no such file"),
+    case("resume .", "is a folder"),
+    case("resume /", "is a folder"),
     case("resume corrupted.h5", "corrupted.h5", "'panel'", "damaged"),
     case("resume truncated.h5", "truncated.h5"),
     case("resume newer.h5", "newer.h5", "version 3.0"),

@@ -13,8 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
+from dmft.config import Config
 from dmft.errors import DmftError, InputError
 from dmft.store import describe, load, save
+from dmft.store.saving import saving
+from dmft.store.schema import SOLUTION
 from dmft.sweep import open_folder, run
 from dmft.sweep.collect import collect
 from dmft.sweep.collection import load_collection
@@ -85,11 +88,24 @@ def test_missing_points_are_visible(folder, tmp_path):
     assert about["status"] == "incomplete" and about["reason"] == "2 of 12 points have no result"
 
 
-def test_damaged_result_is_said_to_be_so(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_bytes(b"not HDF5"), "not an HDF5"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
+        (lambda path: path.symlink_to("nowhere"), "no such file"),
+        (os.mkfifo, "is a device or a pipe"),
+    ],
+)
+def test_damaged_result_is_said_to_be_so(folder, tmp_path, make, said):
     there = open_folder(folder)
-    there.result(there.grid.points[0].items[0].name).write_bytes(b"not HDF5")
+    path = there.result(there.grid.points[0].items[0].name)
+    path.unlink()
+    make(path)
     collection = collect(folder, tmp_path / "all.h5")
-    assert collection.status[0, 0] == "unreadable" and "not an HDF5" in collection.reason[0, 0]
+    assert collection.status[0, 0] == "unreadable" and said in collection.reason[0, 0]
+    assert (collection.status == "done").sum() == 6
 
 
 def test_opening_reads_metadata_only(folder, tmp_path, monkeypatch):
@@ -241,19 +257,20 @@ def test_a_damaged_result_is_not_drawn(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_more_points_than_files_that_may_be_open(make_sweep, make_solution, tmp_path):
+def test_more_points_than_files_that_may_be_open(make_sweep, tmp_path):
     path = make_sweep("[axes]\nproblem.noise_std = { linspace = [0.1, 0.9, 3000] }\n")
-    save(tmp_path / "one.h5", make_solution())
     there = open_folder(path)
-    for point in there.grid.points:
-        shutil.copy(tmp_path / "one.h5", there.result(point.items[0].name))
+    for point in there.grid.points:  # `save` would take minutes
+        item = point.items[0]
+        with saving(there.result(item.name), SOLUTION, item.config) as file:
+            file["time"], file["excess_risk"] = np.arange(5.0), np.full(5, point.index)
     program = (
         "import resource, sys, numpy, h5py; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256));"
         "from dmft.sweep.collect import collect;"
         f"found = collect({str(path)!r}, {str(tmp_path / 'all.h5')!r});"
         "assert (found.status == 'done').all();"
         f"file = h5py.File({str(tmp_path / 'all.h5')!r});"
-        "assert numpy.isfinite(file['excess_risk'][()]).all()"
+        "assert (file['excess_risk'][:, 3] == numpy.arange(3000)).all()"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
 
@@ -281,6 +298,26 @@ def test_every_result_is_read_once(folder, tmp_path, monkeypatch):
     )
     collect(folder, tmp_path / "all.h5", packed=True)
     assert len(opened) == len(set(opened)) == 10
+
+
+@pytest.mark.parametrize("what", ["later", "noisier"])
+def test_a_result_of_other_settings_is_no_point(folder, tmp_path, make_solution, what):
+    """As after `dmft resume RESULT --set ...`, or a file that somebody put there."""
+    there = open_folder(folder)
+    item = there.grid.points[0].items[0]
+    problem, settings = item.config.problem, item.config.solver
+    if what == "later":
+        settings = settings.model_copy(update={"t_max": 1e4})
+    else:
+        problem = problem.replace(noise_std=7.0)
+    config = Config(problem=problem, solver=settings)
+    other = make_solution(problem=problem, settings=settings)
+    save(there.result(item.name), other, overwrite=True, config=config)
+    (folder / "results" / f"{item.name}.h5.part").write_bytes(b"an extension of it")
+    found = collect(folder, tmp_path / "all.h5")
+    assert found.status[0, 0] == "unreadable" and (found.status == "done").sum() == 6
+    said = "solver.t_max = 10000.0, the point has 100.0" if what == "later" else "noise_std = 7.0"
+    assert said in found.reason[0, 0] and np.isnan(found.values["final_excess_risk"][0, 0])
 
 
 def test_points_that_share_a_result(make_sweep, tmp_path):
