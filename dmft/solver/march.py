@@ -22,9 +22,9 @@ from dmft.numerics.anderson import Anderson
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
 from dmft.problem.population import Coordinates
-from dmft.solver import first_guess
 from dmft.solver.accuracy import Accuracy, Swept
 from dmft.solver.calibration import NoiseRows
+from dmft.solver.first_guess import FirstGuess
 from dmft.solver.linear_samples import LinearSamples
 from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
@@ -86,6 +86,10 @@ class March:
         self.accuracy = Accuracy(problem, self.paths, self.samples, first, rtol, supporting)
         self.noise = noise(self.paths, self.samples, self.accuracy)
         self._calibrated = self.noise.calibrates and calibrates(problem)
+        self._first_guess = FirstGuess(
+            self.paths, self.samples, self.accuracy,
+            logarithmic=logarithmic, calibrated=self._calibrated,
+        )  # fmt: skip
         decay = self._decay if self._calibrated else 0.0
         self._rest = Rest(self.paths, self.samples, self.accuracy, decay, logarithmic)
         count = path_set.count
@@ -98,7 +102,6 @@ class March:
         self._unshifted = np.zeros((count, STAGES))
         self._diagonal, self._last_step, self._last_scale = np.zeros((STAGES, STAGES)), 1.0, 1.0
         self.rows: list[PanelRows] = []
-        self._guessed: tuple[PanelTime, np.ndarray] | None = None  # in the last attempt
         self.work = dict.fromkeys(_COUNTERS, 0.0)
 
     # ------------------------------------------------------------------ what is known
@@ -177,7 +180,7 @@ class March:
         """Append the panel with these rows: a pure function of the state and the rows."""
         panel = self._panel(rows.step)
         felt = panel.nothing() if rests(rows) else panel
-        stages = self._guess_again(felt)
+        stages = self._first_guess.again(felt, self.times, self.error)
         drive = self._drive(rows)
         damping = self.noise.damping(rows.step, rows.intensity)
         coupling = felt.integration @ rows.inverse
@@ -223,8 +226,7 @@ class March:
         samples, basis = self.samples, self.samples.drive.basis
         time = self._panel(step)
         integration, elapsed = time.integration, time.elapsed
-        stages = self._guess(time)
-        self._guessed = time, stages.unknown.copy()
+        stages = self._first_guess(time, self.times, self.error)
         self.paths.evaluate(stages, elapsed, self.noise.damping(step, self.noise.guess()))
         error = self._error_of(stages)
         least = self.accuracy.least_news() if active is None else np.inf
@@ -271,26 +273,6 @@ class March:
 
     def _panel(self, step: float) -> PanelTime:
         return panel_time(self.time, step, growth=self.paths.growth, logarithmic=self._logarithmic)
-
-    def _guess(self, panel: PanelTime) -> Stages:
-        line = None
-        if self.rows:
-            line = first_guess.continued(self.times, self.time + panel.elapsed)
-        if self._logarithmic and line is not None:
-            return first_guess.of_drive(self.paths, self.samples, self.error, line, panel)
-        stages = first_guess.of_force(self.paths, self.samples, line, panel)
-        if self._calibrated and self.rows:
-            self.paths.evaluate(stages, panel.elapsed, None)
-            last = self.error[:, -1:]
-            stages.unknown *= self.accuracy.trusted(self._error_of(stages) - last, last)
-        return stages
-
-    def _guess_again(self, panel: PanelTime) -> Stages:
-        """The guess of the attempt that found the panel, if there was one, in the same bits."""
-        guessed, self._guessed = self._guessed, None
-        if guessed is not None and np.array_equal(guessed[0].elapsed, panel.elapsed):
-            return Stages.at(guessed[1])
-        return self._guess(panel)
 
     def _drive(self, rows: PanelRows) -> np.ndarray:
         samples = self.samples

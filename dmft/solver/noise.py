@@ -93,8 +93,8 @@ class NoiseBasis:
             part = self.directions.T @ rest
             rest -= self.directions @ part
             known += part.T
-        needed = DIRECTION_TOLERANCE * scale, max(least, DIRECTION_TOLERANCE) * scale
-        return NewRows(known, *split_rows(rest, given, needed))
+        needed = DIRECTION_TOLERANCE, max(least, DIRECTION_TOLERANCE)
+        return NewRows(known, *split_rows(rest, given, needed, scale))
 
     def extend(self, directions: np.ndarray) -> None:
         """Keep new directions, (paths + 1, new), as `rows` found them."""

@@ -34,11 +34,11 @@ def _solve_with_pivots(matrix, vector):
 
 
 @compiled
-def split_rows(rest, given, least):
+def split_rows(rest, given, least, scale):
     """New directions of NoiseBasis.rows from what earlier ones leave of rows, which it uses up.
 
-    rest : (paths + 1, new). given, least : nodes that get one if they have any size at all, and the
-    size that others need. Returns `fresh` (new, new) and the directions (paths + 1, new).
+    rest : (paths + 1, new). given, least : nodes that need the first of two sizes, relative to
+    `scale`; others need the second. Returns `fresh` (new, new) and directions (paths + 1, new).
     """
     count, new = rest.shape
     fresh, directions = np.zeros((new, new)), np.zeros((count, new))
@@ -47,7 +47,7 @@ def split_rows(rest, given, least):
         for m in range(count):
             size += rest[m, node] * rest[m, node]
         size = math.sqrt(size)
-        if not size > (least[0] if given[node] else least[1]):
+        if not size > (least[0] if given[node] else least[1]) * scale:
             continue
         for m in range(count):
             directions[m, node] = rest[m, node] / size
