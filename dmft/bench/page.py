@@ -35,9 +35,12 @@ over seeds, is 1 % and 0.5 %. Contestants:
   Carlo, global iteration; memory and tangents are blocked matrix products. The square of its error
   is (bias · step)² + noise²/`n_paths`, its work `n_paths` T³/6 for each sweep over T nodes. The
   constants are measured; the best step and `n_paths` follow.
-- **ensemble of finite networks**: the mean of N runs at dimension d with stratified teachers, in
-  whichever is faster of an implicit and an explicit adaptive integrator. The square of its error is
-  bias(d)² + variance(d)/N, both measured on a pool of runs of each d; the best d and N follow.
+- **ensemble of finite networks**: the mean of N runs at dimension d, in whichever is faster of an
+  implicit and an explicit adaptive integrator. Teachers are stratified, one value at a random point
+  of each of equally likely intervals; midpoints would lack the tails, which more than doubles the
+  bias. The square of the error is bias(d)² + variance(d)/N. Both are fitted to pools of runs of
+  several d and fall like 1/d unless the pools tell another power at the level of 99 %, where all
+  times of a curve, correlated as they are, count as one; the best d and N follow.
   Extrapolation from d/2 and d to infinite d is not used: by the variances of the pools it would
   cost 0.7 to 2 times as much, and what it leaves of the bias is not known well enough.
 
@@ -55,9 +58,8 @@ of the three counts. Rows of *loss* ask for `train_loss` alone, of the same runs
 depends on d, and small networks are cheap. Both sides are sampled by the solver
 ([losses.md](losses.md)) and by the classical algorithm, whose work is `n_paths` T³/6 for the
 tangents of either side; it raced only to t = 100 from the default start. The bias of networks in
-norm and test error, where a few coordinates lead, falls more slowly than 1/d; its power of d is
-fitted to the pools, and beyond the largest d variance and work follow the laws above, in the
-networks' favour.
+test error and the variance of their norm, where a few coordinates lead, fall more slowly than 1/d;
+beyond the largest d variance and work follow the laws above, in the networks' favour.
 """
 
 _GROWTH = """\

@@ -11,7 +11,7 @@ from dmft.bench.ledger import Ledger, Record
 from dmft.bench.outcome import Outcome
 from dmft.bench.reference import reference
 
-_POOL_SECONDS = 15.0  # CPU seconds for the ensemble's pool of each dimension
+_POOL_SECONDS = 15.0  # CPU seconds for the ensemble's pool of the largest dimension
 RIVAL_SECONDS = 30.0  # of a rival's run, up to which it is made three times instead of predicted
 
 
@@ -20,7 +20,7 @@ def time_to_accuracy(
 ) -> Record:
     """Outcomes of all contestants on one case, and how much longer than the solver others take."""
     against = reference(case, ledger)
-    budget, pool = (rival_seconds, _POOL_SECONDS) if not small else (1.0, 1.0)
+    budget, pool = (rival_seconds, _POOL_SECONDS) if not small else (1.0, 0.5)
     races: dict[str, Callable[[], Outcome]] = {
         "mean-field": lambda: mean_field.climb(case, against.values, ledger, case.targets),
         "classical": lambda: classical.race(case, against.values, ledger, case.targets, budget),

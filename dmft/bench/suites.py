@@ -17,8 +17,8 @@ RACES = ("time-to-accuracy", "classification")
 SUITES = (*RACES, "growth", "ceiling", "checkpoints")
 # CPU seconds where a matrix product runs at the rate below.
 _SECONDS = {
-    "P0": 390.0, "P1": 1140.0, "P2": 700.0, "P3": 500.0, "C0": 200.0, "C1": 250.0,
-    "C2": 300.0, "C3": 400.0, **dict.fromkeys(("C0-loss", "C1-loss", "C2-loss", "C3-loss"), 20.0),
+    "P0": 550.0, "P1": 1200.0, "P2": 760.0, "P3": 560.0, "C0": 260.0, "C1": 310.0,
+    "C2": 360.0, "C3": 460.0, **dict.fromkeys(("C0-loss", "C1-loss", "C2-loss", "C3-loss"), 20.0),
     "growth": 100.0, "ceiling": 20.0, "checkpoints": 30.0,
 }  # fmt: skip
 _QUICK_SECONDS = {**dict.fromkeys(CASES, 15.0), "growth": 10.0, "ceiling": 2.0, "checkpoints": 1.0}

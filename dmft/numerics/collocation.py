@@ -45,13 +45,13 @@ def radau(growth: float = 0.0, stages: int = STAGES) -> Tableau:
     `stages` is odd: the embedded rule rests on the real eigenvalue of the integration matrix.
     """
     nodes = _radau_nodes(stages)
-    plain = _integration_matrix(nodes, 0.0)
+    plain = _integration_matrix(stages, 0.0)
     eigenvalues = np.linalg.eigvals(plain)
     start_weight = float(eigenvalues[np.abs(eigenvalues.imag) < 1e-9].real[0])
     conditions = np.zeros(stages)
     conditions[0] = -start_weight
     error_weights = np.linalg.solve(np.vander(nodes, increasing=True).T, conditions)
-    weighted = _integration_matrix(nodes, growth) if growth else plain
+    weighted = _integration_matrix(stages, growth) if growth else plain
     return Tableau(nodes, weighted, start_weight, error_weights)
 
 
@@ -64,7 +64,7 @@ def stretched(ratio: float) -> Tableau:
     plain, stretch = radau(), math.log(ratio)
     nodes = np.expm1(stretch * plain.nodes) / (ratio - 1.0)
     nodes[-1] = 1.0
-    integration = _integration_matrix(plain.nodes, -stretch) * (stretch / (ratio - 1.0))
+    integration = _integration_matrix(STAGES, -stretch) * (stretch / (ratio - 1.0))
     return Tableau(nodes, integration, plain.start_weight, plain.error_weights)
 
 
@@ -82,21 +82,22 @@ def lagrange(nodes: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Values of the Lagrange polynomials of `nodes` at `points`, shape (points, nodes)."""
     values = np.ones((len(points), len(nodes)))
     for j, node in enumerate(nodes):
-        for other in np.delete(nodes, j):
-            values[:, j] *= (points - other) / (node - other)
+        for k, other in enumerate(nodes):
+            if k != j:
+                values[:, j] *= (points - other) / (node - other)
     return values
 
 
-@lru_cache(maxsize=1)
-def _quadrature() -> tuple[np.ndarray, np.ndarray]:
-    """Points and weights on (0, 1)."""
+@lru_cache(maxsize=4)
+def _quadrature(stages: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points between 0 and each node, (nodes, points), and what polynomials weigh there."""
     points, weights = legendre.leggauss(_QUADRATURE_POINTS)
-    return (points + 1.0) / 2.0, weights / 2.0
+    nodes = _radau_nodes(stages)
+    places = nodes[:, None] * (points + 1.0) / 2.0
+    values = np.array([lagrange(nodes, row) for row in places])
+    return places, nodes[:, None, None] * (weights / 2.0)[:, None] * values
 
 
-def _integration_matrix(nodes: np.ndarray, growth: float) -> np.ndarray:
-    points, weights = _quadrature()
-    rows = [
-        c * (weights * np.exp(-growth * c * points)) @ lagrange(nodes, c * points) for c in nodes
-    ]
-    return np.array(rows)
+def _integration_matrix(stages: int, growth: float) -> np.ndarray:
+    places, weights = _quadrature(stages)
+    return np.asarray(np.exp(-growth * places)[:, None, :] @ weights)[:, 0, :]

@@ -6,6 +6,7 @@ the overhead of a general implementation exceeds that, and nothing is imported.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -23,7 +24,7 @@ def gmres(
 
     After `most` applications the best solution so far is returned.
     """
-    size = float(np.linalg.norm(right))
+    size = math.sqrt(right @ right)
     if size == 0.0:
         return np.zeros_like(right)
     basis = np.zeros((most + 1, right.size))
@@ -38,12 +39,12 @@ def gmres(
             part = basis[: k + 1] @ image
             image = image - part @ basis[: k + 1]
             column[: k + 1] += part
-        length = column[k + 1] = np.linalg.norm(image)
+        length = column[k + 1] = math.sqrt(image @ image)
         # Givens rotations keep the projected problem triangular.
         for i, (cosine, sine) in enumerate(turns):
             upper, lower = column[i], column[i + 1]
             column[i], column[i + 1] = cosine * upper + sine * lower, cosine * lower - sine * upper
-        radius = float(np.hypot(column[k], column[k + 1]))
+        radius = math.hypot(column[k], column[k + 1])
         if radius == 0.0:  # the operator vanishes on the last vector: a singular system
             k -= 1
             break

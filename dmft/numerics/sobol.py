@@ -108,7 +108,9 @@ def scrambled_points(count: int, dimensions: int, generator: np.random.Generator
     lower = np.tril(generator.integers(2, size=(dimensions, _BITS, _BITS)), -1)
     lower += np.eye(_BITS, dtype=lower.dtype)
     # Bits are stored from the highest: row b of a matrix makes bit b of the scrambled numbers.
-    scrambled = np.einsum("dab,dkb->dka", lower, vectors) % 2
+    # Sums of 32 bits are exact in single precision, which has fast products.
+    single = np.float32
+    scrambled = vectors.astype(single) @ lower.astype(single).transpose(0, 2, 1) % 2
     shift = generator.integers(2**_BITS, size=dimensions, dtype=np.uint64)
     return (points(count, _packed(scrambled)) ^ shift) * 2.0**-_BITS + 2.0 ** -(_BITS + 1)
 

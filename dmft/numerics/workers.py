@@ -42,7 +42,10 @@ class Workers:
 
     def sums(self, function: Callable[[slice], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
         """The sum over chunks of each array that `function` returns."""
-        return tuple(np.sum(parts, axis=0) for parts in zip(*self.map(function), strict=True))
+        first, *others = self.map(function)
+        for sums in others:
+            first = tuple(total + part for total, part in zip(first, sums, strict=True))
+        return first
 
 
 @contextmanager

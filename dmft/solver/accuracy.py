@@ -15,6 +15,9 @@ from dmft.solver.panel_rows import PanelRows
 from dmft.solver.sides import CoordinatePaths
 from dmft.solver.support import ALWAYS_SUPPORTED, Support, concentration, supported_rtol
 
+# Of a Newton step of the paths in sweeps, what is left being of the order of its square: times the
+# root of the tolerance and how far paths moved in the last panel, relative to their error.
+_NEWTON_STEP = 0.1
 _SWEEP_TOLERANCE = 0.1  # of rtol: to which the sweeps of a panel settle and noise directions count
 # Relative to their start, below which precision of residual and error is absolute: both may vanish.
 # A vanishing residual has a sampling error of many percent, but on the linear network.
@@ -116,6 +119,19 @@ class Accuracy:
         first = float(np.linalg.norm(factor[0]))
         return float(np.linalg.norm(factor[-1])) / first if first else 1.0  # nothing to learn
 
+    def of_paths(self, error: np.ndarray) -> float:
+        """The tolerance of a Newton step of the paths; error : e so far, (paths, nodes).
+
+        Where nearly nothing moves, errors as large as the motion would be taken for it.
+        """
+        nodes = error.shape[1]
+        if nodes == 0:
+            return _NEWTON_STEP * math.sqrt(self.tolerance)
+        moved = error[:, -1] - error[:, max(0, nodes - 1 - STAGES)]
+        distance = math.sqrt(float(self._paths.probability @ moved**2))
+        motion = min(1.0, distance / self.size(error))
+        return _NEWTON_STEP * motion * math.sqrt(self.tolerance)
+
     def remaining(self, error: np.ndarray) -> float:
         """Root mean square of e now, (paths, 1), relative to its start."""
         risk = float(np.sum(self._paths.probability @ error**2))
@@ -171,7 +187,7 @@ class Accuracy:
         floor = _LINEAR_RESIDUAL_FLOOR if self._linear else _RESIDUAL_FLOOR
         residual = np.linalg.norm(factor, axis=1) + floor * self._samples.factor[0, 0] + _NOTHING
         residual_moved = np.max(np.linalg.norm(factor_moved, axis=1) / residual)
-        return max(distance / self.size(error), 0.1 * float(residual_moved)) / self.tolerance
+        return max(distance / self.size(error), float(residual_moved)) / self.tolerance
 
     def size(self, error: np.ndarray) -> float:
         """Root of the excess risk at the last stage, no smaller than what can matter."""

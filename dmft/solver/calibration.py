@@ -13,6 +13,7 @@ which do not amplify its error.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,20 +39,38 @@ class NoiseRows:
 
     def rows(self, growth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """R_d and R_p to first order in x."""
-        diagonal = self.diagonal + np.tensordot(growth, self.diagonal_changes, 1)
-        return diagonal, self.past + np.tensordot(growth, self.past_changes, 1)
+        new = len(growth)
+        diagonal = self.diagonal + (growth @ self.diagonal_changes.reshape(new, -1)).reshape(
+            new, -1
+        )
+        return diagonal, self.past + (growth @ self.past_changes.reshape(new, -1)).reshape(new, -1)
 
     def response(self, growth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """R_w R_r L for these rows, (new, rank + new), and its derivatives in x."""
-        diagonal, past = self.rows(growth)
+        from dmft.solver.small_kernels import noise_response
+
+        response, changes = noise_response(
+            self.current, *self._fed, self.diagonal, self.diagonal_changes, growth
+        )
+        return np.asarray(response), np.asarray(changes)
+
+    def response_along(
+        self, directions: np.ndarray, growth: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """z_i R_w R_r L, shape (new,), and its derivatives in x, shape (new, scales)."""
+        from dmft.solver.small_kernels import along
+
+        value, slope = along(directions, *self.response(growth))
+        return np.asarray(value), np.asarray(slope)
+
+    @cached_property
+    def _fed(self) -> tuple[np.ndarray, np.ndarray]:
+        """L_new + R_p R_r L at x = 0, (new, rank + new), and its derivatives in x."""
         rank = self.factor.shape[1]
-        fed = self.current.copy()
-        fed[:, :rank] += past @ self.factor
-        inverse = np.linalg.inv(np.eye(len(diagonal)) - diagonal)
-        residual = inverse @ fed
-        changes = self.diagonal_changes @ residual
-        changes[:, :, :rank] += self.past_changes @ self.factor
-        return residual - self.current, inverse @ changes
+        fed, changes = self.current.copy(), np.zeros((len(self.current), *self.current.shape))
+        fed[:, :rank] += self.past @ self.factor
+        changes[:, :, :rank] = self.past_changes @ self.factor
+        return fed, changes
 
 
 def allowed_growth(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,8 +97,8 @@ def scale_growth(
     growth = np.zeros_like(scale)
     least, most = allowed_growth(scale)
     for _ in range(_ITERATIONS):
-        response, changes = rows.response(growth)
-        mismatch = moment + reaction @ growth - np.sum(directions * response, axis=1)
-        slope = reaction - np.einsum("ik,jik->ij", directions, changes)
-        growth = np.clip(growth - np.linalg.solve(slope, mismatch), least, most)
+        response, slope = rows.response_along(directions, growth)
+        mismatch = moment + reaction @ growth - response
+        step = np.linalg.solve(reaction - slope, mismatch)
+        growth = np.minimum(np.maximum(growth - step, least), most)
     return growth

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmft.solver.compiled import compiled, reordered, solve_in_place
+from dmft.numerics.collocation import STAGES
+from dmft.solver.compiled import compiled, reordered, solve_all_in_place
 
 _COLUMNS = 1024  # of packed tangents that are worked on at a time
 
@@ -21,38 +22,28 @@ def path_responses(probability, root_variance, slope, coupling, ratio, response,
     tangent P = (1 - delta s C Phi')^(-1), response H = s Phi' P, both (n, k, k).
     Returns E[H] (k, k) and E[H_ia H_bj] (k, k, k, k), weighted by `probability`.
     """
-    count, k = slope.shape
-    mean = np.zeros((k, k))
-    square = np.zeros((k, k, k, k))
-    matrix = np.empty((k, k))
+    count = slope.shape[0]
+    mean = np.zeros((STAGES, STAGES))
+    square = np.zeros((STAGES, STAGES, STAGES, STAGES))
+    matrix = np.empty((STAGES, STAGES))
     for m in range(count):
         variance = root_variance[m] * root_variance[m]
-        for i in range(k):
-            for j in range(k):
+        for i in range(STAGES):
+            for j in range(STAGES):
                 matrix[i, j] = -ratio * variance * coupling[i, j] * slope[m, j]
                 tangent[m, i, j] = 0.0
             matrix[i, i] += 1.0
             tangent[m, i, i] = 1.0
-        for i in range(k):
-            inverse = 1.0 / matrix[i, i]
-            for j in range(k):
-                matrix[i, j] *= inverse
-                tangent[m, i, j] *= inverse
-            for row in range(k):
-                if row != i:
-                    factor = matrix[row, i]
-                    for j in range(k):
-                        matrix[row, j] -= factor * matrix[i, j]
-                        tangent[m, row, j] -= factor * tangent[m, i, j]
-        for i in range(k):
-            for j in range(k):
+        solve_all_in_place(matrix, tangent[m])
+        for i in range(STAGES):
+            for j in range(STAGES):
                 response[m, i, j] = variance * slope[m, i] * tangent[m, i, j]
                 mean[i, j] += probability[m] * response[m, i, j]
-        for i in range(k):
-            for a in range(k):
+        for i in range(STAGES):
+            for a in range(STAGES):
                 left = probability[m] * response[m, i, a]
-                for b in range(k):
-                    for j in range(k):
+                for b in range(STAGES):
+                    for j in range(STAGES):
                         square[i, a, b, j] += left * response[m, b, j]
     return mean, square
 
@@ -60,20 +51,19 @@ def path_responses(probability, root_variance, slope, coupling, ratio, response,
 @compiled
 def panel_gains(root_variance, slope, coupling, ratio, gain):
     """H C of every path, (n, k, k): how its error on the stages follows its drive."""
-    count, k = slope.shape
-    matrix = np.empty((k, k))
-    column = np.empty(k)
+    count = slope.shape[0]
+    matrix = np.empty((STAGES, STAGES))
     for m in range(count):
         variance = root_variance[m] * root_variance[m]
-        for j in range(k):
-            for i in range(k):
-                for n in range(k):
-                    matrix[i, n] = -ratio * variance * coupling[i, n] * slope[m, n]
-                matrix[i, i] += 1.0
-                column[i] = coupling[i, j]
-            solve_in_place(matrix, column)
-            for i in range(k):
-                gain[m, i, j] = variance * slope[m, i] * column[i]
+        for i in range(STAGES):
+            for n in range(STAGES):
+                matrix[i, n] = -ratio * variance * coupling[i, n] * slope[m, n]
+                gain[m, i, n] = coupling[i, n]
+            matrix[i, i] += 1.0
+        solve_all_in_place(matrix, gain[m])
+        for i in range(STAGES):
+            for j in range(STAGES):
+                gain[m, i, j] *= variance * slope[m, i]
 
 
 @reordered

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from dmft.numerics.collocation import STAGES
 from dmft.solver.compiled import compiled, solve_in_place
 
 _MOST_ITERATIONS = 200
@@ -62,24 +63,23 @@ def solve_fields(code, parameter, labels, response, drive, field, slope, curvatu
     R is `response` (k, k), `drive` (n, k); `field` holds the first guess and then the result,
     `slope` l'(h, y) and `curvature` l''. Returns (iterations, rows that did not converge).
     """
-    count, stages = drive.shape
-    jacobian = np.empty((stages, stages))
-    residual = np.empty(stages)
+    count = drive.shape[0]
+    jacobian, residual = np.empty((STAGES, STAGES)), np.empty(STAGES)
     iterations = 0
     failed = 0
     for m in range(count):
         converged = False
         for iteration in range(_MOST_ITERATIONS):
             iterations += 1
-            for i in range(stages):
+            for i in range(STAGES):
                 _, slope[m, i], curvature[m, i] = loss_terms(
                     code, parameter, field[m, i], labels[m]
                 )
             if converged:
                 break
-            for i in range(stages):
+            for i in range(STAGES):
                 total = drive[m, i]
-                for j in range(stages):
+                for j in range(STAGES):
                     total += response[i, j] * slope[m, j]
                     jacobian[i, j] = -response[i, j] * curvature[m, j]
                 jacobian[i, i] += 1.0
@@ -91,9 +91,9 @@ def solve_fields(code, parameter, labels, response, drive, field, slope, curvatu
             part = 1.0 if iteration < _MANY_ITERATIONS else 0.5
             if longest > _LONGEST_STEP:
                 part = _LONGEST_STEP / longest
-            for i in range(stages):
+            for i in range(STAGES):
                 field[m, i] -= part * residual[i]
-            converged = longest < _NEWTON_TOLERANCE * (1.0 + abs(field[m, stages - 1]))
+            converged = longest < _NEWTON_TOLERANCE * (1.0 + abs(field[m, STAGES - 1]))
         if not converged:
             failed += 1
     return iterations, failed

@@ -22,9 +22,9 @@ from dmft.numerics.anderson import Anderson
 from dmft.numerics.collocation import STAGES
 from dmft.problem import Problem
 from dmft.problem.population import Coordinates
-from dmft.solver import first_guess
 from dmft.solver.accuracy import Accuracy, Swept
 from dmft.solver.calibration import NoiseRows
+from dmft.solver.first_guess import FirstGuess
 from dmft.solver.linear_samples import LinearSamples
 from dmft.solver.newton import PanelNoise
 from dmft.solver.noise import NewRows
@@ -40,7 +40,7 @@ from dmft.solver.support import Support
 from dmft.solver.tracers import Tracers, calibrates, traced_paths
 
 _MOST_SWEEPS = 40
-_NEWTON_TOLERANCE = 1e-7  # of the paths
+_NEWTON_TOLERANCE = 1e-7  # of a step of the paths, what is left being of the order of its square
 _COUNTERS = ("panels", "sweeps", "path_iterations", "tangent_flops", "tangent_bytes")
 
 
@@ -86,6 +86,10 @@ class March:
         self.accuracy = Accuracy(problem, self.paths, self.samples, first, rtol, supporting)
         self.noise = noise(self.paths, self.samples, self.accuracy)
         self._calibrated = self.noise.calibrates and calibrates(problem)
+        self._first_guess = FirstGuess(
+            self.paths, self.samples, self.accuracy,
+            logarithmic=logarithmic, calibrated=self._calibrated,
+        )  # fmt: skip
         decay = self._decay if self._calibrated else 0.0
         self._rest = Rest(self.paths, self.samples, self.accuracy, decay, logarithmic)
         count = path_set.count
@@ -176,10 +180,11 @@ class March:
         """Append the panel with these rows: a pure function of the state and the rows."""
         panel = self._panel(rows.step)
         felt = panel.nothing() if rests(rows) else panel
-        stages = self._guess(felt)
+        stages = self._first_guess.again(felt, self.times, self.error)
         drive = self._drive(rows)
         damping = self.noise.damping(rows.step, rows.intensity)
-        self._solve(stages, felt.elapsed, felt.integration @ rows.inverse, drive, damping)
+        coupling = felt.integration @ rows.inverse
+        self._solve(stages, felt.elapsed, coupling, drive, damping, _NEWTON_TOLERANCE)
         error = self._error_of(stages)
         found = self.samples.drive.basis.rows(error, np.inf, rows.active)
         self.accuracy.commit(stages.slope)
@@ -203,7 +208,8 @@ class March:
         if self.rows and rests(self.rows[-1]):
             return self._resting(step)
         try:
-            attempt = self._attempt(step, active)
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+                attempt = self._attempt(step, active)
         except (NoCausalResponse, NoPath, np.linalg.LinAlgError):
             return self._resting(step)
         parts = (attempt.rows.flat(), attempt.time_error)
@@ -220,7 +226,7 @@ class March:
         samples, basis = self.samples, self.samples.drive.basis
         time = self._panel(step)
         integration, elapsed = time.integration, time.elapsed
-        stages = self._guess(time)
+        stages = self._first_guess(time, self.times, self.error)
         self.paths.evaluate(stages, elapsed, self.noise.damping(step, self.noise.guess()))
         error = self._error_of(stages)
         least = self.accuracy.least_news() if active is None else np.inf
@@ -235,17 +241,18 @@ class March:
         )
         past = samples.force[self.tracers.index]
         acceleration = Anderson(self.noise.metric(rows, self.tracers.probability, past))
-        converged, sweep = False, 0
+        precision = max(self.accuracy.of_paths(self.error), _NEWTON_TOLERANCE)
+        converged, sweep, last_change = False, 0, 0.0
         while sweep < _MOST_SWEEPS and not converged:
             sweep += 1
             drive, inverse = self._drive(rows), rows.inverse
             damping = self.noise.damping(step, rows.intensity)
-            self._solve(stages, elapsed, integration @ inverse, drive, damping)
+            self._solve(stages, elapsed, integration @ inverse, drive, damping, precision)
             previous, error = error, self._error_of(stages)
             force = samples.force_of(error, drive, inverse)
             swept = Swept(rows, stages.slope, error, force)
             panel = self.tracers.diagonal(stages.slope, integration, rows.scale, rows.diagonal)
-            found = basis.rows(error, least, active)
+            found = basis.rows(error, least, active, passes=1)
             active = active | found.active  # never given up again, or the sweeps might flicker
             better = self._better_rows(panel, found, swept, noise)
             last_factor, factor = factor, samples.residual(better)
@@ -255,7 +262,9 @@ class March:
                 self.accuracy.change(error - previous, error, factor - last_factor, factor),
                 self.noise.unsettled(rows, better),
             )
-            converged = change < 1.0
+            # What another sweep would change is small: the commit solves the paths once more.
+            converged = change < 1.0 or change**2 < last_change
+            last_change = change
             mixed = acceleration.mix(rows.flat(), better.flat())
             rows = better if converged else better.like(mixed)
         self._count(sweep)
@@ -264,19 +273,6 @@ class March:
 
     def _panel(self, step: float) -> PanelTime:
         return panel_time(self.time, step, growth=self.paths.growth, logarithmic=self._logarithmic)
-
-    def _guess(self, panel: PanelTime) -> Stages:
-        line = None
-        if self.rows:
-            line = first_guess.continued(self.times, self.time + panel.elapsed)
-        if self._logarithmic and line is not None:
-            return first_guess.of_drive(self.paths, self.samples, self.error, line, panel)
-        stages = first_guess.of_force(self.paths, self.samples, line, panel)
-        if self._calibrated and self.rows:
-            self.paths.evaluate(stages, panel.elapsed, None)
-            last = self.error[:, -1:]
-            stages.unknown *= self.accuracy.trusted(self._error_of(stages) - last, last)
-        return stages
 
     def _drive(self, rows: PanelRows) -> np.ndarray:
         samples = self.samples
@@ -290,9 +286,10 @@ class March:
         coupling: np.ndarray,
         drive: np.ndarray,
         damping: Damping | None,
+        precision: float,
     ) -> None:
         equation = Equation(
-            coupling, self.samples.ratio, self.teacher, drive, self._unshifted, _NEWTON_TOLERANCE
+            coupling, self.samples.ratio, self.teacher, drive, self._unshifted, precision
         )
         self.work["path_iterations"] += self.paths.solve(stages, elapsed, equation, damping)
 

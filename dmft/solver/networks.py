@@ -17,6 +17,7 @@ import math
 
 import numpy as np
 
+from dmft.numerics.collocation import STAGES
 from dmft.problem.networks import DEEP, DEPTH_TWO, LINEAR, TRUNCATED, Network
 from dmft.solver.compiled import compiled, solve_in_place
 
@@ -181,9 +182,8 @@ def solve_weights(
     guess and then the result, w and slope its weights. `tolerance` is that of a Newton step: what
     is left is of the order of its square. Returns (iterations, paths that did not converge).
     """
-    count, stages = drive.shape
-    jacobian = np.empty((stages, stages))
-    residual = np.empty(stages)
+    count = drive.shape[0]
+    jacobian, residual = np.empty((STAGES, STAGES)), np.empty(STAGES)
     iterations = 0
     failed = 0
     for m in range(count):
@@ -191,15 +191,15 @@ def solve_weights(
         converged = False
         for _ in range(_MOST_ITERATIONS):
             iterations += 1
-            for i in range(stages):
+            for i in range(STAGES):
                 w[m, i], slope[m, i] = weight(
                     code, constant, decay, growth, p[m], q[m], accumulated[m, i], elapsed[i]
                 )
             if converged:
                 break
-            for i in range(stages):
+            for i in range(STAGES):
                 total = shift[m, i]
-                for j in range(stages):
+                for j in range(STAGES):
                     force = ratio * root * (w[m, j] - teacher[m]) + drive[m, j]
                     total += coupling[i, j] * force
                     jacobian[i, j] = -ratio * root * root * coupling[i, j] * slope[m, j]
@@ -210,12 +210,12 @@ def solve_weights(
                 code, constant, decay, p[m], q[m], elapsed, accumulated[m], residual
             )
             longest = 0.0
-            for i in range(stages):
+            for i in range(STAGES):
                 accumulated[m, i] -= part * residual[i]
                 longest = max(longest, abs(residual[i]))
             if not math.isfinite(longest):
                 break
-            size = min(abs(accumulated[m, stages - 1]), _MOST_SIZE)
+            size = min(abs(accumulated[m, STAGES - 1]), _MOST_SIZE)
             converged = longest < tolerance * (1.0 + size)
         if not converged:
             failed += 1

@@ -85,14 +85,14 @@ class PanelNoise:
         def answer(memory: np.ndarray) -> np.ndarray:
             return projected((memory / self._root_ratio).astype(np.float32))
 
-        of_scales = [] if following is None else [answer(part) for part in following.memory]
+        if following is not None:
+            growth = following.growth.reshape(len(following.growth), -1)
+            of_scales = np.array([answer(part).ravel() for part in following.memory])
 
         def defect(flat: np.ndarray) -> np.ndarray:
-            change = flat.reshape(current.shape)
-            left = change - projected(self._single @ change.T.astype(np.float32))
-            if following is not None:
-                left -= np.tensordot(np.tensordot(following.growth, change, 2), of_scales, 1)
-            return left.ravel()
+            change = flat.reshape(current.shape).astype(np.float32)
+            left = flat - projected(self._single @ change.T).ravel()
+            return left if following is None else left - (growth @ flat) @ of_scales
 
         reaction = answer(memory)
         residual = np.hstack([found.known, found.fresh]) - current + reaction

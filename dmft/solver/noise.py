@@ -72,33 +72,29 @@ class NoiseBasis:
         errors: np.ndarray,
         least: float = 0.0,
         active: np.ndarray | None = None,
+        passes: int = 2,
     ) -> NewRows:
         """Decompose the rows of new nodes.
 
         errors : sqrt(s)(w - w*), shape (paths, new).
         least : relative to the noise, what a node must add to get a direction.
         active : nodes that get one whatever they add, shape (new,); all by default.
+        passes : of orthogonalisation; two make directions orthogonal that are kept.
         """
+        from dmft.solver.small_kernels import split_rows
+
         new = errors.shape[1]
         label = np.full((1, new), self._noise_std)
         rest = np.vstack([self._root_probability * errors, label])
         scale = np.linalg.norm(rest[:, -1])
         given = np.full(new, active is None) if active is None else active
-        known, fresh = np.zeros((new, self.rank)), np.zeros((new, new))
-        for _ in range(2):
+        known = np.zeros((new, self.rank))
+        for _ in range(passes):
             part = self.directions.T @ rest
             rest -= self.directions @ part
             known += part.T
-        directions = np.zeros_like(rest)
-        for node in range(new - 1, -1, -1):
-            size = np.linalg.norm(rest[:, node])
-            needed = 0.0 if given[node] else least
-            if scale and size > max(needed, DIRECTION_TOLERANCE) * scale:
-                directions[:, node] = rest[:, node] / size
-                part = directions[:, node] @ rest
-                fresh[:, node] = part
-                rest -= np.outer(directions[:, node], part)
-        return NewRows(known, np.triu(fresh), directions)
+        needed = DIRECTION_TOLERANCE, max(least, DIRECTION_TOLERANCE)
+        return NewRows(known, *split_rows(rest, given, needed, scale))
 
     def extend(self, directions: np.ndarray) -> None:
         """Keep new directions, (paths + 1, new), as `rows` found them."""

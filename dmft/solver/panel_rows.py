@@ -56,7 +56,9 @@ class PanelRows:
     @property
     def inverse(self) -> np.ndarray:
         """(1 - R_d)^(-1), shape (stages, stages)."""
-        return np.linalg.inv(np.eye(len(self.diagonal)) - self.diagonal)
+        from dmft.solver.small_kernels import passed
+
+        return np.asarray(passed(self.diagonal))
 
     def flat(self) -> np.ndarray:
         """All unknowns but the scale side by side, one row per stage, as one vector."""

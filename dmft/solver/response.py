@@ -12,6 +12,7 @@ R_d is found by Newton; R_p solves a linear system, block triangular because V i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from dmft.numerics.workers import Workers
 
-_NEWTON_TOLERANCE = 1e-10
+NEWTON_TOLERANCE = 1e-10  # of R_d
 _NEWTON_ITERATIONS = 25
 _CONTINUATION = 2.0 ** np.arange(-12.0, 1.0)
 
@@ -115,6 +116,7 @@ def diagonal_response(
     ratio: float,
     scale: np.ndarray,
     guess: np.ndarray,
+    tolerance: float = NEWTON_TOLERANCE,
 ) -> PanelResponse:
     """Solve R_d = S E[H(R_d)] A by Newton; `slope` is Phi', shape (paths, stages).
 
@@ -122,6 +124,8 @@ def diagonal_response(
     1 - R_d has its spectrum in the right half plane. When `guess` leads to another root, the
     causal one is followed from a short panel to the full one.
     """
+    from dmft.solver.small_kernels import passed, scaled_diagonal
+
     count, k = slope.shape
     response, tangent = np.empty((count, k, k)), np.empty((count, k, k))
 
@@ -137,19 +141,17 @@ def diagonal_response(
         mean, square = workers.sums(accumulate)
         return scale[:, None] * mean, scale[:, None, None, None] * square
 
-    found = _newton_diagonal(moments, integration, ratio, guess)
+    found = _newton_diagonal(moments, integration, ratio, guess, tolerance)
     if found is None:
         found = np.zeros((k, k)), np.eye(k * k)
         for part in _CONTINUATION:
-            found = _newton_diagonal(moments, part * integration, ratio, found[0])
+            found = _newton_diagonal(moments, part * integration, ratio, found[0], tolerance)
             if found is None:
                 raise NoCausalResponse
     diagonal, defect = found
-    rows = np.einsum("si,ij->ijs", np.eye(k), diagonal).reshape(k * k, k)
-    changes = np.linalg.solve(defect, rows).T.reshape(k, k, k)
-    coupling = integration @ np.linalg.inv(np.eye(k) - diagonal)
     response *= scale[:, None]
-    return PanelResponse(diagonal, changes, coupling, response)
+    changes = scaled_diagonal(defect, diagonal)
+    return PanelResponse(diagonal, changes, integration @ passed(diagonal), response)
 
 
 def _newton_diagonal(
@@ -157,31 +159,28 @@ def _newton_diagonal(
     integration: np.ndarray,
     ratio: float,
     guess: np.ndarray,
+    tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Newton for R_d from a guess; None when it fails or finds a root that is not causal.
 
     Also the derivative of R_d - S E[H(R_d)] A in R_d, as a matrix.
     """
-    k = len(integration)
+    from dmft.solver.small_kernels import improved_diagonal, passed
+
     diagonal = guess
     for _ in range(_NEWTON_ITERATIONS):
-        inverse = np.linalg.inv(np.eye(k) - diagonal)
+        inverse = passed(diagonal)
         coupling = integration @ inverse
         mean, square = moments(coupling)
-        residual = mean @ integration - diagonal
-        size = np.abs(residual).max()
-        if not np.isfinite(size):
+        size, defect, better = improved_diagonal(
+            diagonal, mean, square, inverse, coupling, integration, ratio
+        )
+        if not math.isfinite(size):
             return None
-        # dH = delta H (A inv dR inv) H while the paths stay where they are.
-        feedback = ratio * np.einsum(
-            "iabk,ac,db,kj->ijcd", square, coupling, inverse, integration
-        ).reshape(k * k, k * k)
-        defect = np.eye(k * k) - feedback
-        if size < _NEWTON_TOLERANCE * (1.0 + np.abs(diagonal).max()):
+        if size < tolerance * (1.0 + np.abs(diagonal).max()):
             causal = np.linalg.eigvals(diagonal).real.max() < 1.0
             return (diagonal, defect) if causal else None
-        step = np.linalg.solve(defect, residual.ravel())
-        diagonal = diagonal + step.reshape(k, k)
+        diagonal = better
     return None
 
 

@@ -52,20 +52,19 @@ class ScaleStep:
         towards /= np.linalg.norm(towards, axis=1)[:, None] + _NOTHING
         along = probability[:, None] * (normals @ towards.T) / root_ratio
         followed = (along[:, :, None] * gain).reshape(len(along), -1).T
-        of_past = (followed @ samples.force).reshape(STAGES, STAGES, -1)
-        of_panel = (followed @ swept.force).reshape(STAGES, STAGES, -1)
+        of_past = (followed @ samples.force).reshape(STAGES, -1)
+        of_panel = (followed @ swept.force).reshape(STAGES, -1)
 
         def moved(past: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-            """Change of E[e z] for a change of the rows, whose axes are the last two."""
-            return np.asarray(
-                np.einsum("ijk,...jk->...i", of_past, past)
-                + np.einsum("ijk,...jk->...i", of_panel, diagonal)
+            """Change of E[e z] for changes of the rows, (stages, changes)."""
+            return of_past @ past.reshape(-1, of_past.shape[1]).T + (
+                of_panel @ diagonal.reshape(-1, of_panel.shape[1]).T
             )
 
         rows = swept.rows
         moment = np.sum(along * swept.error, axis=0)
-        moment += moved(tangents.past - rows.past, tangents.diagonal - rows.diagonal)
-        reaction = moved(tangents.past_changes, tangents.diagonal_changes).T
+        moment += moved(tangents.past - rows.past, tangents.diagonal - rows.diagonal)[:, 0]
+        reaction = moved(tangents.past_changes, tangents.diagonal_changes)
         self._towards, self._followed, self._reaction = towards, followed, reaction
         self.growth = scale_growth(tangents, towards, moment, reaction, rows.scale)
 
@@ -77,8 +76,7 @@ class ScaleStep:
         if not self._calibrates:
             return None
         samples, tangents = self._samples, self._tangents
-        _, changes = tangents.response(self.growth)
-        slope = self._reaction - np.einsum("ik,jik->ij", self._towards, changes)
+        slope = self._reaction - tangents.response_along(self._towards, self.growth)[1]
         moment = math.sqrt(samples.ratio) * (self._followed @ self._normals)
         diagonal, _ = tangents.rows(self.growth)
         passed = np.linalg.inv(np.eye(STAGES) - diagonal) - np.eye(STAGES)

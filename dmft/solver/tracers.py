@@ -13,6 +13,7 @@ from dmft.problem import Problem
 from dmft.problem.networks import LINEAR
 from dmft.solver.panel_rows import PanelRows
 from dmft.solver.response import (
+    NEWTON_TOLERANCE,
     PanelResponse,
     PastResponse,
     Tangents,
@@ -21,6 +22,7 @@ from dmft.solver.response import (
 )
 from dmft.solver.sampling import PathSet
 
+_DIAGONAL = 1e-3  # of the tolerance: to which R_d is solved
 _SINGLE = 1e-6  # tolerance from which on tangents are stored in single precision
 # Calibrated responses (calibration.py) take only their shape from tangents: fewer paths need them.
 _TRACED_SHARE, _LEAST_TRACED = 1.0 / 8.0, 512
@@ -68,6 +70,7 @@ class Tracers:
         self._growth = problem.network.growth(problem.dynamics.weight_decay)
         single = problem.network.code != LINEAR and tolerance >= _SINGLE
         precision = np.float32 if single else float
+        self._precision = max(NEWTON_TOLERANCE, _DIAGONAL * tolerance)
         self._tangents = Tangents(len(self.index), panels, STAGES, precision)
 
     def employ(self, pool: ThreadPoolExecutor | None) -> None:
@@ -90,7 +93,7 @@ class Tracers:
         """R_d and the response inside a panel; slope : Phi' of all paths, (paths, stages)."""
         return diagonal_response(
             self._workers, self.probability, self._root_variance, slope[self.index], integration,
-            self._ratio, scale, guess,
+            self._ratio, scale, guess, self._precision,
         )  # fmt: skip
 
     def past(self, panel: PanelResponse) -> PastResponse:

@@ -5,7 +5,6 @@ import pytest
 
 from dmft.bench.cases import CASES, POINTS, rms_error
 from dmft.bench.classical import Law
-from dmft.bench.ensemble import Bias, Pool, cheapest, fitted_bias
 from dmft.bench.outcome import PowerLaw
 
 
@@ -52,62 +51,6 @@ def test_of_several_curves_the_worst_counts():
     found = reference * (1.0 + np.array([[[0.01, 0.01], [0.2, 0.2]], [[0.02, 0.02], [0.0, 0.1]]]))
     assert rms_error(found, reference) == pytest.approx(rms_error(found[:, 1], reference[1]))
     assert rms_error(found[:, ::-1], reference[::-1]) == rms_error(found, reference)
-
-
-def made_up_pools(slope, rng, power=1.0):
-    pools = []
-    for dimension, count in ((200, 900), (400, 400), (800, 100)):
-        runs = 1.0 + slope * dimension**-power
-        runs = runs + np.sqrt(8.0 / dimension) * rng.normal(size=(count, 1, POINTS))
-        pools.append(
-            Pool(dimension, count, runs.mean(0), runs.var(0, ddof=1), 1e-6 * dimension**1.8)
-        )
-    return pools
-
-
-def test_bias_of_ensembles_is_found_and_noise_is_not_taken_for_it():
-    rng = np.random.default_rng(1)
-    found = [fitted_bias(made_up_pools(6.0, rng))(1000) for _ in range(40)]
-    assert np.mean(found) == pytest.approx(6e-3, rel=0.05)
-    squares = [(1000.0 * fitted_bias(made_up_pools(0.0, rng))(1000)) ** 2 for _ in range(40)]
-    assert np.mean(squares) < 0.5
-
-
-def test_bias_that_falls_slowly_is_not_taken_for_one_over_d():
-    rng = np.random.default_rng(3)
-    found = [fitted_bias(made_up_pools(2.0, rng, 0.5)) for _ in range(20)]
-    assert np.mean([bias.power for bias in found]) == pytest.approx(0.5, abs=0.05)
-    assert np.mean([bias(80_000) for bias in found]) == pytest.approx(2.0 * 80_000**-0.5, rel=0.1)
-    both = [
-        Pool(
-            a.dimension,
-            a.count,
-            np.vstack([a.mean, b.mean]),
-            np.vstack([a.variance, b.variance]),
-            a.seconds,
-        )
-        for a, b in zip(made_up_pools(2.0, rng, 0.5), made_up_pools(6.0, rng), strict=True)
-    ]
-    bias = fitted_bias(both)
-    assert bias.power[0] < 0.7 and bias.power[1] == 1.0
-    assert str(bias).endswith("/d") and "/d^" in str(bias)
-    # The worse curve decides: a bias of 1 % in the first takes d = 40,000.
-    assert cheapest(both, bias, 0.011)[2] > 20_000
-
-
-def test_cheapest_ensemble_meets_the_target():
-    pools, slope = made_up_pools(6.0, np.random.default_rng(2)), 6.0
-    bias = Bias(np.array([slope]), np.ones(1))
-    for target in (0.1, 0.02, 0.004):
-        seconds, count, dimension = cheapest(pools, bias, target)
-        variance = 8.0 / dimension / count
-        assert np.hypot(slope / dimension, variance**0.5) == pytest.approx(target, rel=0.06) or (
-            count == 1
-        )
-        for pool in pools:
-            room = target**2 - (slope / pool.dimension) ** 2
-            if room > 0:
-                assert seconds <= max(1.0, np.ceil(pool.spread / room)) * pool.seconds * 1.0001
 
 
 def test_cases_are_what_the_page_says():

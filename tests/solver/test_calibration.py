@@ -105,8 +105,9 @@ def test_scales_follow_noise_rows_as_paths_do():
     march = _march(t_max=20.0)
     attempt, fresh = march.attempt(5.0), march.samples.drive.fresh(3)
     rows, panel_time = attempt.rows, march._panel(5.0)
-    step, stages = panel_time.integration, march._guess(panel_time)
-    march._solve(stages, panel_time.elapsed, step @ rows.inverse, march._drive(rows), None)
+    step, stages = panel_time.integration, march._first_guess(panel_time, march.times, march.error)
+    coupling = step @ rows.inverse
+    march._solve(stages, panel_time.elapsed, coupling, march._drive(rows), None, 1e-7)
     error, normals = march._error_of(stages), np.hstack([march.samples.drive.normals, fresh])
     panel = march.tracers.diagonal(stages.slope, step, rows.scale, rows.diagonal)
     response = march.tracers.past(panel)

@@ -53,9 +53,9 @@ def test_a_newton_step_solves_the_linear_equations_it_says(scales):
     assert np.linalg.norm(left - right) < 0.03 * np.linalg.norm(right)
 
 
-@pytest.mark.parametrize("network, most", [({}, 3.6), ({"init_scale": 0.02}, 4.4)])
+@pytest.mark.parametrize("network, most", [({}, 3.0), ({"init_scale": 0.02}, 2.6)])
 def test_sweeps_stay_few(network, most):
-    """A wrong sign in the step changes no result; it costs sweeps: 4.2 and 5.0 a panel."""
+    """A wrong sign in the step changes no result; it costs sweeps: 3.6 and 3.2 a panel."""
     problem = dmft.Problem(network=network)
     solution = dmft.solve(problem, t_max=100.0, n_paths=1024, replicates=1)
     assert solution.status == "done"
@@ -63,12 +63,12 @@ def test_sweeps_stay_few(network, most):
 
 
 def test_late_sweeps_stay_few_after_small_starts():
-    """Scales and noise rows that step without each other take 25 late nodes, 7.1 sweeps a panel."""
+    """Scales and noise rows that step without each other take 19 late nodes, 5.0 sweeps a panel."""
     problem = dmft.Problem(network={"init_scale": 1e-4})
     solution = dmft.solve(problem, t_max=1e4, n_paths=1024, replicates=1, seed=0)
     assert solution.status == "done"
-    assert np.sum(solution.time > 1e3) <= 20
-    assert solution.work["sweeps"] < 6.3 * solution.work["panels"]
+    assert np.sum(solution.time > 1e3) <= 16
+    assert solution.work["sweeps"] < 4.4 * solution.work["panels"]
 
 
 def test_rotation_puts_first_what_moves_small_errors():

@@ -1,0 +1,49 @@
+"""Data sets of the ensembles' networks: as even as can be, and true to the population on average.
+
+Of a quantity of count draws each lies at a random point of one of `count` equally likely intervals
+of its law. Midpoints of the intervals, as `dmft.simulate` takes them, lack the tails of a normal
+teacher in every draw alike, which adds to the bias of finite networks: in the default problem it
+is 7.8/d with them and 3/d with these, relative, and either fluctuates alike.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dmft.problem import Problem
+from dmft.problem.population import Coordinates, Stratum, strata
+from dmft.simulation.data import DataSet, sample_count
+
+
+def draw(problem: Problem, dimension: int, sequence: np.random.SeedSequence) -> DataSet:
+    """One data set with Gaussian features and noise of exact variance.
+
+    Coordinates are in the order of the strata, which features of one law make no use of.
+    """
+    for_coordinates, for_design, for_noise = map(np.random.default_rng, sequence.spawn(3))
+    coordinates = even_coordinates(problem, dimension, for_coordinates)
+    features = for_design.standard_normal((sample_count(problem, dimension), dimension))
+    features *= np.sqrt(coordinates.variance / dimension)
+    labels = problem.labels.draw(
+        features @ coordinates.teacher, problem.noise_std, for_noise, exact_noise=True
+    )
+    return DataSet(features, labels, coordinates)
+
+
+def even_coordinates(problem: Problem, dimension: int, rng: np.random.Generator) -> Coordinates:
+    """Every stratum's share of d, rounded at random, and of it one draw from every interval."""
+    mixture = strata(problem)
+    edges = np.cumsum([stratum.probability for stratum in mixture])
+    # One random offset for all edges: every count is its share or next to it, right on average.
+    ends = np.floor(dimension * edges / edges[-1] + rng.random()).astype(int)
+    counts = np.diff(ends, prepend=0)
+    parts = [_draw(*pair, rng) for pair in zip(mixture, counts, strict=True)]
+    names = ("teacher", "variance", "a0", "b0")
+    return Coordinates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _draw(stratum: Stratum, count: int, rng: np.random.Generator) -> Coordinates:
+    intervals = np.tile(np.arange(count)[:, None], stratum.random_dimensions)
+    intervals = rng.permuted(intervals, axis=0)
+    uniforms = (intervals + rng.random(intervals.shape)) / max(count, 1)
+    return stratum.draw(np.clip(uniforms, 2.0**-54, 1.0 - 2.0**-53))
