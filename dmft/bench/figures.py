@@ -133,5 +133,6 @@ def draw_growth(result: Record, path: Path) -> None:
             place.yaxis.set_major_formatter("{x:g}")
             place.yaxis.set_minor_formatter("{x:g}")
     axes[0].set(ylabel="count (pilot and one replicate)", ylim=(0.0, None))
-    figure.suptitle(result["case"], fontsize=10)
+    large = f"paths and rtol: the same from {result['large_start']:g} to t = 100"
+    figure.suptitle(f"{result['case']}; {large}", fontsize=10)
     figure.savefig(path, dpi=110)

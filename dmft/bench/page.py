@@ -42,7 +42,9 @@ over seeds, is 1 % and 0.5 %. Contestants:
   several d and fall like 1/d unless the pools tell another power at the level of 99 %, where all
   times of a curve, correlated as they are, count as one; the best d and N follow.
   Extrapolation from d/2 and d to infinite d is not used: by the variances of the pools it would
-  cost 0.7 to 2 times as much, and what it leaves of the bias is not known well enough.
+  cost 0.7 to 2 times as much, and what it leaves of the bias is not known well enough. Nor are
+  control variates of known mean, such as |Xw*|² and |XᵀXw*|², which by pools of P0 would save
+  three quarters of the runs.
 
 *Law* marks seconds that follow from a contestant's law, where a run would take more than
 {budget:g} s or more memory than there is; other seconds are medians of three runs. Where t_max is
@@ -66,7 +68,8 @@ _GROWTH = """\
 ## Growth
 
 Counters of one solve (pilot and one replicate) of *{case}*, {n_paths} paths and `rtol` = 1e-3
-unless varied; paths and `rtol` at t = 100.
+unless varied; paths and `rtol` from init_scale = {large_start:g} to t = 100, where any number of
+paths supports any tolerance.
 """
 
 _CEILING = """\
