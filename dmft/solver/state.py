@@ -10,9 +10,12 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.numerics.collocation import STAGES
+from dmft.results.overlaps import BLOCKS
 from dmft.texts import words_of
 
 _START = 0.0  # of the first panel
+_CONTROL = {"step", "last_step", "last_error"}  # of panels, see pilot.py
+_SAME = 1e-6  # relative: edges are sums of lengths, and their differences lose digits
 _REPEATING = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
@@ -44,6 +47,12 @@ def check_state(state: Mapping[str, Any]) -> None:
                 _check_plan(state[name], name)
         for name in ("march", "marches", "known"):
             _require(isinstance(state.get(name, {}), Mapping), name)
+        _require(isinstance(state.get("method", ""), str), "method")
+        steps = np.diff(state["plan"]["edges"]) if "plan" in state else None
+        for number, march in state.get("marches", {}).items():
+            _check_march(march, None if number == "0" else steps, f"marches/{number}")
+    except InputError:
+        raise
     except KeyError as error:
         raise InputError(f"given a state without {error}, cannot resume", "resume") from None
     except (TypeError, ValueError, AttributeError, IndexError):
@@ -67,7 +76,7 @@ def repeated(repeat: Callable[[], None]) -> None:
 
 
 def check_stages(rows: Mapping[str, Any]) -> None:
-    """Refuse saved rows of a panel that are not as many as it has stages.
+    """Refuse a saved panel without a length, or rows that are not as many as it has stages.
 
     Raises
     ------
@@ -76,7 +85,12 @@ def check_stages(rows: Mapping[str, Any]) -> None:
     for name, value in rows.items():
         if isinstance(value, Mapping):
             check_stages(value)
-        elif isinstance(value, np.ndarray) and len(value) != STAGES:
+        elif name == "step":
+            if not _is_number(value) or value <= 0.0:
+                raise ValueError(f"'{name}' is no length")
+        elif np.ndim(value) != (1 if name == "scale" else 2):
+            raise ValueError(f"'{name}' has {np.ndim(value)} axes")
+        elif len(value) != STAGES:
             raise ValueError(f"'{name}' has {len(value)} rows")
 
 
@@ -87,6 +101,31 @@ def _require(holds: bool, name: str) -> None:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_march(march: Mapping[str, Any], steps: np.ndarray | None, name: str) -> None:
+    """Numbers that control it, and panels that are those of the plan, whose lengths are given."""
+    for part in ("control", "before", "work"):
+        numbers = march.get(part, {})
+        _require(all(_is_number(n) and n >= 0.0 for n in numbers.values()), f"{name}/{part}")
+        if numbers and part != "work":
+            _require(numbers.keys() >= _CONTROL, f"{name}/{part}")
+    panels = march.get("panels", {})
+    _require(panels.keys() == {str(index) for index in range(len(panels))}, f"{name}/panels")
+    for index, rows in panels.items():
+        here = f"{name}/panels/{index}"
+        try:
+            check_stages(rows)
+        except ValueError as error:
+            raise InputError(
+                f"given a state whose '{here}' is damaged, {error}: cannot resume", "resume"
+            ) from None
+        if steps is not None and int(index) < len(steps):
+            _require(math.isclose(rows["step"], steps[int(index)], rel_tol=_SAME), f"{here}/step")
 
 
 def _check_numbers(tree: Mapping[str, Any], place: str) -> None:
@@ -102,7 +141,10 @@ def _check_numbers(tree: Mapping[str, Any], place: str) -> None:
 
 def _check_replicates(tree: Mapping[str, Any]) -> None:
     count = tree["count"]
-    _require(_is_count(count) and isinstance(tree["work"], Mapping), "replicates")
+    _require(_is_count(count), "replicates/count")
+    _require(all(map(_is_number, tree["work"].values())), "replicates/work")
+    if "paths" in tree:
+        _check_paths(tree["paths"])
     if not count:
         return
     shapes = {np.shape(rows) for rows in tree["curves"].values()}
@@ -112,6 +154,20 @@ def _check_replicates(tree: Mapping[str, Any]) -> None:
     square = (shape[1], shape[1])
     for name, values in tree["sums"].items():
         _require(np.shape(values) == square, f"sums/{name}")
+    for name, values in tree.get("biases", {}).items():
+        _require(np.ndim(values) == 2 and np.shape(values)[1] == shape[1], f"biases/{name}")
+    blocks = {name: values for name, values in tree["blocks"].items() if name != "count"}
+    _require(tree["blocks"]["count"] == count and "weights" in blocks, "blocks")
+    for name, values in blocks.items():
+        _require(np.shape(values) == (min(count, BLOCKS), *square), f"blocks/{name}")
+
+
+def _check_paths(paths: Mapping[str, Any]) -> None:
+    curves = np.shape(paths["weights"])
+    _require(paths.keys() == {"teacher", "probability", "weights", "force"}, "paths")
+    _require(len(curves) == 2 and np.shape(paths["force"]) == curves, "paths/force")
+    for name in ("teacher", "probability"):
+        _require(np.shape(paths[name]) == curves[:1], f"paths/{name}")
 
 
 def _check_plan(tree: Mapping[str, Any], name: str) -> None:
