@@ -82,15 +82,20 @@ def test_responses_are_causal_and_those_of_the_sample():
 
 
 def test_replicates_of_flow_scatter_less():
-    """At loss .05, 1024 paths: 1.9, 1.4, 1.3 % of loss, angle, norm without, .9, .7, .8 with."""
+    """At loss .05, 1024 paths: 1.9, 1.4, 1.3 % of loss, angle, norm without, .9, .7, .8 with.
+
+    The median of three pilots: one in ten misses something, and its replicates scatter by 1.6 %.
+    """
     problem = Problem(**SIGNS)
-    march, flow = march_of(problem, 1024, 99)
-    plan = flow.rotation(march)
-    ends = np.array([_ends(*march_of(problem, 1024, seed, plan)) for seed in range(12)])
-    scatter = ends.std(axis=0, ddof=1) / ends.mean(axis=0)
-    assert 0.04 < ends[:, 0].mean() < 0.05
+    scatters = []
+    for pilot in (99, 98, 97):
+        march, flow = march_of(problem, 1024, pilot)
+        plan = flow.rotation(march)
+        ends = np.array([_ends(*march_of(problem, 1024, seed, plan)) for seed in range(12)])
+        assert 0.04 < ends[:, 0].mean() < 0.05
+        scatters.append(ends.std(axis=0, ddof=1) / ends.mean(axis=0))
     # At most 1.5 times (three errors of a scatter of twelve) what was measured with more.
-    assert np.all(scatter < 1.5 * np.array([0.009, 0.007, 0.008]))
+    assert np.all(np.median(scatters, axis=0) < 1.5 * np.array([0.009, 0.007, 0.008]))
 
 
 def _ends(march, flow):
