@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "dmft"
 # From the bottom to the top; parts of one layer do not know each other.
 LAYERS = [
     {"errors", "version"},
-    {"validation", "stopping", "progress", "texts"},
+    {"validation", "stopping", "progress", "texts", "states"},
     {"shapes"},
     {"resolution", "explanation", "settings", "numerics"},
     {"problem"},

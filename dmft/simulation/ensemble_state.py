@@ -9,6 +9,7 @@ import numpy as np
 
 from dmft.errors import InputError
 from dmft.results.overlaps import BLOCKS
+from dmft.states import is_count, require
 
 KERNELS = ("correlation_error", "correlation_residual", "overlap")
 
@@ -32,10 +33,10 @@ def check_state(
     blocks = ("weights", "parameters") if parameters else ("weights",)
     try:
         count = tree["count"]
-        _require(_is_count(count), "count")
+        require(is_count(count), "count")
         for number, run in tree["early"].items():
             place = f"early/{number}"
-            _require(str(number).isdecimal() and int(number) > count, place)
+            require(str(number).isdecimal() and int(number) > count, place)
             _check_arrays(run["curves"], dict.fromkeys(curves, (times,)), f"{place}/curves")
             _check_arrays(run["kernels"], kernels, f"{place}/kernels")
             of_parameters = {"parameters": run["parameters"]} if "parameters" in run else {}
@@ -43,13 +44,13 @@ def check_state(
         if count:
             _check_arrays(tree["curves"], dict.fromkeys(curves, (count, times)), "curves")
             blocks_count = tree["blocks"]["count"]
-            _require(_is_count(blocks_count) and blocks_count == count, "blocks/count")
+            require(is_count(blocks_count) and blocks_count == count, "blocks/count")
             sums = {name: sum_ for name, sum_ in tree["blocks"].items() if name != "count"}
             filled = min(count, BLOCKS)
             _check_arrays(sums, dict.fromkeys(blocks, (filled, times, times)), "blocks")
             for name, shape in kernels.items():
                 _check_arrays(tree[name], {"mean": shape, "squares": shape}, name)
-                _require(bool((tree[name]["squares"] >= 0.0).all()), f"{name}/squares")
+                require(bool((tree[name]["squares"] >= 0.0).all()), f"{name}/squares")
     except KeyError as error:
         raise InputError(f"given a state without {error}, cannot resume", "resume") from None
     except InputError:
@@ -68,13 +69,4 @@ def _check_arrays(
     for name, shape in shapes.items():
         array = given[name]
         fits = isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.shape == shape
-        _require(fits and bool(np.isfinite(array).all()), f"{place}/{name}")
-
-
-def _require(holds: bool, name: str) -> None:
-    if not holds:
-        raise InputError(f"given a state whose '{name}' is damaged, cannot resume", "resume")
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        require(fits and bool(np.isfinite(array).all()), f"{place}/{name}")

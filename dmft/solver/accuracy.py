@@ -119,7 +119,7 @@ class Accuracy:
         first = float(np.linalg.norm(factor[0]))
         return float(np.linalg.norm(factor[-1])) / first if first else 1.0  # nothing to learn
 
-    def of_paths(self, error: np.ndarray) -> float:
+    def path_tolerance(self, error: np.ndarray) -> float:
         """The tolerance of a Newton step of the paths; error : e so far, (paths, nodes).
 
         Where nearly nothing moves, errors as large as the motion would be taken for it.

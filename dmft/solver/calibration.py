@@ -39,11 +39,10 @@ class NoiseRows:
 
     def rows(self, growth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """R_d and R_p to first order in x."""
-        new = len(growth)
-        diagonal = self.diagonal + (growth @ self.diagonal_changes.reshape(new, -1)).reshape(
-            new, -1
-        )
-        return diagonal, self.past + (growth @ self.past_changes.reshape(new, -1)).reshape(new, -1)
+        of_diagonal = growth @ self.diagonal_changes.reshape(len(growth), -1)
+        of_past = growth @ self.past_changes.reshape(len(growth), -1)
+        diagonal = self.diagonal + of_diagonal.reshape(self.diagonal.shape)
+        return diagonal, self.past + of_past.reshape(self.past.shape)
 
     def response(self, growth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """R_w R_r L for these rows, (new, rank + new), and its derivatives in x."""

@@ -241,7 +241,7 @@ class March:
         )
         past = samples.force[self.tracers.index]
         acceleration = Anderson(self.noise.metric(rows, self.tracers.probability, past))
-        precision = max(self.accuracy.of_paths(self.error), _NEWTON_TOLERANCE)
+        precision = max(self.accuracy.path_tolerance(self.error), _NEWTON_TOLERANCE)
         converged, sweep, last_change = False, 0, 0.0
         while sweep < _MOST_SWEEPS and not converged:
             sweep += 1

@@ -56,9 +56,9 @@ class PanelRows:
     @property
     def inverse(self) -> np.ndarray:
         """(1 - R_d)^(-1), shape (stages, stages)."""
-        from dmft.solver.small_kernels import passed
+        from dmft.solver.small_kernels import panel_inverse
 
-        return np.asarray(passed(self.diagonal))
+        return np.asarray(panel_inverse(self.diagonal))
 
     def flat(self) -> np.ndarray:
         """All unknowns but the scale side by side, one row per stage, as one vector."""

@@ -124,7 +124,7 @@ def diagonal_response(
     1 - R_d has its spectrum in the right half plane. When `guess` leads to another root, the
     causal one is followed from a short panel to the full one.
     """
-    from dmft.solver.small_kernels import passed, scaled_diagonal
+    from dmft.solver.small_kernels import panel_inverse, scaled_diagonal
 
     count, k = slope.shape
     response, tangent = np.empty((count, k, k)), np.empty((count, k, k))
@@ -151,7 +151,7 @@ def diagonal_response(
     diagonal, defect = found
     response *= scale[:, None]
     changes = scaled_diagonal(defect, diagonal)
-    return PanelResponse(diagonal, changes, integration @ passed(diagonal), response)
+    return PanelResponse(diagonal, changes, integration @ panel_inverse(diagonal), response)
 
 
 def _newton_diagonal(
@@ -165,11 +165,11 @@ def _newton_diagonal(
 
     Also the derivative of R_d - S E[H(R_d)] A in R_d, as a matrix.
     """
-    from dmft.solver.small_kernels import improved_diagonal, passed
+    from dmft.solver.small_kernels import improved_diagonal, panel_inverse
 
     diagonal = guess
     for _ in range(_NEWTON_ITERATIONS):
-        inverse = passed(diagonal)
+        inverse = panel_inverse(diagonal)
         coupling = integration @ inverse
         mean, square = moments(coupling)
         size, defect, better = improved_diagonal(

@@ -60,7 +60,7 @@ def split_rows(rest, given, least, scale):
 
 
 @compiled
-def passed(diagonal):
+def panel_inverse(diagonal):
     """(1 - R_d)^(-1)."""
     k = diagonal.shape[0]
     inverse = np.empty((k, k))
@@ -129,7 +129,7 @@ def noise_response(current, fed, fed_changes, diagonal, diagonal_changes, growth
     for scaled in range(k):
         diagonal = diagonal + growth[scaled] * diagonal_changes[scaled]
         fed = fed + growth[scaled] * fed_changes[scaled]
-    inverse = passed(diagonal)
+    inverse = panel_inverse(diagonal)
     residual, moved = np.zeros((k, width)), np.empty((k, width))
     changes = np.zeros((k, k, width))
     for i in range(k):

@@ -11,6 +11,7 @@ import numpy as np
 from dmft.errors import InputError
 from dmft.numerics.collocation import STAGES
 from dmft.results.overlaps import BLOCKS
+from dmft.states import is_count, is_number, require
 from dmft.texts import words_of
 
 _START = 0.0  # of the first panel
@@ -40,14 +41,14 @@ def check_state(state: Mapping[str, Any]) -> None:
     """
     try:
         _check_numbers(state, "")
-        _require(_is_count(state["splits"]), "splits")
+        require(is_count(state["splits"]), "splits")
         _check_replicates(state["replicates"])
         for name in ("plan", "beyond"):
             if name in state:
                 _check_plan(state[name], name)
         for name in ("march", "marches", "known"):
-            _require(isinstance(state.get(name, {}), Mapping), name)
-        _require(isinstance(state.get("method", ""), str), "method")
+            require(isinstance(state.get(name, {}), Mapping), name)
+        require(isinstance(state.get("method", ""), str), "method")
         steps = np.diff(state["plan"]["edges"]) if "plan" in state else None
         for number, march in state.get("marches", {}).items():
             _check_march(march, None if number == "0" else steps, f"marches/{number}")
@@ -86,7 +87,7 @@ def check_stages(rows: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping):
             check_stages(value)
         elif name == "step":
-            if not _is_number(value) or value <= 0.0:
+            if not is_number(value) or value <= 0.0:
                 raise ValueError(f"'{name}' is no length")
         elif np.ndim(value) != (1 if name == "scale" else 2):
             raise ValueError(f"'{name}' has {np.ndim(value)} axes")
@@ -94,28 +95,15 @@ def check_stages(rows: Mapping[str, Any]) -> None:
             raise ValueError(f"'{name}' has {len(value)} rows")
 
 
-def _require(holds: bool, name: str) -> None:
-    if not holds:
-        raise InputError(f"given a state whose '{name}' is damaged, cannot resume", "resume")
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _check_march(march: Mapping[str, Any], steps: np.ndarray | None, name: str) -> None:
     """Numbers that control it, and panels that are those of the plan, whose lengths are given."""
     for part in ("control", "before", "work"):
         numbers = march.get(part, {})
-        _require(all(_is_number(n) and n >= 0.0 for n in numbers.values()), f"{name}/{part}")
+        require(all(is_number(n) and n >= 0.0 for n in numbers.values()), f"{name}/{part}")
         if numbers and part != "work":
-            _require(numbers.keys() >= _CONTROL, f"{name}/{part}")
+            require(numbers.keys() >= _CONTROL, f"{name}/{part}")
     panels = march.get("panels", {})
-    _require(panels.keys() == {str(index) for index in range(len(panels))}, f"{name}/panels")
+    require(panels.keys() == {str(index) for index in range(len(panels))}, f"{name}/panels")
     for index, rows in panels.items():
         here = f"{name}/panels/{index}"
         try:
@@ -125,7 +113,7 @@ def _check_march(march: Mapping[str, Any], steps: np.ndarray | None, name: str) 
                 f"given a state whose '{here}' is damaged, {error}: cannot resume", "resume"
             ) from None
         if steps is not None and int(index) < len(steps):
-            _require(math.isclose(rows["step"], steps[int(index)], rel_tol=_SAME), f"{here}/step")
+            require(math.isclose(rows["step"], steps[int(index)], rel_tol=_SAME), f"{here}/step")
 
 
 def _check_numbers(tree: Mapping[str, Any], place: str) -> None:
@@ -134,50 +122,50 @@ def _check_numbers(tree: Mapping[str, Any], place: str) -> None:
         if isinstance(value, Mapping):
             _check_numbers(value, f"{here}/")
         elif isinstance(value, np.ndarray):
-            _require(value.dtype.kind in "biuf" and bool(np.isfinite(value).all()), here)
+            require(value.dtype.kind in "biuf" and bool(np.isfinite(value).all()), here)
         elif isinstance(value, float):
-            _require(math.isfinite(value), here)
+            require(math.isfinite(value), here)
 
 
 def _check_replicates(tree: Mapping[str, Any]) -> None:
     count = tree["count"]
-    _require(_is_count(count), "replicates/count")
-    _require(all(map(_is_number, tree["work"].values())), "replicates/work")
+    require(is_count(count), "replicates/count")
+    require(all(map(is_number, tree["work"].values())), "replicates/work")
     if "paths" in tree:
         _check_paths(tree["paths"])
     if not count:
         return
     shapes = {np.shape(rows) for rows in tree["curves"].values()}
-    _require(len(shapes) == 1 and {"train_mse", "excess_risk"} <= tree["curves"].keys(), "curves")
+    require(len(shapes) == 1 and {"train_mse", "excess_risk"} <= tree["curves"].keys(), "curves")
     shape = shapes.pop()
-    _require(len(shape) == 2 and shape[0] == count, "curves")
+    require(len(shape) == 2 and shape[0] == count, "curves")
     square = (shape[1], shape[1])
     for name, values in tree["sums"].items():
-        _require(np.shape(values) == square, f"sums/{name}")
+        require(np.shape(values) == square, f"sums/{name}")
     for name, values in tree.get("biases", {}).items():
-        _require(np.ndim(values) == 2 and np.shape(values)[1] == shape[1], f"biases/{name}")
+        require(np.ndim(values) == 2 and np.shape(values)[1] == shape[1], f"biases/{name}")
     blocks = {name: values for name, values in tree["blocks"].items() if name != "count"}
-    _require(tree["blocks"]["count"] == count and "weights" in blocks, "blocks")
+    require(tree["blocks"]["count"] == count and "weights" in blocks, "blocks")
     for name, values in blocks.items():
-        _require(np.shape(values) == (min(count, BLOCKS), *square), f"blocks/{name}")
+        require(np.shape(values) == (min(count, BLOCKS), *square), f"blocks/{name}")
 
 
 def _check_paths(paths: Mapping[str, Any]) -> None:
     curves = np.shape(paths["weights"])
-    _require(paths.keys() == {"teacher", "probability", "weights", "force"}, "paths")
-    _require(len(curves) == 2 and np.shape(paths["force"]) == curves, "paths/force")
+    require(paths.keys() == {"teacher", "probability", "weights", "force"}, "paths")
+    require(len(curves) == 2 and np.shape(paths["force"]) == curves, "paths/force")
     for name in ("teacher", "probability"):
-        _require(np.shape(paths[name]) == curves[:1], f"paths/{name}")
+        require(np.shape(paths[name]) == curves[:1], f"paths/{name}")
 
 
 def _check_plan(tree: Mapping[str, Any], name: str) -> None:
     edges, directions, rotation = (tree[key] for key in ("edges", "directions", "rotation"))
-    _require(np.ndim(edges) == 1 and len(edges) > 1, f"{name}/edges")
-    _require(edges[0] == _START and bool(np.all(np.diff(edges) > 0.0)), f"{name}/edges")
-    _require(np.ndim(directions) == 2 and len(directions) == len(edges) - 1, f"{name}/directions")
+    require(np.ndim(edges) == 1 and len(edges) > 1, f"{name}/edges")
+    require(edges[0] == _START and bool(np.all(np.diff(edges) > 0.0)), f"{name}/edges")
+    require(np.ndim(directions) == 2 and len(directions) == len(edges) - 1, f"{name}/directions")
     sides = (2,) if np.ndim(rotation) == 3 else ()  # where both are sampled
     square = (*sides, rotation.shape[-1], rotation.shape[-1])
-    _require(np.ndim(rotation) >= 2 and rotation.shape == square, f"{name}/rotation")
-    _require(isinstance(tree.get("reason", ""), str), f"{name}/reason")
+    require(np.ndim(rotation) >= 2 and rotation.shape == square, f"{name}/rotation")
+    require(isinstance(tree.get("reason", ""), str), f"{name}/reason")
     rtol = tree.get("rtol", 0.0)
-    _require(isinstance(rtol, int | float) and rtol >= 0.0, f"{name}/rtol")
+    require(isinstance(rtol, int | float) and rtol >= 0.0, f"{name}/rtol")
