@@ -49,7 +49,7 @@ class NoiseRows:
         from dmft.solver.small_kernels import noise_response
 
         response, changes = noise_response(
-            self.current, *self._fed, self.diagonal, self.diagonal_changes, growth
+            self.current, *self.fed, self.diagonal, self.diagonal_changes, growth
         )
         return np.asarray(response), np.asarray(changes)
 
@@ -63,7 +63,7 @@ class NoiseRows:
         return np.asarray(value), np.asarray(slope)
 
     @cached_property
-    def _fed(self) -> tuple[np.ndarray, np.ndarray]:
+    def fed(self) -> tuple[np.ndarray, np.ndarray]:
         """L_new + R_p R_r L at x = 0, (new, rank + new), and its derivatives in x."""
         rank = self.factor.shape[1]
         fed, changes = self.current.copy(), np.zeros((len(self.current), *self.current.shape))
@@ -93,11 +93,10 @@ def scale_growth(
     reaction : its derivatives in x, shape (new, new).
     scale : the present scales.
     """
-    growth = np.zeros_like(scale)
-    least, most = allowed_growth(scale)
-    for _ in range(_ITERATIONS):
-        response, slope = rows.response_along(directions, growth)
-        mismatch = moment + reaction @ growth - response
-        step = np.linalg.solve(reaction - slope, mismatch)
-        growth = np.minimum(np.maximum(growth - step, least), most)
-    return growth
+    from dmft.solver.small_kernels import calibrated_growth
+
+    growth = calibrated_growth(
+        directions, moment, reaction, *allowed_growth(scale), _ITERATIONS,
+        rows.current, *rows.fed, rows.diagonal, rows.diagonal_changes,
+    )  # fmt: skip
+    return np.asarray(growth)

@@ -55,7 +55,6 @@ class PanelNoise:
         self._root = self._root_ratio * np.sqrt(probability)[:, None]
         self._directions = np.empty(self._single.shape, dtype=np.float32)
         self._directions[:, :-STAGES] = self._root * directions
-        self._moved = np.empty((STAGES, len(self._single)), dtype=np.float32)
 
     def newton_step(
         self,
@@ -71,30 +70,25 @@ class PanelNoise:
         memory : how the change of R_w moves their drive, shape (paths, stages).
         following : how the scales follow the step.
         """
-        from dmft.solver.small_kernels import follow
+        from dmft.solver.newton_kernels import answer, answer_to_noise
 
-        gain = gain.astype(np.float32)
-        self._directions[:, -STAGES:] = self._root * found.directions[:-1]
+        gain, normals, directions = gain.astype(np.float32), self._single, self._directions
+        directions[:, -STAGES:] = self._root * found.directions[:-1]
 
-        def projected(drive: np.ndarray) -> np.ndarray:
-            follow(gain, drive, self._moved)
-            projection = (self._moved @ self._directions).astype(float)
-            projection[:, -STAGES:] = found.fresh_change(projection[:, -STAGES:])
-            return projection
-
-        def answer(memory: np.ndarray) -> np.ndarray:
-            return projected((memory / self._root_ratio).astype(np.float32))
+        def answered(memory: np.ndarray) -> np.ndarray:
+            drive = (memory / self._root_ratio).astype(np.float32)
+            return np.asarray(answer(gain, drive, directions, found.fresh))
 
         if following is not None:
             growth = following.growth.reshape(len(following.growth), -1)
-            of_scales = np.array([answer(part).ravel() for part in following.memory])
+            of_scales = np.array([answered(part).ravel() for part in following.memory])
 
         def defect(flat: np.ndarray) -> np.ndarray:
             change = flat.reshape(current.shape).astype(np.float32)
-            left = flat - projected(self._single @ change.T).ravel()
+            left = flat - answer_to_noise(gain, normals, change, directions, found.fresh).ravel()
             return left if following is None else left - (growth @ flat) @ of_scales
 
-        reaction = answer(memory)
+        reaction = answered(memory)
         residual = np.hstack([found.known, found.fresh]) - current + reaction
         step = gmres(defect, residual.ravel(), _TOLERANCE, _MOST_APPLICATIONS)
         return step.reshape(current.shape)

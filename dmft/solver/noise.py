@@ -44,7 +44,7 @@ class NewRows:
         projection : dY on the new directions, shape (new, new). The directions turn so that
         `fresh` stays triangular: the change is projection + fresh Omega, Omega antisymmetric.
         """
-        from dmft.solver.small_kernels import fresh_change
+        from dmft.solver.newton_kernels import fresh_change
 
         return np.asarray(fresh_change(self.fresh, projection))
 

@@ -165,7 +165,7 @@ def _newton_diagonal(
 
     Also the derivative of R_d - S E[H(R_d)] A in R_d, as a matrix.
     """
-    from dmft.solver.small_kernels import improved_diagonal, panel_inverse
+    from dmft.solver.small_kernels import improved_diagonal, is_causal, panel_inverse
 
     diagonal = guess
     for _ in range(_NEWTON_ITERATIONS):
@@ -178,8 +178,7 @@ def _newton_diagonal(
         if not math.isfinite(size):
             return None
         if size < tolerance * (1.0 + np.abs(diagonal).max()):
-            causal = np.linalg.eigvals(diagonal).real.max() < 1.0
-            return (diagonal, defect) if causal else None
+            return (diagonal, defect) if is_causal(diagonal) else None
         diagonal = better
     return None
 

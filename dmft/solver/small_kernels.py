@@ -112,6 +112,21 @@ def improved_diagonal(diagonal, mean, square, inverse, coupling, integration, ra
 
 
 @compiled
+def is_causal(diagonal):
+    """Whether 1 - R_d, (3, 3), has its spectrum in the right half plane, by Hurwitz's criterion."""
+    a, b, c = 1.0 - diagonal[0, 0], 1.0 - diagonal[1, 1], 1.0 - diagonal[2, 2]
+    ab = a * b - diagonal[0, 1] * diagonal[1, 0]
+    ac = a * c - diagonal[0, 2] * diagonal[2, 0]
+    bc = b * c - diagonal[1, 2] * diagonal[2, 1]
+    around = diagonal[0, 1] * diagonal[1, 2] * diagonal[2, 0]
+    around += diagonal[0, 2] * diagonal[2, 1] * diagonal[1, 0]
+    determinant = a * bc - b * diagonal[0, 2] * diagonal[2, 0] - around
+    determinant -= c * diagonal[0, 1] * diagonal[1, 0]
+    trace, minors = a + b + c, ab + ac + bc
+    return trace > 0.0 and determinant > 0.0 and trace * minors > determinant
+
+
+@compiled
 def scaled_diagonal(defect, diagonal):
     """Derivatives of R_d in the logarithms of its rows' scales, (scales, k, k)."""
     k = diagonal.shape[0]
@@ -164,6 +179,22 @@ def along(directions, response, changes):
 
 
 @compiled
+def calibrated_growth(
+    directions, moment, reaction, least, most, iterations,
+    current, fed, fed_changes, diagonal, diagonal_changes,
+):  # fmt: skip
+    """See calibration.scale_growth; the last five as in `noise_response`."""
+    growth = np.zeros(moment.shape[0])
+    for _ in range(iterations):
+        response = noise_response(current, fed, fed_changes, diagonal, diagonal_changes, growth)
+        value, slope = along(directions, *response)
+        step = moment + reaction @ growth - value
+        _solve_with_pivots(reaction - slope, step)
+        growth = np.minimum(np.maximum(growth - step, least), most)
+    return growth
+
+
+@compiled
 def solve_past(packed, coupling, constant):
     """Solve U_ij - sum_aq E[H_ia V_qj] (C U)_aq = constant_ij for U (k, K), the last panel first.
 
@@ -208,39 +239,3 @@ def solve_past(packed, coupling, constant):
                     total += coupling[a, n] * solution[n, first + c]
                 coupled[a, first + c] = total
     return solution
-
-
-@compiled
-def follow(gain, drive, moved):
-    """moved_im = sum_j gain_mij drive_mj, for gains (n, k, k) and drives (n, k)."""
-    count, k = drive.shape
-    for m in range(count):
-        for i in range(k):
-            total = gain[m, i, 0] * drive[m, 0]
-            for j in range(1, k):
-                total += gain[m, i, j] * drive[m, j]
-            moved[i, m] = total
-
-
-@compiled
-def fresh_change(fresh, projection):
-    """See noise.NewRows.fresh_change."""
-    new = fresh.shape[0]
-    turn = np.zeros((new, new))
-    for row in range(new - 1, 0, -1):
-        if fresh[row, row] == 0.0:
-            continue
-        for column in range(row):
-            later = 0.0
-            for n in range(row + 1, new):
-                later += fresh[row, n] * turn[n, column]
-            turn[row, column] = -(projection[row, column] + later) / fresh[row, row]
-            turn[column, row] = -turn[row, column]
-    change = np.zeros((new, new))
-    for row in range(new):
-        for column in range(row, new):
-            total = projection[row, column]
-            for n in range(new):
-                total += fresh[row, n] * turn[n, column]
-            change[row, column] = total
-    return change
