@@ -12,6 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 _BITS = 32
+_UNIT = np.eye(_BITS, dtype=np.float32)
+_BELOW = np.tri(_BITS, k=-1, dtype=np.float32)  # ones below the diagonal
 
 # Per dimension from the second on: a primitive polynomial, its coefficients the bits of the first
 # number, and the initial direction numbers.
@@ -104,26 +106,22 @@ def scrambled_points(count: int, dimensions: int, generator: np.random.Generator
 
     Strictly inside (0, 1); each point is uniform. `dimensions` is at most MOST_DIMENSIONS.
     """
-    vectors = _direction_bits(dimensions)
-    lower = np.tril(generator.integers(2, size=(dimensions, _BITS, _BITS)), -1)
-    lower += np.eye(_BITS, dtype=lower.dtype)
+    random = generator.integers(2, size=(dimensions, _BITS, _BITS)).astype(np.float32)
+    lower = random * _BELOW + _UNIT
     # Bits are stored from the highest: row b of a matrix makes bit b of the scrambled numbers.
     # Sums of 32 bits are exact in single precision, which has fast products.
-    single = np.float32
-    scrambled = vectors.astype(single) @ lower.astype(single).transpose(0, 2, 1) % 2
+    sums = _direction_bits(dimensions).astype(np.float32) @ lower.transpose(0, 2, 1)
+    scrambled = sums.astype(np.int32) & 1
     shift = generator.integers(2**_BITS, size=dimensions, dtype=np.uint64)
     return (points(count, _packed(scrambled)) ^ shift) * 2.0**-_BITS + 2.0 ** -(_BITS + 1)
 
 
 def points(count: int, vectors: np.ndarray) -> np.ndarray:
     """Sobol points in Gray code order as integers; `vectors` are (dimensions, bits)."""
-    index = np.arange(count, dtype=np.uint64)
-    gray = index ^ (index >> np.uint64(1))
-    found = np.zeros((count, len(vectors)), dtype=np.uint64)
-    for bit in range(max(0, count - 1).bit_length()):
-        chosen = (gray >> np.uint64(bit)) & np.uint64(1)
-        found ^= chosen[:, None] * vectors[:, bit]
-    return found
+    found = np.zeros((1, len(vectors)), dtype=np.uint64)
+    for bit in range(max(0, count - 1).bit_length()):  # the code of 2^(b+1) - 1 - i adds bit b
+        found = np.concatenate([found, found[::-1] ^ vectors[:, bit]])
+    return found[:count]
 
 
 def direction_vectors(dimensions: int) -> np.ndarray:
@@ -153,5 +151,4 @@ def _direction_bits(dimensions: int) -> np.ndarray:
 
 def _packed(bits: np.ndarray) -> np.ndarray:
     """Bits, highest first, as integers."""
-    powers = np.uint64(1) << np.arange(_BITS - 1, -1, -1, dtype=np.uint64)
-    return (bits.astype(np.uint64) * powers).sum(axis=-1)
+    return (bits @ 2.0 ** np.arange(_BITS - 1, -1, -1)).astype(np.uint64)

@@ -7,6 +7,8 @@ orthogonal to all functions that paths have learnt, to all earlier directions, a
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 _EXACT = 1e-8  # relative size of what orthogonalisation leaves that still counts as new
@@ -113,17 +115,21 @@ def extended_basis(
     basis takes neither such columns nor more than a share of its length; columns beyond that are
     orthogonal to the basis, not to each other.
     """
-    count = len(basis)
-    clean = np.empty_like(columns)
+    count, known = basis.shape
+    room = np.empty((count, known + columns.shape[1]), order="F")
+    room[:, :known] = basis
+    clean = np.zeros_like(columns)
     for k, column in enumerate(columns.T):
-        rest = _remove(basis, column)
-        length = np.linalg.norm(rest)
-        new = length > _EXACT * np.linalg.norm(column)
-        clean[:, k] = rest / length if new else 0.0
-        spread = np.max(clean[:, k] ** 2) < leverage / count
-        if new and spread and basis.shape[1] < _LARGEST_SHARE * count:
-            basis = np.column_stack([basis, clean[:, k]])
-    return basis, clean
+        rest = _remove(room[:, :known], column)
+        length = math.sqrt(rest @ rest)
+        if length <= _EXACT * math.sqrt(column @ column):
+            continue
+        rest /= length
+        clean[:, k] = rest
+        if np.max(rest**2) < leverage / count and known < _LARGEST_SHARE * count:
+            room[:, known] = rest
+            known += 1
+    return room[:, :known], clean
 
 
 def _remove(basis: np.ndarray, columns: np.ndarray) -> np.ndarray:

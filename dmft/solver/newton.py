@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmft.numerics.collocation import STAGES
-from dmft.numerics.gmres import gmres
 from dmft.solver.noise import NewRows
 
 _TOLERANCE, _MOST_APPLICATIONS = 0.02, 20  # of the linear solve
@@ -70,25 +69,23 @@ class PanelNoise:
         memory : how the change of R_w moves their drive, shape (paths, stages).
         following : how the scales follow the step.
         """
-        from dmft.solver.newton_kernels import answer, answer_to_noise
+        from dmft.solver.newton_kernels import answer, solved_rows
 
-        gain, normals, directions = gain.astype(np.float32), self._single, self._directions
+        gain, directions = gain.astype(np.float32), self._directions
         directions[:, -STAGES:] = self._root * found.directions[:-1]
 
         def answered(memory: np.ndarray) -> np.ndarray:
             drive = (memory / self._root_ratio).astype(np.float32)
             return np.asarray(answer(gain, drive, directions, found.fresh))
 
+        growth, of_scales = np.zeros((2, 0, *current.shape))
         if following is not None:
-            growth = following.growth.reshape(len(following.growth), -1)
-            of_scales = np.array([answered(part).ravel() for part in following.memory])
-
-        def defect(flat: np.ndarray) -> np.ndarray:
-            change = flat.reshape(current.shape).astype(np.float32)
-            left = flat - answer_to_noise(gain, normals, change, directions, found.fresh).ravel()
-            return left if following is None else left - (growth @ flat) @ of_scales
-
-        reaction = answered(memory)
-        residual = np.hstack([found.known, found.fresh]) - current + reaction
-        step = gmres(defect, residual.ravel(), _TOLERANCE, _MOST_APPLICATIONS)
-        return step.reshape(current.shape)
+            growth = following.growth
+            of_scales = np.array([answered(part) for part in following.memory])
+        right = np.hstack([found.known, found.fresh]) - current + answered(memory)
+        return np.asarray(
+            solved_rows(
+                gain, self._single, directions, found.fresh, growth, of_scales, right,
+                _TOLERANCE, _MOST_APPLICATIONS,
+            )
+        )  # fmt: skip

@@ -1,13 +1,85 @@
-"""Compiled loops of the Newton step for the noise of a panel (newton.py)."""
+"""The compiled Newton step for the noise of a panel (newton.py), by GMRES.
+
+Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 856 (1986). The system is small and well conditioned:
+with a general implementation calls would take longer than the operator.
+"""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from dmft.numerics.collocation import STAGES
 from dmft.solver.compiled import compiled, reordered
 
+_ROUNDING = 2.0**-52
 _AT_ONCE = 256  # paths whose sums stay in single precision
+
+
+@compiled
+def solved_rows(
+    gain, normals, directions, fresh, growth, of_scales, right, tolerance, most
+):  # fmt: skip
+    """The change x of L with x - answer_to_noise(x) - sum_s (growth_s x) of_scales_s = right.
+
+    right : (stages, width). growth, of_scales : of the scales that follow, (scales, stages, width).
+    Solved until what is left is below `tolerance` of `right`; after `most` applications the best
+    x so far. The other arguments are those of `answer_to_noise`.
+    """
+    size = math.sqrt(_dot(right, right))
+    if size == 0.0:
+        return np.zeros_like(right)
+    basis = np.zeros((most + 1, *right.shape))
+    basis[0] = right / size
+    triangle, target = np.zeros((most, most)), np.zeros(most + 1)
+    cosine, sine = np.zeros(most), np.zeros(most)
+    target[0] = size
+    count = 0
+    for k in range(most):
+        image = basis[k] - answer_to_noise(
+            gain, normals, basis[k].astype(np.float32), directions, fresh
+        )
+        for s in range(growth.shape[0]):
+            image -= _dot(growth[s], basis[k]) * of_scales[s]
+        column = np.zeros(k + 2)
+        for _ in range(2):
+            for i in range(k + 1):
+                part = _dot(basis[i], image)
+                image -= part * basis[i]
+                column[i] += part
+        length = column[k + 1] = math.sqrt(_dot(image, image))
+        # Givens rotations keep the projected problem triangular.
+        for i in range(k):
+            upper, lower = column[i], column[i + 1]
+            column[i] = cosine[i] * upper + sine[i] * lower
+            column[i + 1] = cosine[i] * lower - sine[i] * upper
+        radius = math.hypot(column[k], column[k + 1])
+        if radius == 0.0:  # the operator vanishes on the last vector: a singular system
+            break
+        count = k + 1
+        cosine[k], sine[k] = column[k] / radius, column[k + 1] / radius
+        triangle[:k, k], triangle[k, k] = column[:k], radius
+        target[k + 1], target[k] = -sine[k] * target[k], cosine[k] * target[k]
+        if abs(target[k + 1]) <= tolerance * size or length <= tolerance * _ROUNDING * size:
+            break
+        basis[k + 1] = image / length
+    solution = np.zeros_like(right)
+    for k in range(count - 1, -1, -1):
+        for later in range(k + 1, count):
+            target[k] -= triangle[k, later] * target[later]
+        target[k] /= triangle[k, k]
+        solution += target[k] * basis[k]
+    return solution
+
+
+@reordered
+def _dot(one, other):
+    total = 0.0
+    for i in range(one.shape[0]):
+        for j in range(one.shape[1]):
+            total += one[i, j] * other[i, j]
+    return total
 
 
 @reordered
