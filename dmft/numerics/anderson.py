@@ -14,7 +14,8 @@ _CONDITION = 1e-10
 class Anderson:
     """Combines the last few iterates so that their combined residual is least.
 
-    metric : matrix that maps a residual g(x) - x to the vector whose length is made least.
+    metric : matrix that maps a residual g(x) - x, or each of the equal parts that it is as long
+        as, to the vector whose length is made least.
     """
 
     def __init__(self, metric: np.ndarray) -> None:
@@ -24,7 +25,8 @@ class Anderson:
 
     def mix(self, point: np.ndarray, value: np.ndarray) -> np.ndarray:
         """The next point, given x and g(x)."""
-        residual = self._metric @ (value - point)
+        parts = (value - point).reshape(-1, self._metric.shape[1])
+        residual = (parts @ self._metric.T).ravel()
         self._values.append(value)
         self._residuals.append(residual)
         del self._values[:-_WINDOW], self._residuals[:-_WINDOW]

@@ -156,7 +156,7 @@ class Accuracy:
         return response < _LEAST_RESPONSE * self.tolerance * self.size(error)
 
     def metric(self, rows: PanelRows, probability: np.ndarray, past: np.ndarray) -> np.ndarray:
-        """Maps a change of the rows, one stage after the other, to its effect on the force.
+        """Maps a change of the rows of a stage to its effect on the force.
 
         R_d acts on the new force, whose scale is that of the last one, R_p on the past force
         (through a root of its second moment) and L on unit noise.
@@ -177,7 +177,7 @@ class Accuracy:
             height, width = part.shape
             stage[row : row + height, column : column + width] = part
             column += width
-        return np.kron(np.eye(STAGES), stage)
+        return stage
 
     def change(
         self, moved: np.ndarray, error: np.ndarray, factor_moved: np.ndarray, factor: np.ndarray
