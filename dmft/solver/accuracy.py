@@ -183,16 +183,19 @@ class Accuracy:
         self, moved: np.ndarray, error: np.ndarray, factor_moved: np.ndarray, factor: np.ndarray
     ) -> float:
         """How far weights and residual moved in the last sweep; below 1 a panel has settled."""
-        distance = math.sqrt(float(np.max(self._paths.probability @ moved**2)))
+        from dmft.solver.small_kernels import largest_root_mean_square
+
+        distance = largest_root_mean_square(self._paths.probability, moved)
         floor = _LINEAR_RESIDUAL_FLOOR if self._linear else _RESIDUAL_FLOOR
-        residual = np.linalg.norm(factor, axis=1) + floor * self._samples.factor[0, 0] + _NOTHING
-        residual_moved = np.max(np.linalg.norm(factor_moved, axis=1) / residual)
+        residual = _lengths(factor) + floor * self._samples.factor[0, 0] + _NOTHING
+        residual_moved = np.max(_lengths(factor_moved) / residual)
         return max(distance / self.size(error), float(residual_moved)) / self.tolerance
 
     def size(self, error: np.ndarray) -> float:
         """Root of the excess risk at the last stage, no smaller than what can matter."""
         start = math.sqrt(self._first_risk)
-        now = math.sqrt(float(self._paths.probability @ error[:, -1] ** 2))
+        last = error[:, -1]
+        now = math.sqrt(float((self._paths.probability * last) @ last))
         return now + _ERROR_FLOOR * start + _NOTHING
 
     def time_error(self, swept: Swept) -> float:
@@ -230,3 +233,8 @@ class Accuracy:
         """
         begun, escaped = self._escape
         return self._steep and escaped < self.residual() <= begun
+
+
+def _lengths(rows: np.ndarray) -> np.ndarray:
+    """Of every row."""
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))

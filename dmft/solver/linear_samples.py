@@ -59,7 +59,7 @@ class LinearSamples:
 
     def residual(self, rows: PanelRows) -> np.ndarray:
         """Rows of R_r L on new nodes over known and new directions."""
-        fed = np.hstack([rows.known + rows.past @ self.factor[1:], rows.fresh])
+        fed = np.concatenate([rows.known + rows.past @ self.factor[1:], rows.fresh], axis=1)
         return np.asarray(rows.inverse @ fed)
 
     def commit(self, rows: PanelRows, found: NewRows, force: np.ndarray) -> None:

@@ -312,7 +312,7 @@ class March:
     ) -> PanelRows:
         """Rows for the present paths: calibrated responses, noise by one Newton step."""
         rows, samples = swept.rows, self.samples
-        current = np.hstack([rows.known, rows.fresh])
+        current = np.concatenate([rows.known, rows.fresh], axis=1)
         gain = self.paths.gains(swept.slope, panel.coupling, samples.ratio)
         response, scale = self.tracers.past(panel), rows.scale
         diagonal, past = panel.diagonal, response.rows

@@ -63,7 +63,7 @@ class PanelRows:
     def flat(self) -> np.ndarray:
         """All unknowns but the scale side by side, one row per stage, as one vector."""
         parts = [self.diagonal, self.past, self.known, self.fresh, self.intensity]
-        return np.hstack(parts).ravel()
+        return np.concatenate(parts, axis=1).ravel()
 
     def like(self, flat: np.ndarray) -> PanelRows:
         """The rows whose `flat` is given; an intensity is never negative."""

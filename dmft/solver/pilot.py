@@ -22,8 +22,6 @@ _ORDER = 4.0  # the embedded estimate falls like the fourth power of the panel's
 _FIRST = 1.0  # length of the first panel in units of the fastest rate, at rtol = 1
 _LARGEST_GROWTH, _SMALLEST_GROWTH = 4.0, 0.2
 _LARGEST_TREND = 1.75
-# Of rtol: an error that was smaller rises by orders from panel to panel, and goes on to.
-_VANISHING, _RISING = 1e-3, 0.5
 _LONGER = 1.15  # that a last panel may be than wanted
 # Of rtol: a smaller time error that falls means that all has come to rest, and panels may grow
 # faster and faster; then it may also rise, as long as it is nothing but rounding.
@@ -147,8 +145,7 @@ class StepControl:
             if self._last is not None:
                 step, last_error = self._last
                 trend = (self.step / step) * (last_error / error) ** (1.0 / _ORDER)
-                least = _RISING if last_error < _VANISHING * rtol else 1.0
-                ratio *= min(_LARGEST_TREND, max(least, trend))
+                ratio *= min(_LARGEST_TREND, max(1.0, trend))
             self._last = (self.step, error)
         if still:
             self._growth = min(_STILL_GROWTH, self._growth * _LARGEST_GROWTH)

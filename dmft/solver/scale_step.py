@@ -84,11 +84,11 @@ class ScaleStep:
             "ij,ik->ijk", passed, self._towards
         )
         growth = -np.tensordot(np.linalg.inv(slope), mismatch, 1)
-        memory = [
-            samples.force @ past.T + self._swept.force @ diagonal.T
-            for past, diagonal in zip(tangents.past_changes, tangents.diagonal_changes, strict=True)
-        ]
-        return Following(growth, np.array(memory))
+        swept = self._swept
+        memory = samples.force @ tangents.past_changes.reshape(-1, samples.force.shape[1]).T
+        memory += swept.force @ tangents.diagonal_changes.reshape(-1, STAGES).T
+        memory = memory.T.reshape(STAGES, STAGES, -1).transpose(0, 2, 1)
+        return Following(growth, np.ascontiguousarray(memory))
 
     def with_noise(self, change: np.ndarray, following: Following) -> np.ndarray:
         """x with a change of L, shape (stages, rank + stages)."""

@@ -60,6 +60,17 @@ def split_rows(rest, given, least, scale):
 
 
 @compiled
+def largest_root_mean_square(probability, moved):
+    """Over the paths, of every column of moved, (paths, new): the largest."""
+    count, new = moved.shape
+    squares = np.zeros(new)
+    for m in range(count):
+        for node in range(new):
+            squares[node] += probability[m] * moved[m, node] ** 2
+    return math.sqrt(squares.max())
+
+
+@compiled
 def panel_inverse(diagonal):
     """(1 - R_d)^(-1)."""
     k = diagonal.shape[0]

@@ -9,6 +9,7 @@ import pytest
 
 import dmft
 from dmft.solver.newton import Following, PanelNoise
+from dmft.solver.newton_kernels import answer_to_noise, solved_rows
 from dmft.solver.noise import NoiseBasis
 from dmft.solver.pilot import noise_rotation
 
@@ -51,6 +52,33 @@ def test_a_newton_step_solves_the_linear_equations_it_says(scales):
         left = left - followed
     assert np.linalg.norm(reaction) > 0.3 * np.linalg.norm(right - reaction)
     assert np.linalg.norm(left - right) < 0.03 * np.linalg.norm(right)
+
+
+def _system(seed=5, paths=300, width=8, size=0.3):
+    """Gains, normals, directions and fresh rows of a step, and a right side."""
+    rng = np.random.default_rng(seed)
+    gain = size * rng.standard_normal((paths, 3, 3)).astype(np.float32)
+    normals, directions = rng.standard_normal((2, paths, width)).astype(np.float32)
+    fresh = np.triu(rng.random((3, 3)) + 0.5)
+    return (gain, normals, directions / paths**0.5, fresh), rng.standard_normal((3, width))
+
+
+def test_the_step_stops_at_its_tolerance_and_at_its_budget():
+    system, right = _system()
+    none = np.zeros((0, *right.shape))
+
+    def left(found):
+        answer = answer_to_noise(*system[:2], found.astype(np.float32), *system[2:])
+        return np.linalg.norm(right - found + answer) / np.linalg.norm(right)
+
+    budgets = [left(solved_rows(*system, none, none, right, 1e-12, most)) for most in range(5)]
+    assert budgets[0] == 1.0
+    assert np.all(np.diff(budgets) < 0.0)
+    exact = left(solved_rows(*system, none, none, right, 1e-12, 24))
+    assert exact < 1e-5  # single precision
+    within = left(solved_rows(*system, none, none, right, 0.02, 24))
+    assert exact < within <= 0.02
+    assert not np.any(solved_rows(*system, none, none, 0.0 * right, 0.02, 20))
 
 
 @pytest.mark.parametrize("network, most", [({}, 3.0), ({"init_scale": 0.02}, 2.6)])
