@@ -1,7 +1,7 @@
 """The compiled Newton step for the noise of a panel (newton.py), by GMRES.
 
-Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 856 (1986). The system is small and well conditioned:
-with a general implementation calls would take longer than the operator.
+Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 856 (1986). The system is small and
+well conditioned: calls of a general implementation would take longer than the operator.
 """
 
 from __future__ import annotations
@@ -33,40 +33,59 @@ def solved_rows(
     basis = np.zeros((most + 1, *right.shape))
     basis[0] = right / size
     triangle, target = np.zeros((most, most)), np.zeros(most + 1)
-    cosine, sine = np.zeros(most), np.zeros(most)
+    turns = np.zeros((most, 2))
     target[0] = size
     count = 0
     for k in range(most):
-        image = basis[k] - answer_to_noise(
-            gain, normals, basis[k].astype(np.float32), directions, fresh
-        )
+        change = basis[k].astype(np.float32)
+        image = basis[k] - answer_to_noise(gain, normals, change, directions, fresh)
         for s in range(growth.shape[0]):
             image -= _dot(growth[s], basis[k]) * of_scales[s]
-        column = np.zeros(k + 2)
-        for _ in range(2):
-            for i in range(k + 1):
-                part = _dot(basis[i], image)
-                image -= part * basis[i]
-                column[i] += part
-        length = column[k + 1] = math.sqrt(_dot(image, image))
+        column = _projected(basis[: k + 1], image)
+        length = column[k + 1]
         # Givens rotations keep the projected problem triangular.
         for i in range(k):
-            upper, lower = column[i], column[i + 1]
-            column[i] = cosine[i] * upper + sine[i] * lower
-            column[i + 1] = cosine[i] * lower - sine[i] * upper
+            _turn(column, i, turns[i, 0], turns[i, 1])
         radius = math.hypot(column[k], column[k + 1])
         if radius == 0.0:  # the operator vanishes on the last vector: a singular system
             break
         count = k + 1
-        cosine[k], sine[k] = column[k] / radius, column[k + 1] / radius
+        turns[k] = column[k] / radius, column[k + 1] / radius
         triangle[:k, k], triangle[k, k] = column[:k], radius
-        target[k + 1], target[k] = -sine[k] * target[k], cosine[k] * target[k]
+        _turn(target, k, turns[k, 0], turns[k, 1])
         if abs(target[k + 1]) <= tolerance * size or length <= tolerance * _ROUNDING * size:
             break
         basis[k + 1] = image / length
-    solution = np.zeros_like(right)
-    for k in range(count - 1, -1, -1):
-        for later in range(k + 1, count):
+    return _combined(triangle, target[:count], basis)
+
+
+@compiled
+def _projected(basis, image):
+    """Components of an image along a basis, which it loses, and the length that is left of it."""
+    known = basis.shape[0]
+    column = np.zeros(known + 1)
+    for _ in range(2):
+        for i in range(known):
+            part = _dot(basis[i], image)
+            image -= part * basis[i]
+            column[i] += part
+    column[known] = math.sqrt(_dot(image, image))
+    return column
+
+
+@compiled
+def _turn(column, i, cosine, sine):
+    """Turn the plane of two neighbouring entries."""
+    upper, lower = column[i], column[i + 1]
+    column[i], column[i + 1] = cosine * upper + sine * lower, cosine * lower - sine * upper
+
+
+@compiled
+def _combined(triangle, target, basis):
+    """sum_k y_k basis_k, with y the solution of triangle y = target, which it replaces."""
+    solution = np.zeros_like(basis[0])
+    for k in range(len(target) - 1, -1, -1):
+        for later in range(k + 1, len(target)):
             target[k] -= triangle[k, later] * target[later]
         target[k] /= triangle[k, k]
         solution += target[k] * basis[k]
@@ -102,7 +121,10 @@ def answer(gain, drive, directions, fresh):
 
 @reordered
 def answer_to_noise(gain, normals, change, directions, fresh):
-    """`answer` to the drive that a change of L brings, (stages, width); normals : (paths, width)."""
+    """`answer` to the drive that a change of L, (stages, width), brings.
+
+    normals : (paths, width), in single precision.
+    """
     count, width = directions.shape
     drive = np.empty((count, STAGES), dtype=np.float32)
     for m in range(count):
