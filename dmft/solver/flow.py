@@ -30,9 +30,6 @@ _RESIDUAL_ERROR = 2e-4
 # Speed of the weights at the start (support.py) below which a pilot needs more paths, and where
 # they leave zero abruptly (0.08 at depth 3).
 _SMALLEST, _SMALLEST_ABRUPT, _PILOT_OF_SMALLEST = 1e-6, 1e-4, 4096
-# Of replicates, below which a pilot has as many as any: on panels of a small one so few paths may
-# not come to rest. And those of pilots of small replicates.
-_FEW, _PILOT_OF_FEW, _PILOT_OF_FEW_SMALL = 512, 256, 512
 # Widths of the teacher and the first noise of small starts, see `PathSet`. With 1.5 and 1.3 the end
 # of the escape scatters more.
 _WIDE_TEACHER = (1.25, 1.15)
@@ -79,21 +76,16 @@ class PlainFlow:
 
     def control(self, march: March, rtol: float) -> StepControl:
         """What chooses the panels of a pilot."""
-        return StepControl(self._problem, march, max(rtol, march.accuracy.rtol))
+        return StepControl(self._problem, march, rtol)
 
     def pilot_paths(self) -> int:
-        """As many as any or fewer for replicates of few, more where few carry the response.
+        """As many as any, more where few of them carry the response.
 
         A sample that is too small may not settle late, and its panels are those of all replicates.
         """
         smallest = _SMALLEST_ABRUPT if self._support.abrupt else _SMALLEST
         small = self._support.first_speed < smallest
-        if small:
-            return max(_PILOT_OF_SMALLEST, self._n_paths)
-        if self._n_paths < _FEW:
-            return PILOT_PATHS
-        least = _PILOT_OF_FEW_SMALL if self._support.small else _PILOT_OF_FEW
-        return min(PILOT_PATHS, max(least, self._n_paths // 4))
+        return max(_PILOT_OF_SMALLEST, self._n_paths) if small else PILOT_PATHS
 
     def rotation(self, march: March) -> np.ndarray:
         """Directions that move the weights most come first."""

@@ -19,10 +19,8 @@ from dmft.solver.plan import Plan
 
 PILOT_PATHS = 1024
 _ORDER = 4.0  # the embedded estimate falls like the fourth power of the panel's length
-_FIRST = 1.0  # length of the first panel in units of the fastest rate, at rtol = 1
 _LARGEST_GROWTH, _SMALLEST_GROWTH = 4.0, 0.2
 _LARGEST_TREND = 1.75
-_LONGER = 1.15  # that a last panel may be than wanted
 # Of rtol: a smaller time error that falls means that all has come to rest, and panels may grow
 # faster and faster; then it may also rise, as long as it is nothing but rounding.
 _STILL, _STILL_GROWTH, _ROUNDING = 1e-6, 512.0, 1e-11
@@ -100,8 +98,7 @@ class StepControl:
         steepest = np.max(march.root_variance**2 * np.abs(march.first_slope))
         growth = abs(problem.network.growth(problem.dynamics.weight_decay))
         self._longest = _LARGEST_WEIGHT / growth if growth else np.inf
-        first = _FIRST * rtol ** (1.0 / _ORDER) / (edge * max(1.0, float(steepest)))
-        self.step = min(self._longest, first)
+        self.step = min(self._longest, 0.05 / (edge * max(1.0, float(steepest))))
 
     def state(self) -> dict[str, float]:
         """What decides the next steps; a last step of 0 means that there was none."""
@@ -120,11 +117,6 @@ class StepControl:
     def at_rest(self) -> bool:
         """Whether panels may grow without end, as nothing moves any more."""
         return self._growth > _LARGEST_GROWTH
-
-    @property
-    def stretched(self) -> float:
-        """How long a panel may be that ends where it should: a short one would follow."""
-        return min(self._longest, _LONGER * self.step)
 
     def judge(self, attempt: Attempt | None) -> bool:
         """Whether to keep an attempt of length `step`; sets the length of the next one."""
@@ -167,8 +159,8 @@ def adaptive_panels(
     stuck, since = 0, 0.0
     while march.time < t_max * (1.0 - 1e-12):
         end = next((time for time in times if time > march.time * (1.0 + 1e-12)), t_max)
-        wanted, left = control.step, end - march.time
-        control.step = left if left < control.stretched else wanted
+        wanted = control.step
+        control.step = min(wanted, end - march.time)
         cut = control.step < wanted and end < t_max
         attempt = march.attempt(control.step)
         if control.judge(attempt) and attempt is not None:

@@ -93,7 +93,7 @@ def test_changes_are_derivatives_in_the_scales():
 
 def test_responses_continue_from_panel_to_panel():
     """A short panel starts with the last row; averages that are scaled only afterwards jump."""
-    march = _march(network={"init_scale": 0.01}, t_max=30.0, rtol=0.003)
+    march = _march(network={"init_scale": 0.01}, t_max=40.0, rtol=0.003)
     last = march.response[-1]
     rows = march.attempt(1e-5 * march.time).rows
     assert abs(march.rows[-1].scale[-1] - 1.0) > 0.02

@@ -10,6 +10,7 @@ from dmft.problem import Problem
 from dmft.solver.march import March
 from dmft.solver.response import diagonal_response
 from dmft.solver.sampling import PathSet
+from dmft.solver.small_kernels import is_causal
 from dmft.theory.linear import learning_curves
 
 
@@ -123,6 +124,14 @@ def test_only_the_causal_root_of_the_panel_response_is_taken():
         assert np.allclose(
             panel.diagonal, np.tensordot(np.full(count, 1 / count), panel.response, 1) @ integration
         )
+
+
+def test_causal_roots_are_those_with_a_spectrum_in_the_right_half_plane():
+    rng = np.random.default_rng(0)
+    matrices = rng.standard_normal((3000, 3, 3)) * rng.choice([0.3, 1.0, 3.0], (3000, 1, 1))
+    causal = np.linalg.eigvals(matrices).real.max(axis=1) < 1.0
+    assert 0.3 < causal.mean() < 0.7
+    assert [is_causal(matrix) for matrix in matrices] == list(causal)
 
 
 def test_committing_the_same_rows_repeats_the_march_bit_for_bit():

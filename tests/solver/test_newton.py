@@ -81,13 +81,9 @@ def test_the_step_stops_at_its_tolerance_and_at_its_budget():
     assert not np.any(solved_rows(*system, none, none, 0.0 * right, 0.02, 20))
 
 
-@pytest.mark.parametrize("network, most", [({}, 3.25), ({"init_scale": 0.02}, 2.5)])
+@pytest.mark.parametrize("network, most", [({}, 3.0), ({"init_scale": 0.02}, 2.5)])
 def test_sweeps_stay_few(network, most):
-    """A wrong sign in the step changes no result; it costs sweeps.
-
-    3.1 and 2.4 a panel; 4.1 and 3.4 with the reaction, 4.0 and 2.7 with the turn of the
-    directions, 3.3 and 2.5 with the scales in the wrong direction.
-    """
+    """A wrong sign in the step changes no result; it costs sweeps: 3.6 and 3.2 a panel."""
     problem = dmft.Problem(network=network)
     solution = dmft.solve(problem, t_max=100.0, n_paths=1024, replicates=1)
     assert solution.status == "done"

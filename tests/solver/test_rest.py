@@ -78,7 +78,7 @@ def test_small_starts_with_decay_end_at_the_fixed_point_at_any_time(decay):
 @pytest.fixture(scope="module")
 def vanished():
     """Few paths of a small start, whose residual stops falling before it is zero."""
-    return marched(Problem(network={"init_scale": 1e-5}), 1e30, seed=3, count=512)
+    return marched(Problem(network={"init_scale": 1e-5}), 1e30, seed=2, count=512)
 
 
 def test_a_residual_below_its_sampling_error_rests(vanished):
@@ -105,7 +105,7 @@ def test_panels_of_a_pilot_at_rest_are_for_replicates_that_are_not(vanished):
 def test_a_small_residual_that_rises_or_falls_too_slowly_lingers(vanished):
     flow, march, _ = vanished
     first = [rests(rows) for rows in march.rows].index(True)
-    again = flow.start(512, np.random.SeedSequence(3), None, 64, 1e-2, True)
+    again = flow.start(512, np.random.SeedSequence(2), None, 64, 1e-2, True)
     for rows in march.rows[:first]:
         again.commit(rows)
     rest, attempt = again._rest, again._attempt(march.rows[first].step, None)
