@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from dmft.problem.dynamics import step_count
 from dmft.resolution import Source, resolve
 from dmft.settings import SimulationSettings, SolverSettings
 from dmft.shapes import setting_names
-from dmft.texts import parse_toml, read_text
+from dmft.texts import LONGEST_TOML, parse_toml, read_text
 from dmft.validation import Settings, echo
 
 
@@ -70,7 +71,11 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     ------
     InputError : missing or unreadable file, invalid TOML, unknown key, bad value.
     """
-    return config_of(*sources_of(Config, path, overrides))
+    sources = sources_of(Config, path, overrides)
+    config = config_of(*sources)
+    if path is not None:
+        warn_if_empty(path, sources[0])
+    return config
 
 
 def parse_config(table: Mapping[str, Any], where: str = "") -> Config:
@@ -135,7 +140,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     InputError : missing or unreadable file, invalid TOML.
     """
     try:
-        return parse_toml(read_text(path))
+        return parse_toml(read_text(path, LONGEST_TOML))
+    except InputError as error:
+        raise InputError(error.message, str(path)) from None
     except FileNotFoundError:
         raise InputError("no such file", str(path)) from None
     except OSError as error:
@@ -160,6 +167,12 @@ def sources_of(
     """
     sources = [] if path is None else [Source(read_toml(Path(path)), f"in {path}")]
     return sources + [read_override(model, text) for text in overrides]
+
+
+def warn_if_empty(path: str | Path, given: Source) -> None:
+    """Warn of a file without any settings, as a redirection of the shell leaves it."""
+    if not given.settings:
+        warnings.warn(f"{path}: holds no settings, all have their defaults", stacklevel=2)
 
 
 def read_override(model: type[Settings], override: str) -> Source:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from dmft.config import Config, config_of, read_toml, sources_of
+    from dmft.config import Config, config_of, read_toml, sources_of, warn_if_empty
     from dmft.errors import InputError
     from dmft.resolution import Source
 
@@ -39,5 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         text = commented_toml(symmetry_config_of(given, *overrides))
     else:
         text = config_of(given, *sources_of(Config, None, arguments.overrides)).to_toml()
+        if path is not None:
+            warn_if_empty(path, given)
     print(text, end="")
     return 0

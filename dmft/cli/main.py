@@ -34,6 +34,7 @@ exit status: 0 done, 2 bad input, 3 not converged (the result is saved and marke
 
 # What a program that dies of SIGPIPE reports; here the reader of the output went away.
 _BROKEN_PIPE = 128 + signal.SIGPIPE
+_LONGEST_END = 500  # characters of a message before and after a cut
 _LOOP = "Symlink loop"  # what Path.resolve says of it before Python 3.13, as a RuntimeError
 
 
@@ -86,9 +87,13 @@ def _say_what_failed(error: Exception) -> int:
 
 
 def _one_line(text: object) -> str:
+    """A message as it is printed; of one with a stranger's long text in it, both ends."""
     from dmft.texts import printable
 
-    return printable(" ".join(str(text).split()))
+    line = printable(" ".join(str(text).split()))
+    if len(line) <= 2 * _LONGEST_END:
+        return line
+    return f"{line[:_LONGEST_END]} ... {line[-_LONGEST_END:]}"
 
 
 def _forget_output() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +20,8 @@ from dmft.symmetry.layout import Layout, rescaling, scaling, unit_rescalings
 from dmft.symmetry.models import AnyModel, SyntheticData
 from dmft.symmetry.training import Training
 from dmft.texts import words_of
+from dmft.trajectory.readers.formats import check_sizes
+from dmft.trajectory.readers.numpy import npz_tensors
 from dmft.validation import Settings, register_kinds
 
 Names = tuple[str, ...]
@@ -155,13 +158,18 @@ def symmetry_config_of(*sources: Source) -> SymmetryConfig:
 
 def _read_matrix(path: Path) -> ExponentialSymmetry:
     try:
+        if path.exists() and not path.is_file():
+            raise InputError("is no file, must be .npz", str(path))
         with zipfile.ZipFile(path):
-            archive = np.load(path, allow_pickle=False)
-        arrays = {name: archive[name] for name in archive.files}
+            check_sizes(npz_tensors(path), path.stat().st_size, path)
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
         matrix = sparse.load_npz(path) if "format" in arrays else arrays.get("matrix")
     except FileNotFoundError:
         raise InputError("no such file", str(path)) from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"is no .npz file of arrays ({words_of(error)})", str(path)) from None
     if matrix is not None:
         return ExponentialSymmetry.of(matrix, str(path))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmft.errors import InputError
-from dmft.texts import parse_json, read_text
+from dmft.texts import parse_json, read_text, words_of
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +24,10 @@ def model_of(path: Path) -> torch.nn.Module:
         settings = parse_json(read_text(path))
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
-    except ValueError:
-        raise InputError("is not valid JSON", str(path)) from None
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"is not valid JSON: {words_of(error)}", str(path)) from None
     if not isinstance(settings, dict) or not isinstance(settings.get("model_type"), str):
         raise InputError("has no 'model_type', must be a configuration of transformers", str(path))
     try:

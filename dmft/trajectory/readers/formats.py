@@ -24,7 +24,7 @@ ENDINGS = tuple(_READERS)
 INDEX = ".index.json"
 _BEST_COMPRESSION = 1032  # of deflate
 _EXPANDED = 1 << 20  # bytes of a tensor that repeats a few
-_LONGEST_INDEX = 100_000_000  # bytes; a model of many experts names a million tensors
+_LONGEST_INDEX, _MOST_NAMES = 100_000_000, 1_200_000  # bytes, tensors; of a model of many experts
 
 
 def file_tensors(path: Path) -> list[Tensor]:
@@ -111,7 +111,11 @@ def shards(index: Path) -> list[Path]:
     InputError : no valid index, or a file that is missing.
     """
     try:
-        names = sorted(set(parse_json(read_text(index, _LONGEST_INDEX))["weight_map"].values()))
+        names = sorted(
+            set(parse_json(read_text(index, _LONGEST_INDEX), _MOST_NAMES)["weight_map"].values())
+        )
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise InputError(
             "is no index of a sharded checkpoint (no 'weight_map')", str(index)
