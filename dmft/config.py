@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import Any, ClassVar
 
 from pydantic import model_validator
@@ -132,6 +133,13 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield prefix + key, value
 
 
+_OTHERS = {
+    "axes": "is a grid of problems, see `dmft sweep plan`",
+    "model": "is of a model, see `dmft symmetry`",
+    "symmetry": "is of symmetries, see `dmft symmetry`",
+}
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Tables of a TOML file.
 
@@ -144,7 +152,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     except InputError as error:
         raise InputError(error.message, str(path)) from None
     except FileNotFoundError:
-        raise InputError("no such file", str(path)) from None
+        hint = f", did you mean --set {quote(str(path))}?" if "=" in path.name else ""
+        raise InputError(f"no such file{hint}", str(path)) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
     except UnicodeDecodeError:
@@ -165,8 +174,24 @@ def sources_of(
     InputError : missing or unreadable file, invalid TOML, an override that is no
         `section.key=value`.
     """
-    sources = [] if path is None else [Source(read_toml(Path(path)), f"in {path}")]
-    return sources + [read_override(model, text) for text in overrides]
+    changes = [read_override(model, text) for text in overrides]
+    if path is None:
+        return changes
+    table = read_toml(Path(path))
+    check_subject(model, table, path)
+    return [Source(table, f"in {path}"), *changes]
+
+
+def check_subject(model: type[Settings], table: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a file for other commands, by a section that no other has.
+
+    Raises
+    ------
+    InputError : it says which command.
+    """
+    for section, what in _OTHERS.items():
+        if section in table and section not in model.model_fields:
+            raise InputError(what, str(path))
 
 
 def warn_if_empty(path: str | Path, given: Source) -> None:

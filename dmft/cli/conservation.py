@@ -115,9 +115,13 @@ def _shown(value: Any) -> str:
 def _architecture(given: argparse.Namespace) -> Architecture:
     from dmft.config import read_toml
     from dmft.conservation import parse_architecture
+    from dmft.errors import InputError
 
     if given.kind == "file":
-        return parse_architecture(read_toml(given.path))
+        try:
+            return parse_architecture(read_toml(given.path))
+        except InputError as error:
+            raise error.within(given.path) from None
     table = {"kind": given.kind}
     for key, value in vars(given).items():
         if key.startswith("setting.") and value is not None:

@@ -204,7 +204,10 @@ def open_folder(path: str | Path) -> Folder:
         what = "is no folder of a sweep" if folder.path.exists() else "no such folder"
         raise InputError(f"{what}, make one with: dmft sweep init GRID.toml FOLDER", str(path))
     for name in _FOLDERS:
-        (folder.path / name).mkdir(exist_ok=True)  # empty ones may get lost when copying
+        try:
+            (folder.path / name).mkdir(exist_ok=True)  # empty ones may get lost when copying
+        except FileExistsError:
+            raise InputError("must be a folder", str(folder.path / name)) from None
     return folder
 
 
@@ -212,8 +215,7 @@ def _load(path: Path) -> Grid:
     try:
         return load_grid(path)
     except InputError as error:
-        where = error.location if str(path) in error.location else f"{path}: {error.location}"
-        raise InputError(error.message, where) from None
+        raise error.within(path) from None
 
 
 def _check_base(folder: Folder, grid: Grid) -> None:

@@ -64,6 +64,8 @@ def _prepare(make_solution, make_simulation):
     Path("invalid.toml").write_text("[solver\nt_max = 5\n")
     Path("binary.toml").write_bytes(b"\xff\xfe\x00\x01")
     Path("text.toml").write_text("[solver]\nt_max = 'long'\n")
+    Path("grid.toml").write_text("[axes]\nproblem.noise_std = [1]\n")
+    Path("model.toml").write_text("[model]\nkind = 'diagonal'\ndimension = 3\n")
     Path("scalar.toml").write_text("solver = 3\n")
 
 
@@ -156,6 +158,13 @@ CASES = [
     case("solve out.h5 -o new.h5", "out.h5", "not a text file"),
     case("solve text.toml -o new.h5", "solver.t_max", "'long'", "number"),
     case("solve scalar.toml -o new.h5", "solver", "given 3", "section"),
+    case("solve grid.toml -o new.h5", "grid.toml: is a grid of problems, see `dmft sweep plan`"),
+    case("theory model.toml", "model.toml: is of a model, see `dmft symmetry`"),
+    case("config problem.noise_std=3", "no such file, did you mean --set problem.noise_std=3?"),
+    case("solve 0.3 -o new.h5 --set problem.noise_std", "must be section.key=value"),
+    case("symmetry check grid.toml", "grid.toml: is a grid of problems"),
+    case("conservation count file grid.toml", "grid.toml: kind: required"),
+    case("conservation model absent.json", "absent.json: no such file"),
     case("simulate absent.toml -o new.h5", "absent.toml", "no such file"),
     # output
     case("solve", "-o/--output", "required"),

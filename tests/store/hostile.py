@@ -268,6 +268,7 @@ def _archives(folder: Path) -> None:
     for name, content, kind in [
         ("huge.npz", _npy(f"({large_shape()},)"), zipfile.ZIP_STORED),
         ("bomb.npz", _npy("(100000000,)", data=bytes(10**6)), zipfile.ZIP_DEFLATED),
+        ("zeros.npz", _npy("(30000000,)", data=bytes(240_000_000)), zipfile.ZIP_DEFLATED),
         ("bzip.npz", good, zipfile.ZIP_BZIP2), ("lzma.npz", good, zipfile.ZIP_LZMA),
         ("object.npz", _npy("(10,)", "'|O'"), zipfile.ZIP_STORED),
         ("negative.npz", _npy("(-10,)"), zipfile.ZIP_STORED),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -67,6 +68,16 @@ def test_pipes_in_place_of_files(folder, capsys, place):
     (name,) = folder.grid.items.keys() - folder.finished()
     os.mkfifo(folder.path / place.format(name))
     looked_at(folder, capsys)
+
+
+@pytest.mark.parametrize("name", ["results", "running", "notes", "log"])
+def test_files_in_place_of_folders(folder, capsys, name):
+    shutil.rmtree(folder.path / name)
+    (folder.path / name).write_text("")
+    for words in (["status"], ["run"], ["retry"], ["collect", "-o", "all.h5"]):
+        assert main(["sweep", *words, str(folder.path)]) == 2
+        expected = f"dmft: error: {folder.path / name}: must be a folder\n"
+        assert capsys.readouterr().err == expected
 
 
 def test_a_log_that_is_one_endless_line(folder, capsys):

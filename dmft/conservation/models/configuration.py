@@ -22,6 +22,8 @@ def model_of(path: Path) -> torch.nn.Module:
     path = path / "config.json" if path.is_dir() else path
     try:
         settings = parse_json(read_text(path))
+    except FileNotFoundError:
+        raise InputError("no such file", str(path)) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
     except InputError:
