@@ -44,7 +44,9 @@ def read_text(path: Path, longest: int = LONGEST) -> str:
     OSError : it cannot be read.
     """
     with open(path, "rb", opener=_at_once) as file:
-        content = file.read(longest + 1)
+        content: bytes | None = file.read(longest + 1)
+        if content is None:
+            raise InputError("has nothing to read yet, must be a file of text", str(path))
         if not content and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
             raise InputError("is a pipe that nobody writes to, must be a file of text", str(path))
     if len(content) > longest:
@@ -53,9 +55,12 @@ def read_text(path: Path, longest: int = LONGEST) -> str:
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Open a file without waiting for the other end of a pipe, which may never come."""
+    """Open a file without waiting for the other end of a pipe, which may never come.
+
+    What a pipe or a terminal gives is waited for; the files of the kernel that wait never end.
+    """
     descriptor = os.open(path, flags | os.O_NONBLOCK)
-    os.set_blocking(descriptor, True)
+    os.set_blocking(descriptor, not stat.S_ISREG(os.fstat(descriptor).st_mode))
     return descriptor
 
 

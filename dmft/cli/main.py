@@ -74,14 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say_what_failed(error: Exception) -> int:
-    """One line about what the system refused; 2 if it was a name that no file can have."""
+    """One line about what the system refused; 2 if no such file can be, or none that is ours."""
     reason = str(error) or "not enough memory"
     if isinstance(error, OSError) and error.filename is not None:
         reason = f"{os.fspath(error.filename)}: {error.strerror}"
     elif isinstance(error, OSError):
         reason = f"cannot be written ({error.strerror})"
     print("dmft: error:", _one_line(reason), file=sys.stderr)
-    impossible = (errno.ENAMETOOLONG, errno.ELOOP)
+    impossible = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES)
     bad_name = isinstance(error, RuntimeError) or getattr(error, "errno", 0) in impossible
     return InputError.exit_code if bad_name else DmftError.exit_code
 
