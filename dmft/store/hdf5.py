@@ -71,7 +71,7 @@ def check_readable(path: Path) -> None:
 
     Raises
     ------
-    InputError : nothing is there, or an empty file, a folder, a device, a name that no file can have.
+    InputError : nothing is there, an empty file, a folder, a device, or an impossible name.
     """
     try:
         found = path.stat()
@@ -84,7 +84,7 @@ def check_readable(path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise InputError("is a device or a pipe, must be an HDF5 file", str(path))
     if not found.st_size:  # also a file of the kernel, which may never answer
-        raise InputError("is empty, must be an HDF5 file", str(path))
+        raise InputError("is empty; is not an HDF5 file", str(path))
 
 
 def numbers_of(dataset: h5py.Dataset) -> np.ndarray:
