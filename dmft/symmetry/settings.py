@@ -25,6 +25,8 @@ from dmft.trajectory.readers.numpy import npz_tensors
 from dmft.validation import Settings, register_kinds
 
 Names = tuple[str, ...]
+_PARTS = frozenset({"matrix", "diagonal", "vectors", "core"})  # of a file, the last two together
+_MOST_TOLD = 6  # names in an error
 
 
 class Scaling(Settings):
@@ -163,8 +165,9 @@ def _read_matrix(path: Path) -> ExponentialSymmetry:
         with zipfile.ZipFile(path):
             check_sizes(npz_tensors(path), path.stat().st_size, path)
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        matrix = sparse.load_npz(path) if "format" in arrays else arrays.get("matrix")
+            names = archive.files
+            arrays = {name: archive[name] for name in _PARTS.intersection(names)}
+        matrix = sparse.load_npz(path) if "format" in names else arrays.get("matrix")
     except FileNotFoundError:
         raise InputError("no such file", str(path)) from None
     except InputError:
@@ -177,7 +180,7 @@ def _read_matrix(path: Path) -> ExponentialSymmetry:
         return ExponentialSymmetry.diagonal(arrays["diagonal"], str(path))
     if {"vectors", "core"} <= set(arrays):
         return ExponentialSymmetry.low_rank(arrays["vectors"], arrays["core"], str(path))
+    found = ", ".join(names[:_MOST_TOLD]) + (", ..." if len(names) > _MOST_TOLD else "")
     raise InputError(
-        f"holds {', '.join(arrays) or 'nothing'}, must hold matrix, diagonal, or vectors and core",
-        str(path),
+        f"holds {found or 'nothing'}, must hold matrix, diagonal, or vectors and core", str(path)
     )
