@@ -122,11 +122,9 @@ def _architecture(given: argparse.Namespace) -> Architecture:
             return parse_architecture(read_toml(given.path))
         except InputError as error:
             raise error.within(given.path) from None
-    table = {"kind": given.kind}
-    for key, value in vars(given).items():
-        if key.startswith("setting.") and value is not None:
-            table[key.removeprefix("setting.")] = value
-    return parse_architecture(table)
+    chosen = {key: value for key, value in vars(given).items() if value is not None}
+    settings = {key[8:]: value for key, value in chosen.items() if key.startswith("setting.")}
+    return parse_architecture({"kind": given.kind, **settings})
 
 
 def _add_counting(parser: argparse.ArgumentParser) -> None:
