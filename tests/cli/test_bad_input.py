@@ -166,7 +166,7 @@ CASES = [
     case("solve 0.3 -o new.h5 --set problem.noise_std", "must be section.key=value"),
     case("symmetry check grid.toml", "grid.toml: is a grid of problems"),
     case("conservation count file grid.toml", "grid.toml: kind: required"),
-    case("conservation model absent.json", "absent.json: no such file"),
+    case("conservation model absent.json", "absent.json: cannot be read, no such file"),
     case("simulate absent.toml -o new.h5", "absent.toml", "no such file"),
     # output
     case("solve", "-o/--output", "required"),

@@ -30,7 +30,7 @@ def model_of(path: Path) -> torch.nn.Module:
     try:
         settings = parse_json(read_text(path))
     except FileNotFoundError:
-        raise InputError("no such file", str(path)) from None
+        raise InputError("cannot be read, no such file", str(path)) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
     except InputError:
