@@ -348,6 +348,10 @@ def _pickles(folder: Path) -> None:
     torch.save({"a": torch.ones(1).expand(2**20, 2**20)}, folder / "expanded.pt")
     sparse = torch.sparse_coo_tensor(torch.zeros(2, 1, dtype=torch.long), [1.0], (2**30, 2**30))
     torch.save({"a": sparse}, folder / "sparse.pt")
+    for name, program in {"stack.pt": b".", "memory.pt": b"\x80\x02r\xff\xff\xff\xff."}.items():
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            archive.writestr("archive/data.pkl", program)
+            archive.writestr("archive/version", "3\n")
     torch.save({"a": torch.ones(3)}, folder / "good.pt")
     with (
         zipfile.ZipFile(folder / "good.pt") as archive,
