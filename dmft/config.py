@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import Any, ClassVar
 
 from pydantic import model_validator
@@ -18,7 +20,7 @@ from dmft.problem.dynamics import step_count
 from dmft.resolution import Source, resolve
 from dmft.settings import SimulationSettings, SolverSettings
 from dmft.shapes import setting_names
-from dmft.texts import parse_toml, read_text
+from dmft.texts import LONGEST_TOML, parse_toml, read_text
 from dmft.validation import Settings, echo
 
 
@@ -70,7 +72,11 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     ------
     InputError : missing or unreadable file, invalid TOML, unknown key, bad value.
     """
-    return config_of(*sources_of(Config, path, overrides))
+    sources = sources_of(Config, path, overrides)
+    config = config_of(*sources)
+    if path is not None:
+        warn_if_empty(path, sources[0])
+    return config
 
 
 def parse_config(table: Mapping[str, Any], where: str = "") -> Config:
@@ -127,6 +133,13 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield prefix + key, value
 
 
+_OTHERS = {
+    "axes": "is a grid of problems, see `dmft sweep plan`",
+    "model": "is of a model, see `dmft symmetry`",
+    "symmetry": "is of symmetries, see `dmft symmetry`",
+}
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Tables of a TOML file.
 
@@ -135,9 +148,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     InputError : missing or unreadable file, invalid TOML.
     """
     try:
-        return parse_toml(read_text(path))
+        return parse_toml(read_text(path, LONGEST_TOML))
+    except InputError as error:
+        raise InputError(error.message, str(path)) from None
     except FileNotFoundError:
-        raise InputError("no such file", str(path)) from None
+        hint = f", did you mean --set {quote(str(path))}?" if "=" in path.name else ""
+        raise InputError(f"no such file{hint}", str(path)) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
     except UnicodeDecodeError:
@@ -158,8 +174,30 @@ def sources_of(
     InputError : missing or unreadable file, invalid TOML, an override that is no
         `section.key=value`.
     """
-    sources = [] if path is None else [Source(read_toml(Path(path)), f"in {path}")]
-    return sources + [read_override(model, text) for text in overrides]
+    changes = [read_override(model, text) for text in overrides]
+    if path is None:
+        return changes
+    table = read_toml(Path(path))
+    check_subject(model, table, path)
+    return [Source(table, f"in {path}"), *changes]
+
+
+def check_subject(model: type[Settings], table: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a file for other commands, by a section that no other has.
+
+    Raises
+    ------
+    InputError : it says which command.
+    """
+    for section, what in _OTHERS.items():
+        if section in table and section not in model.model_fields:
+            raise InputError(what, str(path))
+
+
+def warn_if_empty(path: str | Path, given: Source) -> None:
+    """Warn of a file without any settings, as a redirection of the shell leaves it."""
+    if not given.settings:
+        warnings.warn(f"{path}: holds no settings, all have their defaults", stacklevel=2)
 
 
 def read_override(model: type[Settings], override: str) -> Source:

@@ -25,6 +25,12 @@ class InputError(DmftError, ValueError):
         self.location = location
         super().__init__(f"{location}: {message}" if location else message)
 
+    def within(self, path: object) -> InputError:
+        """The same error with the file named in which the location is."""
+        known = not self.location or str(path) in self.location
+        where = (self.location or str(path)) if known else f"{path}: {self.location}"
+        return InputError(self.message, where)
+
 
 class Interrupted(DmftError):
     """The user or the scheduler asked the program to stop; what was computed is saved."""

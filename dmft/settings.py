@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from dmft.errors import InputError
-from dmft.validation import Settings
+from dmft.validation import Settings, is_finite
 
 _MOST_TIMES = 500  # of which each ends a panel
 
@@ -78,7 +77,7 @@ class SolverSettings(Settings):
 def _numbers(values: Any) -> list[float]:
     """Those among given values, which may be anything; finite ones."""
     listed = values if isinstance(values, list | tuple) else ()
-    return [value for value in listed if isinstance(value, int | float) and math.isfinite(value)]
+    return [value for value in listed if is_finite(value)]
 
 
 class SimulationSettings(Settings):

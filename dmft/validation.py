@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,7 +231,7 @@ def _describe(details: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "finite_number":
         return f"given {given}, must be a finite number"
     if kind == "union_tag_invalid":
-        return f"given kind '{context['tag']}', allowed: {context['expected_tags']}"
+        return f"given kind {echo(context['tag'])}, allowed: {context['expected_tags']}"
     if kind == "union_tag_not_found":
         return f"given {given}, must be a table with a key 'kind'"
     if kind == "literal_error":
@@ -245,6 +246,11 @@ def _describe(details: ErrorDetails, model: type[BaseModel]) -> str:
         return str(context["error"])
     message = details["msg"]
     return f"given {given}, {message[0].lower()}{message[1:]}"
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is a number that a float can be."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def echo(value: Any) -> str:

@@ -14,7 +14,7 @@ from dmft.store.output import replacing
 from dmft.texts import parse_json, read_text
 
 _SCHEMA, _VERSION = "dmft-bench", 3
-_LONGEST = 1 << 28  # bytes
+_LONGEST, _MOST_NUMBERS = 1 << 28, 5_000_000  # bytes, and entries of lists
 Record = dict[str, Any]
 
 
@@ -68,7 +68,9 @@ class Ledger:
 
     def _read(self, path: Path) -> None:
         try:
-            table = parse_json(read_text(path, _LONGEST))
+            table = parse_json(read_text(path, _LONGEST), _MOST_NUMBERS)
+        except InputError:
+            raise
         except (OSError, ValueError):
             raise InputError("is no readable JSON file", str(path)) from None
         if not isinstance(table, dict) or table.get("schema") != _SCHEMA:

@@ -9,6 +9,8 @@ from pathlib import Path
 from dmft.cli import parser as options
 from dmft.errors import InputError
 
+_PAGES = (".html", ".htm")
+
 
 def add_collect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a sweep")
@@ -110,6 +112,11 @@ def run_report(arguments: argparse.Namespace) -> int:
     from dmft.sweep.collection import load_collection
     from dmft.sweep.report import write_report
 
+    ending = arguments.output.suffix
+    if ending.lower() not in _PAGES:
+        raise InputError(
+            f"given the ending '{ending}', allowed: {', '.join(_PAGES)}", str(arguments.output)
+        )
     check_output(arguments.output, overwrite=arguments.overwrite)
     write_report(load_collection(arguments.file), arguments.output)
     print(f"report in {arguments.output}")

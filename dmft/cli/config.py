@@ -22,22 +22,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from dmft.config import Config, config_of, read_toml, sources_of
-    from dmft.errors import InputError
+    from dmft.config import Config, check_subject, config_of, read_toml, sources_of, warn_if_empty
     from dmft.resolution import Source
 
     path = arguments.config
     table = {} if path is None else read_toml(path)  # once: it may be a pipe
     given, sections = Source(table, f"in {path}"), set(table)
-    if "axes" in sections:
-        raise InputError("is a grid of problems, see `dmft sweep plan`", str(path))
     if sections & {"model", "symmetry"}:
         from dmft.explanation import commented_toml
         from dmft.symmetry.settings import SymmetryConfig, symmetry_config_of
 
         overrides = sources_of(SymmetryConfig, None, arguments.overrides)
+        check_subject(SymmetryConfig, table, path)
         text = commented_toml(symmetry_config_of(given, *overrides))
     else:
+        check_subject(Config, table, path)
         text = config_of(given, *sources_of(Config, None, arguments.overrides)).to_toml()
+        if path is not None:
+            warn_if_empty(path, given)
     print(text, end="")
     return 0

@@ -115,14 +115,16 @@ def _shown(value: Any) -> str:
 def _architecture(given: argparse.Namespace) -> Architecture:
     from dmft.config import read_toml
     from dmft.conservation import parse_architecture
+    from dmft.errors import InputError
 
     if given.kind == "file":
-        return parse_architecture(read_toml(given.path))
-    table = {"kind": given.kind}
-    for key, value in vars(given).items():
-        if key.startswith("setting.") and value is not None:
-            table[key.removeprefix("setting.")] = value
-    return parse_architecture(table)
+        try:
+            return parse_architecture(read_toml(given.path))
+        except InputError as error:
+            raise error.within(given.path) from None
+    chosen = {key: value for key, value in vars(given).items() if value is not None}
+    settings = {key[8:]: value for key, value in chosen.items() if key.startswith("setting.")}
+    return parse_architecture({"kind": given.kind, **settings})
 
 
 def _add_counting(parser: argparse.ArgumentParser) -> None:

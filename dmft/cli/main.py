@@ -34,6 +34,7 @@ exit status: 0 done, 2 bad input, 3 not converged (the result is saved and marke
 
 # What a program that dies of SIGPIPE reports; here the reader of the output went away.
 _BROKEN_PIPE = 128 + signal.SIGPIPE
+_LONGEST_END = 500  # characters of a message before and after a cut
 _LOOP = "Symlink loop"  # what Path.resolve says of it before Python 3.13, as a RuntimeError
 
 
@@ -73,22 +74,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say_what_failed(error: Exception) -> int:
-    """One line about what the system refused; 2 if it was a name that no file can have."""
+    """One line about what the system refused; 2 if no such file can be, or none that is ours."""
     reason = str(error) or "not enough memory"
     if isinstance(error, OSError) and error.filename is not None:
         reason = f"{os.fspath(error.filename)}: {error.strerror}"
     elif isinstance(error, OSError):
         reason = f"cannot be written ({error.strerror})"
     print("dmft: error:", _one_line(reason), file=sys.stderr)
-    impossible = (errno.ENAMETOOLONG, errno.ELOOP)
+    impossible = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES)
     bad_name = isinstance(error, RuntimeError) or getattr(error, "errno", 0) in impossible
     return InputError.exit_code if bad_name else DmftError.exit_code
 
 
 def _one_line(text: object) -> str:
+    """A message as it is printed; of one with a stranger's long text in it, both ends."""
     from dmft.texts import printable
 
-    return printable(" ".join(str(text).split()))
+    line = printable(" ".join(str(text).split()))
+    if len(line) <= 2 * _LONGEST_END:
+        return line
+    return f"{line[:_LONGEST_END]} ... {line[-_LONGEST_END:]}"
 
 
 def _forget_output() -> None:

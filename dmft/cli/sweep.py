@@ -80,7 +80,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from dmft.sweep.status import plan
 
     path = arguments.folder
-    folder = None if path.is_file() else open_folder(path)
+    folder = open_folder(path) if path.is_dir() or not path.exists() else None
     grid = folder.grid if folder else load_grid(path)
     total, left, seconds, measured = plan(grid, folder)
     if arguments.json:

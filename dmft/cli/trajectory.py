@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Those of dmft.trajectory.groups, which takes long to import.
 GROUPINGS = ("tensor", "module", "layer", "projection", "head")
 # Options that say how files of checkpoints are read.
+_MOST_MEMORY = 1 << 62  # bytes
 _OF_FILES = ("include", "exclude", "heads", "kv_heads", "steps", "key", "sketch")
 PLACE = 130
 SUMMARY = "maps and angles of checkpoints"
@@ -273,7 +274,7 @@ def _of_files(arguments: argparse.Namespace) -> Report:
             **settings,
             by=arguments.by,
             cache=None if arguments.no_cache else cache,
-            memory=int(arguments.memory * 1e9),
+            memory=int(min(arguments.memory * 1e9, _MOST_MEMORY)),
             threads=arguments.threads,
             **hooks,
         )

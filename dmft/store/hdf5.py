@@ -58,6 +58,8 @@ def reading(path: Path) -> Iterator[h5py.File]:
     except InputError as error:
         # What is wrong was found inside; which file it is, is known here.
         raise error if error.location else InputError(error.message, str(path)) from None
+    except PermissionError as error:
+        raise InputError(f"cannot be read ({error.strerror})", str(path)) from None
     except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError,
             MemoryError, SystemError) as error:  # fmt: skip
         # A damaged file makes h5py raise any of these; RecursionError is a RuntimeError.
@@ -69,18 +71,20 @@ def check_readable(path: Path) -> None:
 
     Raises
     ------
-    InputError : nothing is there, or a folder, a device, a name that no file can have.
+    InputError : nothing is there, an empty file, a folder, a device, or an impossible name.
     """
     try:
-        found = path.stat().st_mode
+        found = path.stat()
     except FileNotFoundError:
         raise InputError("no such file", str(path)) from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read ({one_line(error)})", str(path)) from None
-    if stat.S_ISDIR(found):
+    if stat.S_ISDIR(found.st_mode):
         raise InputError("is a folder, must be an HDF5 file", str(path))
-    if not stat.S_ISREG(found):
+    if not stat.S_ISREG(found.st_mode):
         raise InputError("is a device or a pipe, must be an HDF5 file", str(path))
+    if not found.st_size:  # also a file of the kernel, which may never answer
+        raise InputError("is empty; is not an HDF5 file", str(path))
 
 
 def numbers_of(dataset: h5py.Dataset) -> np.ndarray:

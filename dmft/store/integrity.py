@@ -48,6 +48,8 @@ def verify(path: Path) -> bool:
         mark, wanted = file.read(len(_MARK)), file.read(_DIGEST_BYTES)
         if mark != _MARK:
             return False
+        if _hdf5_end(path) not in (None, length):  # before much is read that does not belong here
+            raise InputError("is damaged, its checksum is broken")
         file.seek(0)
         digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         while length > 0:

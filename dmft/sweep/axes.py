@@ -13,7 +13,7 @@ import numpy as np
 from dmft.errors import InputError
 from dmft.numerics.sobol import MOST_DIMENSIONS, scrambled_points
 from dmft.sweep.formulas import Formula
-from dmft.validation import echo, nearest_key
+from dmft.validation import echo, is_finite, nearest_key
 
 MOST_POINTS = 1_000_000  # of a grid: each has a file
 _MOST_AXES = 256  # more than there are settings
@@ -196,4 +196,4 @@ def rounded(value: float) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, bool) and is_finite(value)

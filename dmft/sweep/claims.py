@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dmft.texts import parse_json, read_text
+
 BEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0
 
@@ -51,8 +53,9 @@ class Claim:
 
     def release(self) -> None:
         """Give up the claim."""
-        for number in range(self.number + 1):
-            _claim_path(self.folder, self.name, number).unlink(missing_ok=True)
+        for number in sorted(_numbers(self.folder, self.name)):
+            if number <= self.number:
+                _claim_path(self.folder, self.name, number).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -115,7 +118,7 @@ def active(folder: Path, *, stale_seconds: float = STALE_SECONDS) -> dict[str, d
     latest: dict[str, int] = {}
     for entry in os.scandir(folder):
         name, separator, end = entry.name.rpartition(".claim-")
-        if separator and end.isdecimal():
+        if separator and _is_number(end):
             latest[name] = max(latest.get(name, -1), int(end))
     found = {}
     now = _clock(folder) if latest else 0.0
@@ -133,8 +136,14 @@ def _claim_path(folder: Path, name: str, number: int) -> Path:
 
 def _numbers(folder: Path, name: str) -> list[int]:
     start = f"{name}.claim-"
-    names = (entry.name for entry in os.scandir(folder) if entry.name.startswith(start))
-    return [int(name[len(start) :]) for name in names if name[len(start) :].isdecimal()]
+    ends = (
+        entry.name[len(start) :] for entry in os.scandir(folder) if entry.name.startswith(start)
+    )
+    return [int(end) for end in ends if _is_number(end)]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def _mark(progress: Path) -> int:
@@ -145,12 +154,15 @@ def _mark(progress: Path) -> int:
 
 
 def _owner(path: Path) -> dict[str, Any]:
-    """Who holds a claim; empty if it was released or is just being written."""
+    """Who holds a claim; empty if it was released, is just being written, or is damaged."""
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
+        owner = parse_json(read_text(path))
     except (OSError, ValueError):
         return {}
-    return owner if isinstance(owner, dict) else {}
+    whole = isinstance(owner, dict) and all(
+        isinstance(owner.get(key, 0), int) for key in ("pid", "deaths")
+    )
+    return owner if whole else {}
 
 
 def _alive(path: Path, owner: dict[str, Any], stale_seconds: float, now: float) -> bool:

@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,9 +32,11 @@ from dmft.store.output import one_line
 from dmft.sweep.grid import Grid, base_settings, load_grid
 from dmft.sweep.tasks import TASKS, Item
 from dmft.texts import parse_json, read_text
+from dmft.validation import is_finite
 
 _FOLDERS = ("results", "running", "notes", "log")
 FORMAT = 1
+_LONGEST_LINE = 1 << 20  # characters of a log
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,19 @@ class Folder:
         return set(self._names("notes", ".json"))
 
     def read_note(self, name: str) -> dict[str, Any]:
-        """A note: status, reason, errors; empty if there is none."""
+        """A note: status, reason, errors; empty if there is none, or none that can be read."""
         try:
-            note: dict[str, Any] = parse_json(read_text(self.note(name)))
-            return note
-        except (OSError, ValueError):
+            note = parse_json(read_text(self.note(name)))
+        except FileNotFoundError:
             return {}
+        except (OSError, ValueError):
+            note = None
+        if isinstance(note, dict) and all(
+            isinstance(note.get(key), str) for key in ("status", "reason")
+        ):
+            return note
+        warnings.warn(f"{self.note(name)}: is damaged, taken for no note", stacklevel=2)
+        return {}
 
     def write_note(self, name: str, note: Mapping[str, Any]) -> None:
         """Replace the note of an item."""
@@ -105,16 +115,35 @@ class Folder:
     def events(self) -> Iterator[dict[str, Any]]:
         """All lines of all logs; a line that a killed process left half-written is skipped."""
         for path in sorted((self.path / "log").glob("*.jsonl")):
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            for line in _lines(path):
                 with suppress(ValueError):
                     event = parse_json(line)
-                    if isinstance(event, dict):
+                    if _is_event(event):
                         yield event
 
     def _names(self, folder: str, ending: str) -> Iterator[str]:
         for entry in os.scandir(self.path / folder):
             if entry.name.endswith(ending) and not entry.name.startswith("."):
                 yield entry.name.removesuffix(ending)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a log, up to one that no process here can have written."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        while line := file.readline(_LONGEST_LINE):
+            yield line
+            if len(line) == _LONGEST_LINE:
+                return
+
+
+def _is_event(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("item", ""), str)
+        and all(is_finite(value.get(key, 0)) for key in ("seconds", "cpu_seconds", "restarts"))
+    )
 
 
 def create(grid_file: str | Path, path: str | Path, *, replace: bool = False) -> Folder:
@@ -175,7 +204,10 @@ def open_folder(path: str | Path) -> Folder:
         what = "is no folder of a sweep" if folder.path.exists() else "no such folder"
         raise InputError(f"{what}, make one with: dmft sweep init GRID.toml FOLDER", str(path))
     for name in _FOLDERS:
-        (folder.path / name).mkdir(exist_ok=True)  # empty ones may get lost when copying
+        try:
+            (folder.path / name).mkdir(exist_ok=True)  # empty ones may get lost when copying
+        except FileExistsError:
+            raise InputError("must be a folder", str(folder.path / name)) from None
     return folder
 
 
@@ -183,8 +215,7 @@ def _load(path: Path) -> Grid:
     try:
         return load_grid(path)
     except InputError as error:
-        where = error.location if str(path) in error.location else f"{path}: {error.location}"
-        raise InputError(error.message, where) from None
+        raise error.within(path) from None
 
 
 def _check_base(folder: Folder, grid: Grid) -> None:

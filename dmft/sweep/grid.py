@@ -17,7 +17,7 @@ from dmft.resolution import Source
 from dmft.sweep.axes import MOST_POINTS, Axes, Axis, read_axes, rounded
 from dmft.sweep.formulas import Formula
 from dmft.sweep.tasks import TASKS, Item, make_items, ordered_tasks
-from dmft.validation import nearest_key
+from dmft.validation import echo, nearest_key
 
 _KEYS = ["tasks", "base", "axes", "zip", "sample"]
 SAMPLE = "sample"  # the dimension of what is drawn
@@ -152,7 +152,7 @@ def parse_grid(table: Mapping[str, Any]) -> Grid:
             raise InputError(nearest_key(key, _KEYS), key)
     base = table.get("base", {})
     if not isinstance(base, dict):
-        raise InputError(f"given {base!r}, must be a table of sections", "base")
+        raise InputError(f"given {echo(base)}, must be a table of sections", "base")
     axes = read_axes(table.get("axes", {}), table.get("sample"))
     names = _short_names([*axes.axes, *axes.formulas])
     formulas = {key: (names[key], formula) for key, formula in axes.formulas.items()}
@@ -177,10 +177,10 @@ def axis_label(value: Any) -> Any:
 def _read_tasks(given: Any) -> tuple[str, ...]:
     allowed = ", ".join(TASKS)
     if not isinstance(given, list) or not given:
-        raise InputError(f"given {given!r}, must be a list of tasks: {allowed}", "tasks")
+        raise InputError(f"given {echo(given)}, must be a list of tasks: {allowed}", "tasks")
     for name in given:
-        if name not in TASKS:
-            raise InputError(f"given {name!r}, allowed: {allowed}", "tasks")
+        if not isinstance(name, str) or name not in TASKS:
+            raise InputError(f"given {echo(name)}, allowed: {allowed}", "tasks")
     return ordered_tasks(given)
 
 
@@ -205,12 +205,14 @@ def _dimensions(found: Axes, names: Mapping[str, str], given: Any) -> tuple[Dime
 
 def _read_groups(axes: Mapping[str, Axis], given: Any, sampled: Sequence[str]) -> list[list[str]]:
     if not isinstance(given, list) or not all(isinstance(group, list) for group in given):
-        raise InputError(f"given {given!r}, must be a list of lists of axes", "zip")
+        raise InputError(f"given {echo(given)}, must be a list of lists of axes", "zip")
     seen: set[str] = set()
     for group in given:
         for key in group:
+            if not isinstance(key, str):
+                raise InputError(f"given {echo(key)}, must be the name of an axis", "zip")
             if key not in axes:
-                raise InputError(nearest_key(str(key), list(axes)), f"zip.{key}")
+                raise InputError(nearest_key(key, list(axes)), f"zip.{key}")
             if key in sampled:
                 raise InputError("is drawn with all other ranges, zip is for lists", f"zip.{key}")
             if key in seen:

@@ -140,7 +140,7 @@ def _scales(folder: Folder) -> dict[str, float]:
     for event in folder.events():
         item = items.get(event.get("item", ""))
         if item is not None and event.get("event") in _MEASURED:
-            measured[item.task] += event["seconds"]
+            measured[item.task] += event.get("seconds", 0.0)
             estimated[item.task] += TASKS[item.task].seconds(item.config)
     return {task: measured[task] / estimated[task] for task in measured if measured[task] > 0.0}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,9 +20,13 @@ from dmft.symmetry.layout import Layout, rescaling, scaling, unit_rescalings
 from dmft.symmetry.models import AnyModel, SyntheticData
 from dmft.symmetry.training import Training
 from dmft.texts import words_of
+from dmft.trajectory.readers.formats import check_sizes
+from dmft.trajectory.readers.numpy import npz_tensors
 from dmft.validation import Settings, register_kinds
 
 Names = tuple[str, ...]
+_PARTS = frozenset({"matrix", "diagonal", "vectors", "core"})  # of a file, the last two together
+_MOST_TOLD = 6  # names in an error
 
 
 class Scaling(Settings):
@@ -155,13 +160,19 @@ def symmetry_config_of(*sources: Source) -> SymmetryConfig:
 
 def _read_matrix(path: Path) -> ExponentialSymmetry:
     try:
+        if path.exists() and not path.is_file():
+            raise InputError("is no file, must be .npz", str(path))
         with zipfile.ZipFile(path):
-            archive = np.load(path, allow_pickle=False)
-        arrays = {name: archive[name] for name in archive.files}
-        matrix = sparse.load_npz(path) if "format" in arrays else arrays.get("matrix")
+            check_sizes(npz_tensors(path), path.stat().st_size, path)
+        with np.load(path, allow_pickle=False) as archive:
+            names = archive.files
+            arrays = {name: archive[name] for name in _PARTS.intersection(names)}
+        matrix = sparse.load_npz(path) if "format" in names else arrays.get("matrix")
     except FileNotFoundError:
         raise InputError("no such file", str(path)) from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"is no .npz file of arrays ({words_of(error)})", str(path)) from None
     if matrix is not None:
         return ExponentialSymmetry.of(matrix, str(path))
@@ -169,7 +180,7 @@ def _read_matrix(path: Path) -> ExponentialSymmetry:
         return ExponentialSymmetry.diagonal(arrays["diagonal"], str(path))
     if {"vectors", "core"} <= set(arrays):
         return ExponentialSymmetry.low_rank(arrays["vectors"], arrays["core"], str(path))
+    found = ", ".join(names[:_MOST_TOLD]) + (", ..." if len(names) > _MOST_TOLD else "")
     raise InputError(
-        f"holds {', '.join(arrays) or 'nothing'}, must hold matrix, diagonal, or vectors and core",
-        str(path),
+        f"holds {found or 'nothing'}, must hold matrix, diagonal, or vectors and core", str(path)
     )

@@ -41,7 +41,8 @@ class Series:
     @property
     def step(self) -> np.ndarray:
         """Training step of each checkpoint, shape (T,)."""
-        return np.array([checkpoint.step for checkpoint in self.checkpoints])
+        steps = np.array([checkpoint.step for checkpoint in self.checkpoints])
+        return steps if steps.dtype != object else steps.astype(float)  # beyond 64 bits
 
     @property
     def notes(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -64,6 +65,9 @@ def _prepare(make_solution, make_simulation):
     Path("invalid.toml").write_text("[solver\nt_max = 5\n")
     Path("binary.toml").write_bytes(b"\xff\xfe\x00\x01")
     Path("text.toml").write_text("[solver]\nt_max = 'long'\n")
+    Path("empty.h5").touch()
+    Path("grid.toml").write_text("[axes]\nproblem.noise_std = [1]\n")
+    Path("model.toml").write_text("[model]\nkind = 'diagonal'\ndimension = 3\n")
     Path("scalar.toml").write_text("solver = 3\n")
 
 
@@ -156,6 +160,13 @@ CASES = [
     case("solve out.h5 -o new.h5", "out.h5", "not a text file"),
     case("solve text.toml -o new.h5", "solver.t_max", "'long'", "number"),
     case("solve scalar.toml -o new.h5", "solver", "given 3", "section"),
+    case("solve grid.toml -o new.h5", "grid.toml: is a grid of problems, see `dmft sweep plan`"),
+    case("theory model.toml", "model.toml: is of a model, see `dmft symmetry`"),
+    case("config problem.noise_std=3", "no such file, did you mean --set problem.noise_std=3?"),
+    case("solve 0.3 -o new.h5 --set problem.noise_std", "must be section.key=value"),
+    case("symmetry check grid.toml", "grid.toml: is a grid of problems"),
+    case("conservation count file grid.toml", "grid.toml: kind: required"),
+    case("conservation model absent.json", "absent.json: cannot be read, no such file"),
     case("simulate absent.toml -o new.h5", "absent.toml", "no such file"),
     # output
     case("solve", "-o/--output", "required"),
@@ -184,6 +195,7 @@ CASES = [
     case("info foreign.h5", "foreign.h5", "climate-model", "written by dmft"),
     case("info newer.h5", "newer.h5", "version 3.0", "up to 2"),
     case("info text.h5", "text.h5", "not an HDF5 file"),
+    case("info empty.h5", "empty.h5: is empty"),
     case("info absent.h5", "absent.h5", "no such file"),
     case("compare sim.h5 out.h5", "sim.h5", "is a simulation", "must be a solution"),
     case("compare sim.h5 sim.h5", "sim.h5", "is a simulation"),
@@ -281,3 +293,15 @@ def test_bad_input_of_a_process(files, line, words):
     )
     check_refusal(done.returncode, done.stdout, done.stderr, words)
     assert traces(files) == before
+
+
+def test_files_that_may_not_be_read(files, capsys, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "closed/out.h5")
+
+    monkeypatch.setattr("dmft.store.hdf5.verify", refuse)
+    assert main(["info", "out.h5"]) == 2
+    assert capsys.readouterr().err == "dmft: error: out.h5: cannot be read (Permission denied)\n"
+    monkeypatch.setattr("dmft.sweep.status.open_folder", refuse)
+    assert main(["sweep", "status", "closed"]) == 2
+    assert capsys.readouterr().err == "dmft: error: closed/out.h5: Permission denied\n"

@@ -56,3 +56,6 @@ def test_nobody_waits_for_who_never_writes(words, pipe, tmp_path, monkeypatch, c
     assert main([*words, str(pipe), *more]) == 2
     err = capsys.readouterr().err
     assert err.startswith("dmft: error: ") and "pipe.toml" in err and err.count("\n") == 1
+    assert "is not valid" not in err
+    if words[0] in ("config", "theory", "conservation", "symmetry") or words[1:] == ["plan"]:
+        assert "pipe.toml: is a pipe that nobody writes to, must be a file of text" in err

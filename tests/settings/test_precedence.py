@@ -33,6 +33,41 @@ def resolved(*overrides: str, file: str | None = None, folder: Path = Path()) ->
     return load_config(path, overrides)
 
 
+@pytest.mark.parametrize("text", ["", "\n# problem.noise_std = 1\n"])
+def test_a_file_without_settings_is_warned_of(text, tmp_path, capsys):
+    path = tmp_path / "file.toml"
+    path.write_text(text)
+    with pytest.warns(UserWarning, match="file.toml: holds no settings, all have their defaults"):
+        assert load_config(path) == Config()
+    assert main(["config", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert out == Config().to_toml()
+    assert err == f"dmft: warning: {path}: holds no settings, all have their defaults\n"
+
+
+def test_long_lists_of_measured_values_are_taken(tmp_path):
+    values = np.random.default_rng(0).normal(size=100_000)
+    listed = ",\n".join(map(repr, values.tolist()))
+    text = f"[problem.teacher]\nkind = 'empirical'\nvalues = [\n{listed},\n]\n"
+    teacher = resolved(file=text, folder=tmp_path).problem.teacher
+    assert isinstance(teacher, Empirical) and np.array_equal(teacher.values, values)
+
+
+def test_a_message_with_a_long_text_in_it_is_cut(tmp_path, capsys):
+    path = tmp_path / "file.toml"
+    path.write_text(f"{'a' * 10**6} = 1\n")
+    assert main(["config", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert len(err) < 1200 and err.count("\n") == 1
+    assert err.startswith("dmft: error: aaa") and err.endswith(f"given in {path}\n")
+
+
+@pytest.mark.parametrize("big", [10**400, -(10**400)])
+def test_numbers_beyond_floats_are_refused(big):
+    with pytest.raises(InputError, match="given 10|given -10"):
+        SolverSettings(times=[big])
+
+
 @pytest.mark.parametrize(
     ("overrides", "key", "value"),
     [

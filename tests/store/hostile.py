@@ -17,7 +17,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dmft.config import Config, load_config
+from dmft.config import Config, load_config, read_toml
+from dmft.conservation import parse_architecture
 from dmft.errors import InputError
 from dmft.store import describe, load, load_checkpoint, save, save_checkpoint
 from dmft.sweep.grid import load_grid
@@ -44,8 +45,14 @@ def read_store(path: Path) -> None:
         load(path)
 
 
+def read_network(path: Path) -> None:
+    """What is counted by `dmft conservation count file`."""
+    parse_architecture(read_toml(path))
+
+
 READERS: dict[str, Callable[[Path], object]] = {
-    ".toml": load_config, ".grid": load_grid, ".json": shards, ".out": read_store,
+    ".toml": load_config, ".grid": load_grid, ".net": read_network, ".json": shards,
+    ".out": read_store,
     **dict.fromkeys((".safetensors", ".npy", ".npz", ".h5", ".pt"), read_tensors),
 }  # fmt: skip
 
@@ -202,6 +209,7 @@ def crafted(folder: Path) -> list[Path]:
         "nan.safetensors": _safetensors(_entry([np.nan])),
         "dims.safetensors": _safetensors(_entry([1] * 10**5)),
         "type.safetensors": _safetensors(_entry([8], dtype=["F64"])),
+        "strings.safetensors": _safetensors('{"a":[' + '"ab",' * 3 * 10**6 + "1]}"),
         "number.safetensors": _safetensors("9" * 10**5),
         "empty.safetensors": b"",
         "huge.npy": _npy(f"({large}, 4)"), "negative.npy": _npy("(-1, 10)"),
@@ -220,12 +228,25 @@ def crafted(folder: Path) -> list[Path]:
         "quoted.toml": ".".join(['"a"'] * 10**5) + " = 1", "spaces.toml": "a . " * 10**5 + "b = 1",
         "number.toml": "[solver]\nt_max = " + "9" * 10**5, "long.toml": "[problem]\n" + "#" * 2**25,
         "word.toml": "a" * 10**6, "dots.toml": "." * 10**6, "unclosed.toml": '"' + "a." * 10**6,
+        "million.toml": "[solver]\ntimes = [" + "1, " * 10**6 + "1]",
+        "numbers.toml": "x = [" + "1," * 10**6 + "1]",
+        "lists.toml": "x = [" + "[]," * 800_000 + "]",
+        "headers.toml": "[[x]]\n" * 350_000, "lines.toml": "#\n" * 1_200_000 + "x = 1",
+        "paths.toml": f"[{'.'.join('a' * 16)}]\n{'.'.join('a' * 16)} = 1\n" * 30_000,
+        "hex.toml": f"[solver]\nseed = 0x{'f' * 5000}", "digits.toml": f"x = {'1' * 2_400_000}",
+        "kind.toml": f"[problem]\nloss = '{'a' * 10**6}'",
         "steps.toml": "[dynamics]\nkind = 'gradient-descent'\n[solver]\nt_max = 1e308\n",
         "many.grid": "[axes]\nproblem.noise_std = {geomspace = [0.1, 1.0, 1000000000]}\n",
         "crossed.grid": "[axes]\nproblem.noise_std = {linspace = [0.1, 1.0, 10000]}\n"
         "solver.rtol = {linspace = [0.001, 0.01, 10000]}\n",
         "wide.grid": "[axes]\nproblem.noise_std = {linspace = [-1e308, 1e308, 10]}\n",
         "deep.grid": f"[axes]\n\"{'.'.join('a' * deep)}\" = [1]\n",
+        "tasks.grid": "tasks = [{a = 1}]\n[axes]\nproblem.noise_std = [0.1]\n",
+        "zip.grid": "zip = [[{a = 1}]]\n[axes]\nproblem.noise_std = [0.1]\n",
+        "count.grid": f"[axes]\nproblem.noise_std = {{linspace = [0, 1, {'9' * 400}]}}\n",
+        "end.grid": f"[axes]\nproblem.noise_std = {{linspace = [0, {'9' * 400}, 3]}}\n",
+        "kind.net": "kind = []", "table.net": "kind = {}", "empty.net": "",
+        "lists.json": "[" + "[]," * 10**6 + "[]]", "numbers.json": "[" + "0.5," * 4 * 10**6 + "1]",
         "noise.pt": bytes(100), "text.h5": "\x89HDF\r\n\x1a\n" + "\x00" * 100,
     }  # fmt: skip
     for name, content in texts.items():
@@ -247,6 +268,7 @@ def _archives(folder: Path) -> None:
     for name, content, kind in [
         ("huge.npz", _npy(f"({large_shape()},)"), zipfile.ZIP_STORED),
         ("bomb.npz", _npy("(100000000,)", data=bytes(10**6)), zipfile.ZIP_DEFLATED),
+        ("zeros.npz", _npy("(30000000,)", data=bytes(240_000_000)), zipfile.ZIP_DEFLATED),
         ("bzip.npz", good, zipfile.ZIP_BZIP2), ("lzma.npz", good, zipfile.ZIP_LZMA),
         ("object.npz", _npy("(10,)", "'|O'"), zipfile.ZIP_STORED),
         ("negative.npz", _npy("(-10,)"), zipfile.ZIP_STORED),
@@ -326,6 +348,10 @@ def _pickles(folder: Path) -> None:
     torch.save({"a": torch.ones(1).expand(2**20, 2**20)}, folder / "expanded.pt")
     sparse = torch.sparse_coo_tensor(torch.zeros(2, 1, dtype=torch.long), [1.0], (2**30, 2**30))
     torch.save({"a": sparse}, folder / "sparse.pt")
+    for name, program in {"stack.pt": b".", "memory.pt": b"\x80\x02r\xff\xff\xff\xff."}.items():
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            archive.writestr("archive/data.pkl", program)
+            archive.writestr("archive/version", "3\n")
     torch.save({"a": torch.ones(3)}, folder / "good.pt")
     with (
         zipfile.ZipFile(folder / "good.pt") as archive,

@@ -100,6 +100,16 @@ def test_a_broken_trailer_is_no_lost_one(files, tmp_path):
             load(tmp_path / "out.h5")
 
 
+def test_a_checksum_far_behind_the_content_is_not_looked_for(files, tmp_path):
+    content = (files[0] / "out.h5").read_bytes()
+    with (tmp_path / "out.h5").open("wb") as file:
+        file.write(content)
+        file.seek(1 << 40)  # a hole, which would take an hour to read
+        file.write(content[-TRAILER_BYTES:])
+    with pytest.raises(InputError, match="its checksum is broken"):
+        load(tmp_path / "out.h5")
+
+
 def test_a_file_changed_in_place_is_unverified(files, tmp_path, capsys):
     path = a_copy(files, tmp_path, "out.h5")
     assert main(["info", str(path), "--verify"]) == 0

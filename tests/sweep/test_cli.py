@@ -105,6 +105,7 @@ def test_plan_in_json(study, capsys):
         ("run study --executor slurm --jobs 2", "--jobs: given with --executor slurm"),
         ("run study --executor slurm", "--executor slurm: sbatch was not found"),
         ("collect study -o no/all.h5", "no/all.h5: given a folder that does not exist"),
+        ("report all.h5 -o report.pdf", "given the ending '.pdf', allowed: .html, .htm"),
         ("report grid.toml -o report.html", "grid.toml: is not an HDF5 file"),
         ("plot all.h5 -o fig.txt", "fig.txt: given the ending '.txt'"),
         ("plot all.h5 -o fig.png --kind map --value nonsense", "--value: unknown key"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import h5py
 import numpy as np
@@ -247,6 +248,10 @@ def test_files_that_hold_no_matrix(folder, capsys):
     sparse.save_npz("a.npz", sparse.csr_array(np.triu(np.ones((10, 10)))))
     assert main(words) == 2
     assert "a.npz: is not symmetric" in capsys.readouterr().err
+    (folder / "a.npz").unlink()
+    os.mkfifo("a.npz")
+    assert main(words) == 2
+    assert capsys.readouterr().err == "dmft: error: a.npz: is no file, must be .npz\n"
 
 
 @pytest.mark.parametrize("kind", ["matrix", "diagonal", "vectors", "sparse"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -277,3 +278,9 @@ def test_a_foreign_file_is_no_report(tmp_path):
         file.attrs["schema"] = "dmft-trajectory"
     with pytest.raises(InputError, match="a.h5: cannot be read, damaged"):
         load_report(tmp_path / "a.h5")
+
+
+def test_steps_beyond_64_bits_and_more_memory_than_there_is(folder):
+    shutil.copy("run/step-10.npz", f"run/step-{'9' * 30}.npz")
+    assert main(["trajectory", "map", "run", "-o", "x.h5", "--memory", "1e308", "--quiet"]) == 0
+    assert load_report("x.h5").path.step[-1] == 1e30

@@ -16,7 +16,7 @@ from dmft.conservation.architectures.moe import MixtureOfExperts
 from dmft.conservation.architectures.norms import NormLayer
 from dmft.conservation.architectures.transformer import Transformer
 from dmft.errors import InputError
-from dmft.validation import nearest_key
+from dmft.validation import echo, nearest_key
 
 __all__ = [
     "GLU", "KINDS", "MLP", "Architecture", "Attention", "Convolution", "Diagonal",
@@ -71,14 +71,14 @@ def parse_architecture(table: Mapping[str, Any]) -> Architecture:
     """
     given = dict(table)
     kind = given.pop("kind", None)
+    if kind is None:
+        raise InputError("required, but not given", "kind")
+    if not isinstance(kind, str):
+        raise InputError(f"given {echo(kind)}, must be a name", "kind")
     if kind not in KINDS:
-        if kind is None:
-            raise InputError("required, but not given", "kind")
-        if not isinstance(kind, str):
-            raise InputError(f"given {kind!r}, must be a name", "kind")
         raise InputError(nearest_key(kind, list(KINDS)).replace("key", f"kind '{kind}'"), "kind")
     model, implied = KINDS[kind]
     for key, value in implied.items():
         if given.setdefault(key, value) != value:
-            raise InputError(f"given {given[key]!r}, kind '{kind}' implies {value!r}", key)
+            raise InputError(f"given {echo(given[key])}, kind '{kind}' implies {value!r}", key)
     return model(**given)

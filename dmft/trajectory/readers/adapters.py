@@ -63,6 +63,8 @@ def _config(folder: Path) -> dict[str, object]:
     try:
         config = parse_json(read_text(path))
         kind = config["peft_type"]
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError("is no configuration of an adapter", str(path)) from None
     if kind != "LORA":

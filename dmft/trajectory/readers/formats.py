@@ -22,9 +22,10 @@ _READERS = {
 }
 ENDINGS = tuple(_READERS)
 INDEX = ".index.json"
-_BEST_COMPRESSION = 1032  # of deflate
+# Of deflate; and what weights of a large tensor never reach, which is held in memory whole.
+_BEST_COMPRESSION, _LARGE, _BEST_OF_LARGE = 1032, 1 << 25, 64
 _EXPANDED = 1 << 20  # bytes of a tensor that repeats a few
-_LONGEST_INDEX = 100_000_000  # bytes; a model of many experts names a million tensors
+_LONGEST_INDEX, _MOST_NAMES = 100_000_000, 1_200_000  # bytes, tensors; of a model of many experts
 
 
 def file_tensors(path: Path) -> list[Tensor]:
@@ -82,9 +83,10 @@ def check_sizes(tensors: Sequence[Tensor], there: int, where: Path) -> None:
     ------
     InputError : it names the tensor.
     """
-    most = _BEST_COMPRESSION * there + _EXPANDED
     for tensor in tensors:
-        if tensor.dtype in FLOATS and tensor.size * tensor.itemsize > most:
+        declared = tensor.size * tensor.itemsize if tensor.dtype in FLOATS else 0
+        best = _BEST_COMPRESSION if declared < _LARGE else _BEST_OF_LARGE
+        if declared > best * there + _EXPANDED:
             what = f"'{tensor.name}' of shape {echo(tensor.shape)}"
             raise InputError(f"declares {what} in {there} bytes, damaged?", str(where))
 
@@ -111,7 +113,11 @@ def shards(index: Path) -> list[Path]:
     InputError : no valid index, or a file that is missing.
     """
     try:
-        names = sorted(set(parse_json(read_text(index, _LONGEST_INDEX))["weight_map"].values()))
+        names = sorted(
+            set(parse_json(read_text(index, _LONGEST_INDEX), _MOST_NAMES)["weight_map"].values())
+        )
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise InputError(
             "is no index of a sharded checkpoint (no 'weight_map')", str(index)

@@ -28,8 +28,9 @@ _TYPES = {
     **{f"U{8 * n}": (f"uint{8 * n}", n) for n in (1, 2, 4, 8)},
     "C64": ("complex64", 8),
 }
-_LONGEST_HEADER = 1 << 25  # bytes, of 300 000 tensors
-_LEAST = 30  # bytes of a tensor in a long header: each takes many times that in memory
+_LONGEST_HEADER = 1 << 24  # bytes, of 150 000 tensors
+# Bytes of a tensor, and of each part of it, in a long header: many times that in memory.
+_LEAST, _LEAST_PART = 30, 8
 
 
 def tensors(path: Path) -> list[Tensor]:
@@ -52,7 +53,8 @@ def tensors(path: Path) -> list[Tensor]:
         text = file.read(size)
     if not text.startswith(b"{"):
         raise InputError("has a header that is not valid JSON", str(path))
-    if text.count(b"{") + text.count(b"[") / 3 > max(size / _LEAST, 1000):
+    tables, parts = text.count(b"{") + text.count(b"[") / 3, text.count(b",")
+    if tables > max(size / _LEAST, 1000) or parts > max(size / _LEAST_PART, 100_000):
         raise InputError("has a header that is not one of tensors", str(path))
     try:
         entries = _entries(text)
@@ -91,7 +93,7 @@ class _Entry(NamedTuple):
 @lru_cache(maxsize=2)  # the checkpoints of a run have the same header
 def _entries(text: bytes) -> tuple[_Entry, ...]:
     try:
-        header = parse_json(text)
+        header = parse_json(text, _LONGEST_HEADER, _LONGEST_HEADER)  # bounded by `tensors`
         items = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, AttributeError):
         raise InputError("has a header that is not valid JSON") from None

@@ -154,3 +154,38 @@ def test_what_cannot_be_followed_ends_with_status_3(monkeypatch, tmp_path, capsy
     assert main(["conservation", "model", str(path)]) == 3
     out = capsys.readouterr().out
     assert out.startswith("not determined, at least 0 conservation laws") and "control flow" in out
+
+
+SMALL = {"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 8, "vocab_size": 16}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_layer": 10**5}, "config.json: n_layer: given 100000, must be at most 1000"),
+        ({"n_layer": int("9" * 4000)}, "config.json: n_layer: given 9999"),
+        (
+            {"text_config": {"num_experts": 10**6}},
+            "num_experts: given 1000000, must be at most 1000",
+        ),
+        ({"vocab_size": 10**11}, "config.json: is of a model of 3.2e+12 bytes, this machine has"),
+        ({"n_embd": 10**9}, "no model can be built from it"),
+        ({"model_type": "nothing"}, "no model can be built from it"),
+    ],
+)
+def test_models_that_no_machine_holds(tmp_path, capsys, change, message):
+    pytest.importorskip("transformers")
+    (tmp_path / "config.json").write_text(json.dumps({**SMALL, **change}))
+    for words in (["conservation", "model"], ["symmetry", "find"]):
+        assert main([*words, str(tmp_path)]) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("named", [{"a": 1}, 5, "x", [{}], ["logging"], ["nothing"], []])
+def test_architectures_of_any_kind_are_passed_over(tmp_path, named):
+    pytest.importorskip("transformers")
+    from dmft.conservation.models.configuration import model_of
+
+    (tmp_path / "config.json").write_text(json.dumps({**SMALL, "architectures": named}))
+    assert type(model_of(tmp_path)).__name__ == "GPT2LMHeadModel"
