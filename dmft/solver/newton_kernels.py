@@ -30,7 +30,7 @@ def solved_rows(
     size = math.sqrt(_dot(right, right))
     if size == 0.0:
         return np.zeros_like(right)
-    basis = np.zeros((most + 1, *right.shape))
+    basis = np.zeros((most + 1, STAGES, right.shape[1]))
     basis[0] = right / size
     triangle, target = np.zeros((most, most)), np.zeros(most + 1)
     turns = np.zeros((most, 2))
