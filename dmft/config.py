@@ -133,6 +133,7 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield prefix + key, value
 
 
+# Sections of files for other commands, and what such a file is.
 _OTHERS = {
     "axes": "is a grid of problems, see `dmft sweep plan`",
     "model": "is of a model, see `dmft symmetry`",

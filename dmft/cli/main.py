@@ -81,9 +81,9 @@ def _say_what_failed(error: Exception) -> int:
     elif isinstance(error, OSError):
         reason = f"cannot be written ({error.strerror})"
     print("dmft: error:", _one_line(reason), file=sys.stderr)
-    impossible = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES)
-    bad_name = isinstance(error, RuntimeError) or getattr(error, "errno", 0) in impossible
-    return InputError.exit_code if bad_name else DmftError.exit_code
+    of_the_name = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES)
+    bad_input = isinstance(error, RuntimeError) or getattr(error, "errno", 0) in of_the_name
+    return InputError.exit_code if bad_input else DmftError.exit_code
 
 
 def _one_line(text: object) -> str:

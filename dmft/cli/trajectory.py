@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Those of dmft.trajectory.groups, which takes long to import.
 GROUPINGS = ("tensor", "module", "layer", "projection", "head")
-# Options that say how files of checkpoints are read.
 _MOST_MEMORY = 1 << 62  # bytes
+# Options that say how files of checkpoints are read.
 _OF_FILES = ("include", "exclude", "heads", "kv_heads", "steps", "key", "sketch")
 PLACE = 130
 SUMMARY = "maps and angles of checkpoints"

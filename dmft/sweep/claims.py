@@ -118,7 +118,7 @@ def active(folder: Path, *, stale_seconds: float = STALE_SECONDS) -> dict[str, d
     latest: dict[str, int] = {}
     for entry in os.scandir(folder):
         name, separator, end = entry.name.rpartition(".claim-")
-        if separator and _is_number(end):
+        if separator and _is_count(end):
             latest[name] = max(latest.get(name, -1), int(end))
     found = {}
     now = _clock(folder) if latest else 0.0
@@ -139,10 +139,10 @@ def _numbers(folder: Path, name: str) -> list[int]:
     ends = (
         entry.name[len(start) :] for entry in os.scandir(folder) if entry.name.startswith(start)
     )
-    return [int(end) for end in ends if _is_number(end)]
+    return [int(end) for end in ends if _is_count(end)]
 
 
-def _is_number(text: str) -> bool:
+def _is_count(text: str) -> bool:
     return text.isascii() and text.isdecimal()
 
 
