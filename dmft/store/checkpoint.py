@@ -1,13 +1,12 @@
 """Checkpoints: the output of a running solve or simulation, which `dmft resume` continues.
 
 Such a file has the root attributes of every other, the status "running" and a group /checkpoint
-that mirrors the nested state of the solver: arrays are datasets, every other value is an
-attribute in JSON, which keeps integers of any size, exact floats, text and None.
+with the nested state of the solver, packed into two datasets. Older files mirror it: groups are
+dictionaries, datasets arrays, and every other value is an attribute in JSON.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,14 @@ from dmft.store.hdf5 import writing
 from dmft.store.header import parse_header, write_header
 from dmft.store.kinds import KINDS
 from dmft.store.migrate import opened
+from dmft.store.packing import pack, unpack
 from dmft.store.schema import CHECKPOINT, RUNNING, SIMULATION, SOLUTION
 from dmft.texts import parse_json
 
 if TYPE_CHECKING:
     import h5py
+
+_TABLE, _ARRAYS = "table", "arrays"  # datasets of the group
 
 
 def save_checkpoint(
@@ -59,7 +61,7 @@ def save_checkpoint(
             status=RUNNING,
             reason="not finished yet",
         )
-        write_tree(file.create_group(CHECKPOINT), state)
+        write_state(file, state)
 
 
 def load_checkpoint(path: str | Path, *, finished: bool = False) -> tuple[Config, dict[str, Any]]:
@@ -84,28 +86,33 @@ def load_checkpoint(path: str | Path, *, finished: bool = False) -> tuple[Config
         group = file.get(CHECKPOINT)
         if group is None or not hasattr(group, "keys"):
             raise InputError(f"group /{CHECKPOINT} is missing")
-        return header.config, _read_tree(group)
+        return header.config, _read_state(group)
 
 
-def write_tree(group: h5py.Group, state: Mapping[str, Any]) -> None:
-    """Write a nested state; see the top of this module."""
-    for key, value in state.items():
-        if not isinstance(key, str) or not key or "/" in key or key == ".":
-            raise ValueError(f"checkpoint key {key!r} cannot name a dataset")
-        if isinstance(value, Mapping):
-            write_tree(group.create_group(key), value)
-        elif getattr(value, "stays_in_memory", False):
-            continue
-        elif isinstance(value, np.ndarray):
-            group.create_dataset(key, data=value)
-        else:
-            scalar = value.item() if isinstance(value, np.generic) else value
-            if scalar is not None and not isinstance(scalar, bool | int | float | str):
-                raise TypeError(f"checkpoint value '{key}' is a {type(value).__name__}")
-            group.attrs[key] = json.dumps(scalar)
+def write_state(file: h5py.File, state: Mapping[str, Any]) -> None:
+    """Write a nested state.
+
+    Raises
+    ------
+    TypeError, ValueError : one that could not be read back.
+    """
+    pieces = pack(state)
+    group = file.create_group(CHECKPOINT)
+    for name, piece in zip((_TABLE, _ARRAYS), pieces, strict=True):
+        group.create_dataset(name, data=np.frombuffer(piece, np.uint8))
+
+
+def _read_state(group: h5py.Group) -> dict[str, Any]:
+    pieces = [group.get(name) for name in (_TABLE, _ARRAYS)]
+    if set(group) != {_TABLE, _ARRAYS} or not all(hasattr(piece, "dtype") for piece in pieces):
+        return _read_tree(group)
+    if any(piece.dtype != np.uint8 or piece.ndim != 1 for piece in pieces):
+        raise InputError(f"group {group.name} is damaged, must hold two rows of bytes")
+    return unpack(*(piece[()].tobytes() for piece in pieces))
 
 
 def _read_tree(group: h5py.Group, above: tuple[h5py.Group, ...] = ()) -> dict[str, Any]:
+    """The state of an older file."""
     import h5py
 
     if group in above:

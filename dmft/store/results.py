@@ -15,7 +15,7 @@ from dmft.results.curves import Curve
 from dmft.results.observables import OBSERVABLES
 from dmft.results.overlaps import OverlapBlocks
 from dmft.results.solution import Kernels, SamplePaths, Solution
-from dmft.store.checkpoint import write_tree
+from dmft.store.checkpoint import write_state
 from dmft.store.hdf5 import read_variables, write_variable
 from dmft.store.header import Header, parse_header
 from dmft.store.kinds import check_kind
@@ -24,7 +24,6 @@ from dmft.store.output import whole_of
 from dmft.store.saving import saving
 from dmft.store.schema import (
     BLOCK_VARIABLES,
-    CHECKPOINT,
     PATH_VARIABLES,
     RTOL,
     RUNNING,
@@ -99,7 +98,7 @@ def save(
         if isinstance(result, Solution) and result.rtol is not None:
             file.attrs[RTOL] = result.rtol
         if state:
-            write_tree(file.create_group(CHECKPOINT), state)
+            write_state(file, state)
 
 
 def load(path: str | Path) -> Solution | Simulation:
