@@ -137,15 +137,32 @@ OF_SOLUTIONS: dict[str, Change] = {
 }  # fmt: skip
 
 STATE = "checkpoint"
+TABLE, ARRAYS = f"{STATE}/table", f"{STATE}/arrays"
 OF_CHECKPOINTS: dict[str, Change] = {
+    "no_table": lambda f: f.__delitem__(TABLE),
+    "no_arrays": lambda f: f.__delitem__(ARRAYS),
+    "table_of_text": lambda f: _replaced(f, TABLE, "{}"),
+    "table_is_a_group": lambda f: (f.__delitem__(TABLE), f.create_group(TABLE)),
+    "table_without_space": lambda f: _replaced(f, TABLE, h5py.Empty("u1")),
+    "table_in_a_square": lambda f: _replaced(f, TABLE, np.ones((2, 2), np.uint8)),
+    "table_cut": lambda f: _replaced(f, TABLE, f[TABLE][:-1]),
+    "table_bomb": lambda f: _bomb(f, TABLE, 2**24),
+    "arrays_cut": lambda f: _replaced(f, ARRAYS, f[ARRAYS][:-1]),
+    "arrays_longer": lambda f: _replaced(f, ARRAYS, np.append(f[ARRAYS], np.uint8(1))),
+    "arrays_of_numbers": lambda f: _replaced(f, ARRAYS, np.ones(f[ARRAYS].shape)),
+    "arrays_elsewhere": lambda f: _link(f, ARRAYS, h5py.ExternalLink("other.hdf", "a")),
+    "state_is_a_dataset": lambda f: (f.__delitem__(STATE), f.create_dataset(STATE, data=[1.0])),
+    "state_is_root": lambda f: _link(f, STATE, f["/"]),
+}  # fmt: skip
+
+# Where every array is a dataset of its own, as in files of earlier versions.
+OF_OLDER_CHECKPOINTS: dict[str, Change] = {
     "no_splits": lambda f: f[STATE].attrs.__delitem__("splits"),
     "splits_as_text": lambda f: f[STATE].attrs.__setitem__("splits", '"many"'),
     "splits_as_number": lambda f: f[STATE].attrs.__setitem__("splits", 7),
     "of_as_number": lambda f: f[STATE].attrs.__setitem__("of", "7"),
     "of_no_json": lambda f: f[STATE].attrs.__setitem__("of", '"{"'),
     "of_a_list": lambda f: f[STATE].attrs.__setitem__("of", '"[1]"'),
-    "state_is_a_dataset": lambda f: (f.__delitem__(STATE), f.create_dataset(STATE, data=[1.0])),
-    "state_is_root": lambda f: _link(f, STATE, f["/"]),
     "state_holds_itself": lambda f: _link(f, f"{STATE}/march", f[STATE]),
     "replicates_is_a_dataset": lambda f: _replaced(f, f"{STATE}/replicates", [1.0]),
     "count_negative": lambda f: f[f"{STATE}/replicates"].attrs.__setitem__("count", "-3"),

@@ -15,6 +15,7 @@ from dmft.errors import Interrupted
 from dmft.store import load_checkpoint, save, save_checkpoint
 from dmft.sweep import load_collection
 from tests.store import hostile, strangers
+from tests.store.states import write_mirrored
 
 HARMLESS = {"work_of_text", "unknown_filter", "many_groups", "many_attributes"}
 SMALL = {"t_max": 3.0, "n_paths": 64, "replicates": 3, "rtol": 1e-2, "threads": 1}
@@ -67,6 +68,13 @@ def test_states_that_a_solve_is_to_go_on_from(place):
     settings = {key: value for key, value in SMALL.items() if key != "threads"}
     save_checkpoint(place / "good.resumed", Config(solver=settings), state)
     assert outcomes(place / "good.resumed", strangers.OF_CHECKPOINTS) == {}
+
+    save_checkpoint(place / "older.resumed", Config(solver=settings), {})
+    with h5py.File(place / "older.resumed", "r+") as file:
+        write_mirrored(file["checkpoint"], state)
+        for name in ("table", "arrays"):
+            del file["checkpoint"][name]
+    assert outcomes(place / "older.resumed", strangers.OF_OLDER_CHECKPOINTS) == {}
 
 
 def test_collections(place, monkeypatch, capsys):
