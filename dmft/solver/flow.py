@@ -126,7 +126,7 @@ class PlainFlow:
         return panel_memory(self._problem, traced, count, panels)
 
     def time_error(self, name: str, rtol: float, mean: np.ndarray) -> np.ndarray:
-        """Measured shares of rtol; the start is exact.
+        """Measured shares of rtol, and the bias of few paths of a small start; the start is exact.
 
         The sampling error can be far below the time error where second moments are exact, as on
         the linear network and near it. Small starts have larger errors where less of them counts.
@@ -134,11 +134,20 @@ class PlainFlow:
         if self._linear:
             return time_error(name, rtol, mean, _LINEAR_TIME_ERROR, with_residual=False)
         allowed = rtol * self._support.allowance
-        return time_error(name, allowed, mean, _TIME_ERROR, with_residual=True)
+        found = time_error(name, allowed, mean, _TIME_ERROR, with_residual=True)
+        if name in _EXACT_IN_TIME:
+            return found
+        return np.hypot(found, self._support.bias * np.abs(mean) * _moved(mean))
 
     @property
     def _linear(self) -> bool:
         return self._problem.network.code == LINEAR
+
+
+def _moved(mean: np.ndarray) -> np.ndarray:
+    """How far a curve is from its start, relative to the larger of both."""
+    size = np.maximum(np.abs(mean), abs(mean[0]))
+    return np.divide(np.abs(mean - mean[0]), size, out=np.zeros_like(mean), where=size > 0.0)
 
 
 def panel_memory(problem: Problem, traced: int, count: int, panels: int) -> float:

@@ -38,6 +38,8 @@ _ABRUPT_FORESEEN, _ABRUPT_ALLOWANCE = 10.0, 3.5
 # tolerance that every sample supports.
 _SHARE, ALWAYS_SUPPORTED = 0.1, 1e-2
 _EVEN = 1.0  # V below it: half of all paths or more take part
+# Relative bias of excess_risk in the end, with 1024 paths from alpha = 0.001. Measured.
+_BIAS, _BIASED_PATHS, _BIAS_POWER = 0.0025, 1024, 1.5
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,18 @@ class Support:
         """By how much more than `_ESCAPE_SHARE` says paths of a tiny start may err."""
         if self.abrupt:
             return _ABRUPT_ALLOWANCE
-        search = 0.5 * math.log(2.0 / self.first_speed) if self.small else 0.0  # log(1/alpha)
-        return max(1.0, search / _TINY) ** _GROWTH
+        return max(1.0, self._search / _TINY) ** _GROWTH
+
+    @property
+    def bias(self) -> float:
+        """What few paths add to a curve once their weights have left zero, relative to it."""
+        fewer = (_BIASED_PATHS / self.paths) ** _BIAS_POWER
+        return _BIAS * (self._search / _TINY) ** 2 * fewer
+
+    @property
+    def _search(self) -> float:
+        """log(1/alpha) of a small start, else zero."""
+        return 0.5 * math.log(2.0 / self.first_speed) if self.small else 0.0
 
     @property
     def escape_share(self) -> float:

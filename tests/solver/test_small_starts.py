@@ -202,6 +202,30 @@ def test_tiny_starts_are_allowed_more_time_error_and_say_so():
     assert bar(1e-6) == pytest.approx(2.0**1.4 * bar(1e-3))
 
 
+def test_error_bars_hold_the_bias_of_few_paths_once_weights_have_left_zero():
+    def share(scale, paths, name="excess_risk", mean=(1.0, 0.5, 0.1), **network):
+        flow = PlainFlow(Problem(network={"init_scale": scale, **network}), paths, None)
+        return flow.time_error(name, 0.0, np.array(mean)) / np.abs(mean)
+
+    found = share(1e-3, 1024)
+    np.testing.assert_allclose(found, 0.0025 * np.array([0.0, 0.5, 0.9]), rtol=1e-6)
+    np.testing.assert_allclose(share(1e-3, 4096), found / 8.0, rtol=1e-6)
+    np.testing.assert_allclose(share(1e-6, 1024), found * 4.0, rtol=1e-6)
+    np.testing.assert_allclose(share(1e-3**0.5, 1024, depth=3), found, rtol=1e-6)
+    assert share(1e-3, 1024, "overlap", (0.1, 0.1, 0.5))[1] == 0.0
+    for nothing in (share(0.3, 64), share(1e-3, 64, "mean_charge")):
+        np.testing.assert_array_equal(nothing, 0.0)
+
+
+@pytest.mark.slow
+def test_many_replicates_of_few_paths_end_at_the_fixed_point_within_their_errors():
+    """Without the share of the bias they are 4 standard errors off."""
+    limit = predict(Problem(network={"init_scale": 1e-5})).excess_risk
+    solution = small_start(1e-5, t_max=1e5, n_paths=1024, replicates=32)
+    assert solution.status == "done"
+    assert abs(solution.excess_risk[-1] - limit) < 2.5 * solution.excess_risk_stderr[-1]
+
+
 @pytest.mark.parametrize(("scale", "of_paths", "of_risk"), [(1e-3, 3.5, 0.4), (1e-5, 10.0, 1.3)])
 def test_errors_of_an_escape_are_smaller_than_its_panels_allow(scale, of_paths, of_risk):
     """A panel against two halves of it, from one state and without new directions of the noise."""
