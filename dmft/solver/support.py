@@ -38,8 +38,9 @@ _ABRUPT_FORESEEN, _ABRUPT_ALLOWANCE = 10.0, 3.5
 # tolerance that every sample supports.
 _SHARE, ALWAYS_SUPPORTED = 0.1, 1e-2
 _EVEN = 1.0  # V below it: half of all paths or more take part
-# Relative bias of excess_risk in the end, with 1024 paths from alpha = 0.001. Measured.
-_BIAS, _BIASED_PATHS, _BIAS_POWER = 0.0025, 1024, 1.5
+# Relative bias of excess_risk in the end, with 1024 paths from alpha = 0.001. Measured, as is that
+# of starts like it of deeper networks.
+_BIAS, _ABRUPT_BIAS, _BIASED_PATHS, _BIAS_POWER = 0.0025, 0.01, 1024, 1.5
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ class Support:
     @property
     def bias(self) -> float:
         """What few paths add to a curve once their weights have left zero, relative to it."""
+        largest = _ABRUPT_BIAS if self.abrupt else _BIAS
         fewer = (_BIASED_PATHS / self.paths) ** _BIAS_POWER
-        return _BIAS * (self._search / _TINY) ** 2 * fewer
+        return largest * (self._search / _TINY) ** 2 * fewer
 
     @property
     def _search(self) -> float:

@@ -211,7 +211,7 @@ def test_error_bars_hold_the_bias_of_few_paths_once_weights_have_left_zero():
     np.testing.assert_allclose(found, 0.0025 * np.array([0.0, 0.5, 0.9]), rtol=1e-6)
     np.testing.assert_allclose(share(1e-3, 4096), found / 8.0, rtol=1e-6)
     np.testing.assert_allclose(share(1e-6, 1024), found * 4.0, rtol=1e-6)
-    np.testing.assert_allclose(share(1e-3**0.5, 1024, depth=3), found, rtol=1e-6)
+    np.testing.assert_allclose(share(1e-3**0.5, 1024, depth=3), found * 4.0, rtol=1e-6)
     assert share(1e-3, 1024, "overlap", (0.1, 0.1, 0.5))[1] == 0.0
     for nothing in (share(0.3, 64), share(1e-3, 64, "mean_charge")):
         np.testing.assert_array_equal(nothing, 0.0)
