@@ -13,6 +13,7 @@ import numpy as np
 from dmft.problem import Problem
 from dmft.problem.population import Coordinates, Stratum, strata
 from dmft.simulation.data import DataSet, sample_count
+from dmft.simulation.sampling import interval_points, joined
 
 
 def draw(problem: Problem, dimension: int, sequence: np.random.SeedSequence) -> DataSet:
@@ -37,13 +38,12 @@ def even_coordinates(problem: Problem, dimension: int, rng: np.random.Generator)
     # One random offset for all edges: every count is its share or next to it, right on average.
     ends = np.floor(dimension * edges / edges[-1] + rng.random()).astype(int)
     counts = np.diff(ends, prepend=0)
-    parts = [_draw(*pair, rng) for pair in zip(mixture, counts, strict=True)]
-    names = ("teacher", "variance", "a0", "b0")
-    return Coordinates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return joined(mixture, [_points(*pair, rng) for pair in zip(mixture, counts, strict=True)])
 
 
-def _draw(stratum: Stratum, count: int, rng: np.random.Generator) -> Coordinates:
-    intervals = np.tile(np.arange(count)[:, None], stratum.random_dimensions)
-    intervals = rng.permuted(intervals, axis=0)
-    uniforms = (intervals + rng.random(intervals.shape)) / max(count, 1)
-    return stratum.draw(np.clip(uniforms, 2.0**-54, 1.0 - 2.0**-53))
+def _points(stratum: Stratum, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniforms (count, random_dimensions)."""
+    points = np.empty((count, stratum.random_dimensions))
+    for column in points.T:
+        column[:] = interval_points(count, rng)
+    return points
