@@ -30,6 +30,8 @@ import numpy as np
 
 import dmft
 from dmft.results.interpolation import curve_at, curve_error_at
+from dmft.settings import SimulationSettings
+from dmft.simulation.sampling import method_of
 from dmft.theory.linear import learning_curves
 
 HERE = Path(__file__).parent
@@ -290,7 +292,9 @@ def ensemble(problem: dmft.Problem, d: int, seeds: int, times: np.ndarray) -> di
     """Curves of an ensemble at `times`, from the cache if they are there."""
     import h5py
 
-    key = json.dumps([problem.model_dump(mode="json"), d, seeds, times.tolist()], sort_keys=True)
+    drawn = method_of(problem, SimulationSettings(dimension=d))
+    parts = [problem.model_dump(mode="json"), d, seeds, times.tolist(), drawn]
+    key = json.dumps(parts, sort_keys=True)
     path = CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.h5"
     names = [name + suffix for name in CURVES for suffix in ("", "_stderr")]
     if path.exists():

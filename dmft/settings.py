@@ -87,8 +87,8 @@ class SimulationSettings(Settings):
     seeds : independent draws of data, noise and teacher.
     seed : every random number derives from it.
     design : law of the entries of X; 'digits' takes real features of a packaged data set.
-    stratified : teacher at stratified quantiles with exact second moment, noise with exact
-        variance; otherwise drawn i.i.d.
+    stratified : teacher at random points of equally likely intervals, with exact mean and second
+        moment, noise with exact variance; otherwise drawn i.i.d.
     rtol : relative error allowed to the integrator.
     points : number of recorded times, spaced logarithmically up to solver.t_max.
     active_threshold : |w| above which a weight counts as active in `active_fraction` and the rates.

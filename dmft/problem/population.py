@@ -1,8 +1,8 @@
 """The joint law of one coordinate (w*, s, a0, b0): the population the mean field averages over.
 
 It is a mixture of strata; within a stratum every quantity is a quantile function of its own
-uniform, so the solver can sample it by low-discrepancy points, a simulation by midpoints and
-a theory by quadrature.
+uniform, so the solver can sample it by low-discrepancy points, a simulation by one point of each
+of many intervals and a theory by quadrature.
 """
 
 from __future__ import annotations

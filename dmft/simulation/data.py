@@ -1,9 +1,7 @@
 """Finite-dimensional data sets: coordinates of the population, features, labels.
 
-Stratified draws put the coordinates at the population's quantiles and give the teacher's second
-moment, the mean feature variance and the noise variance their exact values. That removes most of
-the fluctuation between seeds that the mean field does not have. Labels that are not real numbers
-with noise, and with outliers, are drawn independently.
+Stratified data have even coordinates (`sampling`) and noise of exact variance. Labels that are not
+real numbers with noise, and with outliers, are drawn independently.
 """
 
 from __future__ import annotations
@@ -12,12 +10,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import ndtr
 
 from dmft.errors import InputError
 from dmft.problem import Problem
-from dmft.problem.population import Coordinates, Stratum, strata
+from dmft.problem.population import Coordinates
 from dmft.settings import SimulationSettings
+from dmft.simulation.sampling import random_coordinates, stratified_coordinates
 
 _SPARSE_DENSITY = 0.25
 # Components of one digit image; those left out hold 3 % of its variance in rare outliers.
@@ -73,47 +71,6 @@ def draw_data(
     return DataSet(features, labels, coordinates)
 
 
-def random_coordinates(problem: Problem, d: int, rng: np.random.Generator) -> Coordinates:
-    """d independent draws from the population."""
-    mixture = strata(problem)
-    probabilities = np.array([stratum.probability for stratum in mixture])
-    counts = rng.multinomial(d, probabilities / probabilities.sum())
-    uniforms = [
-        np.maximum(rng.random((count, stratum.random_dimensions)), 2.0**-54)
-        for stratum, count in zip(mixture, counts, strict=True)
-    ]
-    return _shuffled(_join(mixture, uniforms), rng)
-
-
-def stratified_coordinates(problem: Problem, d: int, rng: np.random.Generator) -> Coordinates:
-    """d draws with every stratum's share and at midpoint quantiles, independently permuted.
-
-    Strata get their shares of d by largest remainder; a continuous component takes its midpoints
-    over all the strata it appears in, so that small strata do not all sit at medians. Then the
-    continuous teacher values are scaled by one factor so that the second moment of w* is exactly
-    the population's, and the continuous variances so that the mean of s is. Empirical teachers
-    paired with variances are left as they are.
-
-    Raises
-    ------
-    InputError : if every teacher value comes out zero although the population's do not.
-    """
-    mixture = strata(problem)
-    counts = _largest_remainder([stratum.probability for stratum in mixture], d)
-    uniforms = _pooled_midpoints(mixture, counts, rng)
-    draws = _join(mixture, uniforms)
-    if mixture[0].pairs is not None:
-        return _shuffled(draws, rng)
-    teacher = _with_moment(draws.teacher, mixture, counts, component=0, power=2)
-    variance = _with_moment(draws.variance, mixture, counts, component=1, power=1)
-    if not teacher.any() and _population_moment(mixture, 0, 2) > 0.0:
-        raise InputError(
-            f"given {d}, too small for this teacher: none of its coordinates would be nonzero",
-            "dimension",
-        )
-    return _shuffled(Coordinates(teacher, variance, draws.a0, draws.b0), rng)
-
-
 def standardised_design(kind: str, n: int, d: int, rng: np.random.Generator) -> np.ndarray:
     """Features of shape (n, d) with independent rows of mean 0 and covariance 1.
 
@@ -161,84 +118,3 @@ def whitened_digits() -> np.ndarray:
     whitened = left[:, :_DIGIT_COMPONENTS] * np.sqrt(len(pixels))
     whitened.setflags(write=False)
     return whitened
-
-
-def _join(mixture: tuple[Stratum, ...], uniforms: list[np.ndarray]) -> Coordinates:
-    parts = [stratum.draw(points) for stratum, points in zip(mixture, uniforms, strict=True)]
-    names = ("teacher", "variance", "a0", "b0")
-    return Coordinates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-
-def _shuffled(draws: Coordinates, rng: np.random.Generator) -> Coordinates:
-    order = rng.permutation(len(draws.teacher))
-    return Coordinates(
-        draws.teacher[order], draws.variance[order], draws.a0[order], draws.b0[order]
-    )
-
-
-def _pooled_midpoints(
-    mixture: tuple[Stratum, ...], counts: np.ndarray, rng: np.random.Generator
-) -> list[np.ndarray]:
-    """Uniforms (count, random_dimensions) of every stratum, midpoints within each component."""
-    totals: dict[tuple[int, int], int] = {}
-    keys = [
-        [(place, id(law)) for place, law in enumerate(stratum.components) if not law.atom]
-        for stratum in mixture
-    ]
-    for places, count in zip(keys, counts, strict=True):
-        for key in places:
-            totals[key] = totals.get(key, 0) + int(count)
-    pools = {key: rng.permutation((np.arange(m) + 0.5) / max(m, 1)) for key, m in totals.items()}
-    uniforms = []
-    for places, count in zip(keys, counts, strict=True):
-        points = np.empty((count, len(places)))
-        for column, key in enumerate(places):
-            points[:, column], pools[key] = pools[key][:count], pools[key][count:]
-        uniforms.append(points)
-    return uniforms
-
-
-def _largest_remainder(probabilities: list[float], total: int) -> np.ndarray:
-    shares = total * np.asarray(probabilities) / sum(probabilities)
-    counts = np.floor(shares + 1e-9).astype(np.int64)
-    remainders = shares - counts
-    counts[np.argsort(-remainders, kind="stable")[: total - counts.sum()]] += 1
-    return counts
-
-
-def _with_moment(
-    values: np.ndarray,
-    mixture: tuple[Stratum, ...],
-    counts: np.ndarray,
-    *,
-    component: int,
-    power: int,
-) -> np.ndarray:
-    """Scale the values that are no atoms so that the mean of values^power is the population's."""
-    continuous = np.repeat([not stratum.components[component].atom for stratum in mixture], counts)
-    needed = len(values) * _population_moment(mixture, component, power)
-    needed -= np.sum(values[~continuous] ** power)
-    present = np.sum(values[continuous] ** power)
-    if present <= 0.0 or needed <= 0.0:
-        return values
-    return np.where(continuous, values * (needed / present) ** (1.0 / power), values)
-
-
-def _population_moment(mixture: tuple[Stratum, ...], component: int, power: int) -> float:
-    """E[value^power] by the trapezoidal rule in x, value = quantile(Phi(x)).
-
-    Spectrally accurate for normal components and to about 1e-5 for quantiles with jumps.
-    """
-    x = np.linspace(-8.0, 8.0, 100_001)
-    density = np.exp(-0.5 * x**2)
-    density /= density.sum()
-    uniforms = np.minimum(ndtr(x), 1.0 - 2.0**-53)
-    total = 0.0
-    for stratum in mixture:
-        law = stratum.components[component]
-        if law.atom:
-            moment = float(law.quantile(np.array([0.5]))[0] ** power)
-        else:
-            moment = float(density @ law.quantile(uniforms) ** power)
-        total += stratum.probability * moment
-    return total

@@ -28,9 +28,14 @@ from dmft.simulation.ensemble_state import check_state
 from dmft.simulation.ensemble_sums import EnsembleSums, RunSums
 from dmft.simulation.flow import require_slopes
 from dmft.simulation.run import make_run
+from dmft.simulation.sampling import method_of
 from dmft.simulation.workers import in_processes
 
 _MEMORY_SHARE = 0.8
+_OTHER_DRAWS = (
+    "given runs of an older version, which drew teachers otherwise, not to be mixed with new ones: "
+    "simulate all of them again"
+)
 
 Tree = dict[str, Any]  # nested, of arrays, numbers and text: what a checkpoint can hold
 
@@ -71,8 +76,8 @@ def simulate(
         front if absent. By default 0 and `points` times, evenly spaced in log t, up to `t_max`.
     seed : every random number derives from it; the same seed gives the same arrays.
     design : "gaussian", "rademacher", "sparse" or "digits", see `data.standardised_design`.
-    stratified : coordinates at the population's quantiles, exact noise variance; otherwise
-        everything is drawn independently.
+    stratified : coordinates evenly over the population's quantiles and noise, with moments exact
+        at the start (`sampling.stratified_coordinates`); otherwise all is drawn independently.
     rtol : relative error allowed to each step of the integrator.
     active_threshold : |w| above which a weight counts as active.
     observables : functions by name that map weights (coordinate, time) and teacher (coordinate, 1)
@@ -152,7 +157,8 @@ class _Saved:
         sums: EnsembleSums,
     ) -> None:
         self._checkpoint, self._sums = checkpoint, sums
-        self._origin = {"origin": _origin(problem, settings), "time": time}
+        origin = _origin(problem, settings, method_of(problem, settings))
+        self._origin = {"origin": origin, "time": time}
 
     def add(self, number: int, run: RunSums) -> None:
         self._sums.add(number, run)
@@ -160,10 +166,14 @@ class _Saved:
             self._checkpoint({**self._origin, "sums": self._sums.state()})
 
 
-def _origin(problem: Problem, settings: SimulationSettings) -> str:
-    """Everything that a run depends on, but its times: the number of runs does not matter."""
+def _origin(problem: Problem, settings: SimulationSettings, method: str) -> str:
+    """Everything that a run depends on, but its times: the number of runs does not matter.
+
+    method : how coordinates are drawn; states of older versions do not say.
+    """
     kept = {**settings.model_dump(mode="json"), "seeds": None}
-    return json.dumps([problem.model_dump(mode="json"), kept], sort_keys=True)
+    parts = [problem.model_dump(mode="json"), kept]
+    return json.dumps([*parts, method] if method else parts, sort_keys=True)
 
 
 def _restored(
@@ -177,7 +187,7 @@ def _restored(
 
     Raises
     ------
-    InputError : it is of others, or damaged.
+    InputError : it is of others, of an older version that drew networks otherwise, or damaged.
     """
     if not resume:
         return EnsembleSums(len(time))
@@ -185,7 +195,10 @@ def _restored(
         origin, recorded, tree = resume["origin"], resume["time"], resume["sums"]
     except (KeyError, TypeError) as error:
         raise InputError(f"given a state without {error}, cannot resume", "resume") from None
-    if origin != _origin(problem, settings) or not np.array_equal(recorded, time):
+    method, same_time = method_of(problem, settings), np.array_equal(recorded, time)
+    if same_time and method and origin == _origin(problem, settings, ""):
+        raise InputError(_OTHER_DRAWS, "resume")
+    if origin != _origin(problem, settings, method) or not same_time:
         raise InputError("given a state of other settings, only `seeds` may grow", "resume")
     parameters = problem.network.code == DEPTH_TWO
     check_state(tree, len(time), {*observables_of(problem), *user}, parameters=parameters)

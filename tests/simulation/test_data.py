@@ -1,4 +1,4 @@
-"""Draws of coordinates, designs and noise."""
+"""Draws of designs and noise."""
 
 import sys
 
@@ -8,75 +8,9 @@ import pytest
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.settings import SimulationSettings
-from dmft.simulation.data import (
-    draw_data,
-    random_coordinates,
-    sample_count,
-    standardised_design,
-    stratified_coordinates,
-    whitened_digits,
-)
+from dmft.simulation.data import draw_data, sample_count, standardised_design, whitened_digits
 
 DESIGNS = ("gaussian", "rademacher", "sparse", "digits")
-
-
-@pytest.mark.parametrize("density, d", [(0.1, 64), (0.1, 200), (0.35, 33), (1.0, 10)])
-def test_stratified_teacher_has_its_exact_second_moment(density, d):
-    problem = Problem(teacher={"kind": "bernoulli-gauss", "density": density})
-    draws = stratified_coordinates(problem, d, np.random.default_rng(0))
-    assert np.mean(draws.teacher**2) == pytest.approx(1.0, rel=1e-12)
-    assert abs(np.count_nonzero(draws.teacher) - density * d) < 1.0
-
-
-def test_stratified_moments_of_other_laws():
-    problem = Problem(
-        teacher={"kind": "gaussian", "mean": 1.0, "std": 0.5}, features={"kind": "power-law"}
-    )
-    draws = stratified_coordinates(problem, 101, np.random.default_rng(0))
-    assert np.mean(draws.teacher**2) == pytest.approx(1.25, rel=1e-6)
-    assert np.mean(draws.variance) == pytest.approx(1.0, rel=1e-4)
-    discrete = Problem(teacher={"kind": "discrete", "values": [-1, 0, 2], "weights": [1, 2, 1]})
-    values = stratified_coordinates(discrete, 100, np.random.default_rng(0)).teacher
-    assert sorted(values) == [-1.0] * 25 + [0.0] * 50 + [2.0] * 25
-
-
-def test_independent_components_are_independent():
-    problem = Problem(
-        teacher={"kind": "gaussian"},
-        features={"kind": "power-law"},
-        network={"init_u": {"kind": "gaussian"}, "init_v": {"kind": "gaussian"}},
-    )
-    d = 2000
-    for draw in (stratified_coordinates, random_coordinates):
-        drawn = draw(problem, d, np.random.default_rng(5))
-        u, v = drawn.a0 + drawn.b0, drawn.a0 - drawn.b0
-        table = np.corrcoef([drawn.teacher, drawn.variance, u, v, np.arange(d)])
-        assert np.abs(table - np.eye(5)).max() < 4.0 / np.sqrt(d)
-
-
-def test_paired_teacher_keeps_its_pairs():
-    values, variances = [0.0, 1.0, -2.0, 3.0], [1.0, 2.0, 3.0, 4.0]
-    problem = Problem(
-        teacher={"kind": "empirical", "values": values, "feature_variances": variances}
-    )
-    for draw in (stratified_coordinates, random_coordinates):
-        drawn = draw(problem, 40, np.random.default_rng(2))
-        pairs = set(zip(drawn.teacher, drawn.variance, strict=True))
-        assert pairs == set(zip(values, variances, strict=True))
-    stratified = stratified_coordinates(problem, 40, np.random.default_rng(2))
-    assert np.unique(stratified.teacher, return_counts=True)[1].tolist() == [10] * 4
-
-
-def test_independent_draws_fluctuate_about_the_population():
-    problem = Problem(teacher={"kind": "bernoulli-gauss", "density": 0.2})
-    moments = [
-        np.mean(random_coordinates(problem, 400, np.random.default_rng(i)).teacher ** 2)
-        for i in range(40)
-    ]
-    # Var w*^2 = 3/density - 1 = 14.
-    deviation = np.sqrt(14.0 / 400)
-    assert abs(np.mean(moments) - 1.0) < 3.5 * deviation / np.sqrt(40)
-    assert 0.6 * deviation < np.std(moments) < 1.5 * deviation
 
 
 @pytest.mark.parametrize("kind", DESIGNS)
@@ -137,7 +71,7 @@ def test_too_small_dimensions_are_refused():
     assert sample_count(Problem(sampling_ratio=0.01), 50) == 1
     rare = Problem(teacher={"kind": "bernoulli-gauss", "density": 0.001})
     with pytest.raises(InputError, match="dimension: given 100, too small for this teacher"):
-        stratified_coordinates(rare, 100, np.random.default_rng(0))
+        draw_data(rare, SimulationSettings(dimension=100), np.random.SeedSequence(0))
 
 
 def test_digits_without_the_package_name_the_extra(monkeypatch):

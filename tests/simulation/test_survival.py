@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,8 @@ from dmft.cli.main import main
 from dmft.errors import InputError, Interrupted
 from dmft.problem import Problem
 from dmft.simulation import simulate
-from dmft.store import load, load_checkpoint, read_header
+from dmft.store import load, load_checkpoint, read_header, save, save_checkpoint
+from dmft.store.schema import SIMULATION
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"dimension": 60, "seeds": 5, "t_max": 3.0, "points": 5}
@@ -227,3 +229,65 @@ def test_killed_at_twenty_moments(tmp_path, monkeypatch):
         assert load("sim.h5") == whole, moment
         assert {path.name for path in tmp_path.iterdir()} == {"sim.h5"}, moment
     assert len(set(saved)) >= 3, saved  # before, on the way and after
+
+
+def _as_of_older_versions(state):
+    """They did not say how coordinates are drawn."""
+    return {**state, "origin": json.dumps(json.loads(state["origin"])[:2], sort_keys=True)}
+
+
+def test_runs_drawn_as_by_older_versions_are_not_mixed_with_new_ones(whole):
+    states = []
+    simulate(Problem(), **{**SMALL, "seeds": 2}, checkpoint=states.append)
+    older = _as_of_older_versions(states[-1])
+    with pytest.raises(
+        InputError, match="^resume: given runs of an older version.*again$"
+    ) as caught:
+        simulate(Problem(), **SMALL, resume=older)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="state of other settings"):
+        simulate(Problem(), **{**SMALL, "seed": 1}, resume=older)
+    assert simulate(Problem(), **SMALL, resume=states[-1]) == whole
+
+
+@pytest.mark.parametrize(
+    "settings", [{"stratified": False}, {"problem": Problem(teacher={"kind": "rademacher"})}]
+)
+def test_runs_that_are_drawn_as_ever_are_continued(settings):
+    """Those of independent draws and of laws that are not continuous."""
+    given, states = {"problem": Problem(), **SMALL, **settings}, []
+    simulate(**{**given, "seeds": 2}, checkpoint=states.append)
+    assert _as_of_older_versions(states[-1])["origin"] == states[-1]["origin"]
+    assert simulate(**given, resume=states[-1]) == simulate(**given)
+
+
+@pytest.mark.parametrize(
+    ("place", "remedy"),
+    [
+        ("sim.h5", "it cannot be extended"),
+        ("under-way.h5", "start again with --overwrite"),
+        ("sim.h5.part", "delete it to give up this extension"),
+    ],
+)
+def test_files_of_older_versions_open_but_are_not_extended(
+    tmp_path, monkeypatch, capsys, place, remedy
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["simulate", "-o", "sim.h5", *SETTINGS, "--set", "simulation.seeds=2"]) == 0
+    config, state = load_checkpoint("sim.h5", finished=True)
+    older, result = _as_of_older_versions(state), load("sim.h5")
+    if place == "sim.h5":
+        save(place, result, overwrite=True, config=config, state=older)
+    else:
+        wanted = config.model_copy(
+            update={"simulation": config.simulation.model_copy(update={"seeds": 4})}
+        )
+        save_checkpoint(place, wanted, older, schema=SIMULATION)
+    more = ["--set", "simulation.seeds=4"] if place == "sim.h5" else []
+    before, capture = Path(place).read_bytes(), capsys.readouterr()
+    assert main(["resume", place.removesuffix(".part"), "--quiet", *more]) == 2, capture
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"dmft: error: {place}: given runs of an older version")
+    assert told.endswith(f"simulate all of them again; {remedy}")
+    assert Path(place).read_bytes() == before
+    assert load("sim.h5") == result

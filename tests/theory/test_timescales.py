@@ -137,7 +137,7 @@ def test_grokking_is_seen_in_a_simulation():
     problem = dmft.Problem(network=network(30.0), dynamics={"weight_decay": 0.01})
     predicted = grokking(problem)
     times = np.concatenate([np.geomspace(1e-5, 1.0, 25), np.linspace(2.0, 800.0, 60)])
-    result = dmft.simulate(problem, dimension=150, seeds=3, times=times)
+    result = dmft.simulate(problem, dimension=150, seeds=8, times=times)
     phases = detect_phases(result)
     assert phases.risk_time == pytest.approx(predicted.risk_time, rel=0.1)
     assert phases.plateau == pytest.approx(minimum_l2(dmft.Problem()).excess_risk, rel=0.15)
