@@ -14,6 +14,7 @@ import numpy as np
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.problem.population import Coordinates
+from dmft.results.observables import observables_of
 from dmft.settings import SimulationSettings
 from dmft.simulation.sampling import random_coordinates, stratified_coordinates
 
@@ -55,13 +56,14 @@ def draw_data(
 
     Raises
     ------
-    InputError : no sample, a dimension too small for the teacher's density, a design that needs
+    InputError : no sample, a dimension too small for the teacher's support, a design that needs
         a package which is not installed.
     """
     n, d = sample_count(problem, settings.dimension), settings.dimension
     for_coordinates, for_design, for_noise = map(np.random.default_rng, sequence.spawn(3))
     draw = stratified_coordinates if settings.stratified else random_coordinates
     coordinates = draw(problem, d, for_coordinates)
+    _check_support(problem, coordinates.teacher)
     features = standardised_design(settings.design, n, d, for_design)
     features *= np.sqrt(coordinates.variance / d)
     fields = features @ coordinates.teacher
@@ -69,6 +71,19 @@ def draw_data(
         fields, problem.noise_std, for_noise, exact_noise=settings.stratified
     )
     return DataSet(features, labels, coordinates)
+
+
+def _check_support(problem: Problem, teacher: np.ndarray) -> None:
+    """Rates on and off the support of a sparse teacher are shares of coordinates of either kind."""
+    if "true_positive_rate" not in observables_of(problem):
+        return
+    for kind, found in {"nonzero": teacher != 0.0, "zero": teacher == 0.0}.items():
+        if not found.any():
+            raise InputError(
+                f"given {len(teacher)}, too small for this teacher: none of its coordinates would "
+                f"be {kind}",
+                "dimension",
+            )
 
 
 def standardised_design(kind: str, n: int, d: int, rng: np.random.Generator) -> np.ndarray:

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+import dmft
 from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.settings import SimulationSettings
@@ -63,6 +64,17 @@ def test_designs_share_coordinates_and_noise():
     ]
     for other in draws[1:]:
         np.testing.assert_array_equal(other.coordinates.teacher, draws[0].coordinates.teacher)
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+@pytest.mark.parametrize(("density", "kind"), [(0.001, "nonzero"), (0.999, "zero")])
+def test_a_network_without_one_kind_of_coordinates_has_no_rates(density, kind, stratified):
+    """A share of none of them is not a number, which no file may hold."""
+    problem = Problem(teacher={"kind": "bernoulli-gauss", "density": density})
+    with pytest.raises(InputError, match=f"given 40, .*none of its coordinates would be {kind}"):
+        dmft.simulate(problem, dimension=40, seeds=2, t_max=1.0, stratified=stratified)
+    dense = problem.replace(**{"teacher.density": 1.0})
+    assert np.isfinite(dmft.simulate(dense, dimension=40, seeds=2, t_max=1.0).excess_risk).all()
 
 
 def test_too_small_dimensions_are_refused():
