@@ -23,7 +23,7 @@ from dmft.theory.timescales import learning_time
 
 SMALL = {
     "dimension": 200,
-    "seeds": 6,
+    "seeds": 12,
     "large": [1e1, 1e2, 1e3, 1e4, 1e5, 1e6],
     "small": [1e-20, 1e-19, 1e-18, 1e-17, 1e-16, 1e-15],
 }
