@@ -1,8 +1,9 @@
 """PyTorch state dicts, weights only: code in a file is refused, never run.
 
 The file is a zip archive of a pickle and of uncompressed storages. PyTorch reads the pickle with
-its restricted unpickler and without any data: fake tensors, which from version 2.7 on know where
-their bytes are in the file. These are then read in place like those of every other format.
+its restricted unpickler and without any data: tensors on the device "meta", which know where their
+bytes are in the file. These are then read in place like those of every other format. Of versions
+of PyTorch whose meta tensors do not know it, fake tensors do, at ten times the cost.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,21 @@ _RECORDS = (
     "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath",
     "pathlib._local.WindowsPath",
 )  # fmt: skip
+
+# Of the pickle, which PyTorch reads in Python, at some microseconds an operation: bytes, and those
+# of them that may be an operation of one or two bytes; for values, and for each storage. A tensor
+# has 100 bytes and a name, 30 of them short operations.
+_BYTES, _BYTES_OF_STORAGE = 4_000_000, 400
+_SHORT, _SHORT_OF_STORAGE = 400_000, 100
+_SHORT_OPERATIONS = b"()]}NKhq\x85\x86\x87\x88\x89"
+
+
+class _Placed(Enum):
+    """How tensors are made that have no data, and know where it is in the file."""
+
+    META = "meta"
+    FAKE = "fake"
+    NOT = "with data"  # mapped
 
 
 class _Record(dict[Any, Any]):
@@ -59,18 +77,18 @@ def read(path: Path, key: str | None = None) -> tuple[list[Tensor], dict[str, st
     ------
     InputError : PyTorch is missing, or the file is no state dict, holds code, or is damaged.
     """
-    table = _table(path, fake=True)
-    found, left_out = model_of(table, key, str(path))
+    found, left_out = model_of(_table(path, _Placed.META), key, str(path))
     if any(_is_sparse(tensor) for tensor in found.values()):
-        found, left_out = model_of(_table(path, fake=False), key, str(path))
+        found, left_out = model_of(_table(path, _Placed.NOT), key, str(path))
+    elif any(_start(tensor) is None and not tensor.is_quantized for tensor in found.values()):
+        found, left_out = model_of(_table(path, _Placed.FAKE), key, str(path))
     shelf = Shelf()
     return [_tensor(path, name, tensor, shelf) for name, tensor in found.items()], left_out
 
 
-def _table(path: Path, *, fake: bool) -> Mapping[str, Any]:
+def _table(path: Path, placed: _Placed) -> Mapping[str, Any]:
     try:
         import torch
-        from torch._subclasses.fake_tensor import FakeTensorMode
     except ImportError:
         raise InputError("needs PyTorch: pip install 'dmft[torch]'", str(path)) from None
     if not _is_archive(path):
@@ -84,25 +102,39 @@ def _table(path: Path, *, fake: bool) -> Mapping[str, Any]:
         with (
             warnings.catch_warnings(),
             torch.serialization.safe_globals([(_Record, name) for name in _RECORDS]),
+            _without_data(placed),
         ):
             warnings.simplefilter("ignore")
-            if fake:
-                with FakeTensorMode():
-                    table = torch.load(path, map_location="cpu", weights_only=True)
-            else:
-                table = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            where = "meta" if placed is _Placed.META else "cpu"
+            mapped = placed is _Placed.NOT
+            table = torch.load(path, map_location=where, weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise _refusal(path, str(error)) from None
-    except NotImplementedError:  # no fake tensor of a quantised or a sparse one
-        return _table(path, fake=False)
+    except NotImplementedError:  # no tensor without data of a quantised or a sparse one
+        return _table(path, _Placed.NOT)
     except Exception as error:  # a pickle fails in many ways, of an empty stack by an IndexError
-        if fake and "sparse" in str(error).lower():
-            return _table(path, fake=False)
+        if placed is not _Placed.NOT and "sparse" in str(error).lower():
+            return _table(path, _Placed.NOT)
         raise InputError(f"cannot be read, damaged? ({words_of(error)})", str(path)) from None
     if not isinstance(table, Mapping):
         kind = type(table).__name__.replace("FakeTensor", "Tensor")
         raise InputError(f"holds a {kind}, must be a state dict", str(path))
     return table
+
+
+@contextmanager
+def _without_data(placed: _Placed) -> Iterator[None]:
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    if placed is _Placed.META:
+        with torch.serialization.skip_data():
+            yield
+    elif placed is _Placed.FAKE:
+        with FakeTensorMode():
+            yield
+    else:
+        yield
 
 
 def _is_archive(path: Path) -> bool:
@@ -113,16 +145,44 @@ def _is_archive(path: Path) -> bool:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that PyTorch has not written: it compresses nothing."""
+    """Refuse an archive that PyTorch has not written: it compresses nothing, and keeps no more
+    values beside the tensors than it can read in seconds."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, OSError) as error:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise InputError("is compressed or encrypted, which PyTorch never does", str(path))
+            storages = sum("/data/" in member.filename for member in members)
+            for member in members:
+                if member.filename.rpartition("/")[2] == "data.pkl":
+                    _check_pickle(archive, member, storages, str(path))
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, RuntimeError) as error:
         raise InputError(
             f"is no PyTorch file, or truncated ({words_of(error)})", str(path)
         ) from None
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise InputError("is compressed or encrypted, which PyTorch never does", str(path))
+
+
+def _check_pickle(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, storages: int, where: str
+) -> None:
+    """Refuse a pickle that takes long to read, for the tensors that it can hold."""
+    longest, most = _BYTES + _BYTES_OF_STORAGE * storages, _SHORT + _SHORT_OF_STORAGE * storages
+    if member.file_size > longest:
+        raise InputError(
+            f"holds {member.file_size} bytes beside {storages} tensors, allowed: {longest}; save "
+            "its state dict alone",
+            where,
+        )
+    program = archive.read(member)
+    short = sum(program.count(operation) for operation in _SHORT_OPERATIONS)
+    if short > most:
+        raise InputError(
+            f"holds about {short} values beside {storages} tensors, allowed: {most}; save its "
+            "state dict alone",
+            where,
+        )
 
 
 def _refusal(path: Path, text: str) -> InputError:
@@ -144,7 +204,7 @@ def _tensor(path: Path, name: str, tensor: Any, shelf: Shelf) -> Tensor:
         return Tensor(path, name, shape, dtype, whole=whole)
     if tensor.is_quantized:
         return Tensor(path, name, shape, f"quantised {dtype}")
-    start = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
+    start = _start(tensor)
     if start is None:
         whole = Whole(lambda: _dense(tensor), shelf)
         return Tensor(path, name, shape, dtype, whole=whole)
@@ -154,6 +214,11 @@ def _tensor(path: Path, name: str, tensor: Any, shelf: Shelf) -> Tensor:
         return Tensor(path, name, shape, dtype, offset, identity=identity)
     whole = Whole(_loader(path, start, tensor), shelf)
     return Tensor(path, name, shape, dtype, whole=whole, identity=identity)
+
+
+def _start(tensor: Any) -> int | None:
+    """Where the storage of a tensor begins in the file; None if it has its data, or is read so."""
+    return getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
 
 
 def _runs(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
