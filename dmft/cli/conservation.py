@@ -135,7 +135,7 @@ def _add_counting(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--points",
-        type=options.positive_integer,
+        type=options.integer(1, 100),
         default=2,
         metavar="N",
         help="random points, each modulo another prime (default 2)",
@@ -143,7 +143,7 @@ def _add_counting(parser: argparse.ArgumentParser) -> None:
     _add_seed(parser)
     parser.add_argument(
         "--max-level",
-        type=options.positive_integer,
+        type=options.integer(1, 100),
         default=8,
         metavar="N",
         help="brackets of at most N generators (default 8)",
@@ -202,7 +202,7 @@ def _count_float(given: argparse.Namespace, architecture: Architecture) -> int:
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--seed", type=options.natural_number, default=0, metavar="N", help="default 0"
+        "--seed", type=options.integer(0, 2**63 - 1), default=0, metavar="N", help="default 0"
     )
 
 
@@ -236,7 +236,7 @@ def _add_polynomial(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--degree",
-        type=options.positive_integer,
+        type=options.integer(1, 1000),
         default=2,
         metavar="N",
         help="of the polynomials (default 2)",
@@ -277,7 +277,7 @@ def _polynomial(given: argparse.Namespace) -> int:
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps",
-        type=options.positive_integer,
+        type=options.integer(1, 10_000),
         default=50,
         metavar="N",
         help="steps of the flow (default 50)",

@@ -21,7 +21,7 @@ EXAMPLES = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
     parser.add_argument(
-        "--port", type=options.natural_number, default=0, metavar="N",
+        "--port", type=options.integer(0, 65535), default=0, metavar="N",
         help="port to serve on; default any that is free",
     )  # fmt: skip
     parser.add_argument("--open", action="store_true", help="open the page in the browser")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dmft.errors import InputError
+
+MOST_THREADS = 4096  # or processes: more than any machine has cores
+MOST = 10**9  # points, tries, heads: more than there ever are
+_LONGEST_ECHO = 40
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,18 +60,22 @@ class Version(argparse.Action):
         parser.exit()
 
 
-def positive_integer(text: str) -> int:
-    """An option's value that must be an integer of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"given {text!r}, must be an integer of at least 1")
-    return int(text)
+def integer(least: int, most: int) -> Callable[[str], int]:
+    """The type of an option whose value is an integer from `least` to `most`, not negative."""
+    allowed = f"must be an integer of at least {least}, at most {most}"
+
+    def read(text: str) -> int:
+        digits = text.lstrip("0") or "0"
+        known = text.isdecimal() and len(digits) <= len(str(most))
+        if not known or not least <= int(digits) <= most:
+            raise argparse.ArgumentTypeError(f"given {_echo(text)}, {allowed}")
+        return int(digits)
+
+    return read
 
 
-def natural_number(text: str) -> int:
-    """An option's value that must be an integer of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"given {text!r}, must be an integer of at least 0")
-    return int(text)
+def _echo(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST_ECHO else f"{text[:_LONGEST_ECHO]}...")
 
 
 def positive_number(text: str) -> float:
@@ -77,7 +85,7 @@ def positive_number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"given {text!r}, must be a number greater than 0")
+        raise argparse.ArgumentTypeError(f"given {_echo(text)}, must be a number greater than 0")
     return value
 
 
@@ -127,7 +135,10 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no table, no progress")
     parser.add_argument("--progress", action="store_true", help="progress even into a file")
     parser.add_argument(
-        "--threads", type=positive_integer, metavar="N", help="threads to use; default all cores"
+        "--threads",
+        type=integer(1, MOST_THREADS),
+        metavar="N",
+        help="threads to use; default all cores",
     )
 
 

@@ -147,14 +147,20 @@ def _show(arguments: argparse.Namespace, path: Path, header: Header) -> int:
     part = part_beside(path, header)
     if part.stranger:
         print(f"dmft: warning: not used, {part.path}: {part.stranger}", file=sys.stderr)
-    if not arguments.quiet:
-        print(f"dmft: {path} is finished already, nothing to resume", file=sys.stderr)
     if header.schema == SIMULATION:
-        simulating.report(arguments, path, load_simulation(path))
+        simulation = load_simulation(path)
+        _say_finished(arguments, path)
+        simulating.report(arguments, path, simulation)
         return 0
     solution = load_solution(path)
+    _say_finished(arguments, path)
     marching.report(arguments, path, solution)
     return marching.status_of(solution)
+
+
+def _say_finished(arguments: argparse.Namespace, path: Path) -> None:
+    if not arguments.quiet:
+        print(f"dmft: {path} is finished already, nothing to resume", file=sys.stderr)
 
 
 def _extended(header: Header, overrides: list[str], path: Path) -> Config:

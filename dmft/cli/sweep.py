@@ -127,13 +127,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=options.positive_integer,
+        type=options.integer(1, options.MOST_THREADS),
         metavar="N",
         help="worker processes, local or of a local Dask cluster; default one per core",
     )
     parser.add_argument(
         "--threads",
-        type=options.positive_integer,
+        type=options.integer(1, options.MOST_THREADS),
         metavar="N",
         help="threads of each; default the cores divided by the jobs",
     )
@@ -141,7 +141,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--scheduler", metavar="ADDRESS", help="of a running Dask cluster; default a local one"
     )
     parser.add_argument(
-        "--index", type=_natural, metavar="I", help="compute only part I, from 0, in this process"
+        "--index",
+        type=options.integer(0, options.MOST),
+        metavar="I",
+        help="compute only part I, from 0, in this process",
     )
     _add_batch(parser)
     parser.add_argument(
@@ -149,14 +152,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--retries",
-        type=_natural,
+        type=options.integer(0, options.MOST),
         default=1,
         metavar="N",
         help="further tries after an unexpected error (default 1)",
     )
     parser.add_argument(
         "--stop-after-failures",
-        type=_natural,
+        type=options.integer(0, options.MOST),
         metavar="N",
         help="stop when N results have failed, 0 never does; default when the first 10 fail alike",
     )
@@ -191,12 +194,15 @@ def _script(arguments: argparse.Namespace) -> int:
 def _add_batch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--chunk",
-        type=options.positive_integer,
+        type=options.integer(1, options.MOST),
         metavar="N",
         help="points of a part, I*N to I*N + N - 1; default 1, in arrays what keeps them short",
     )
     parser.add_argument(
-        "--limit", type=options.positive_integer, metavar="N", help="array tasks at the same time"
+        "--limit",
+        type=options.integer(1, options.MOST),
+        metavar="N",
+        help="array tasks at the same time",
     )
     parser.add_argument(
         "--sbatch",
@@ -212,13 +218,6 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
         metavar="LINE",
         help="a line of shell before the program, as in --setup='module load python'; repeatable",
     )
-
-
-def _natural(text: str) -> int:
-    """An option's value that must be an integer of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"given {text!r}, must be an integer of at least 0")
-    return int(text)
 
 
 # ---------------------------------------------------------------------- status and retry

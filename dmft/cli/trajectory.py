@@ -102,11 +102,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
             help=f"{what} whose name matches, as in a shell; repeatable",
         )  # fmt: skip
     parser.add_argument(
-        "--heads", type=options.positive_integer, metavar="N",
+        "--heads", type=options.integer(1, options.MOST), metavar="N",
         help="attention heads, to split queries, keys and values",
     )  # fmt: skip
     parser.add_argument(
-        "--kv-heads", type=options.positive_integer, metavar="N",
+        "--kv-heads", type=options.integer(1, options.MOST), metavar="N",
         help="heads of keys and values, if they are fewer",
     )  # fmt: skip
     parser.add_argument(

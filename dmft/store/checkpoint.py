@@ -125,6 +125,8 @@ def _read_tree(group: h5py.Group, above: tuple[h5py.Group, ...] = ()) -> dict[st
             raise InputError(f"attribute '{key}' of {group.name} is damaged") from None
     for key, value in group.items():
         if isinstance(value, h5py.Dataset):
+            if value.dtype.kind not in "iufb":
+                raise InputError(f"'{key}' of {group.name} has type {value.dtype}, damaged?")
             state[key] = np.asarray(value[()])
         elif isinstance(value, h5py.Group):
             state[key] = _read_tree(value, (*above, group))

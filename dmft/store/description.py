@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dmft.store.bounds import plain_attributes
 from dmft.store.hdf5 import reading
 from dmft.store.integrity import verify
 from dmft.store.migrate import schema_version
@@ -27,7 +28,7 @@ def describe(path: str | Path) -> dict[str, Any]:
 
     with reading(Path(path)) as file:
         described: dict[str, Any] = {}
-        for name, value in file.attrs.items():
+        for name, value in plain_attributes(file):
             value = value.tolist() if hasattr(value, "tolist") else value
             described[name] = value if isinstance(value, str | int | float | list) else str(value)
         described["schema_version"] = schema_version(file)
@@ -39,7 +40,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         def note(path: bytes, thing: h5py.h5o.ObjInfo) -> None:
             if thing.type == h5py.h5o.TYPE_DATASET:
                 name = path.decode("utf-8", "surrogateescape")
-                datasets[f"/{name}"] = list(file[name].shape or ())
+                datasets[f"/{name}"] = list(h5py.h5d.open(file.id, path).shape or ())
 
         h5py.h5o.visit(file.id, note, info=True)
         return {**described, "verified": verify(Path(path)), "datasets": datasets}

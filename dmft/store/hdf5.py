@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.errors import InputError
-from dmft.store.bounds import check_contents
+from dmft.store.bounds import check_contents, check_holes, plain_attributes
+from dmft.store.heaps import check_heaps
 from dmft.store.integrity import ALGORITHM, ATTRIBUTE, trailer, verify, warn_if_lost
 from dmft.store.kinds import kind_of_text
 from dmft.store.output import one_line, replacing
@@ -27,10 +28,14 @@ _MEMORY_BLOCK = 2**20  # bytes by which a file grows in memory
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[h5py.File]:
+def reading(path: Path, *, own: bool = True) -> Iterator[h5py.File]:
     """Open a file for reading, once its checksum fits its content.
 
     A file without a checksum is read unverified, with a warning if it once had one.
+
+    Parameters
+    ----------
+    own : whether it must be one of this package; of others no attribute is read.
 
     Raises
     ------
@@ -47,8 +52,11 @@ def reading(path: Path) -> Iterator[h5py.File]:
             known = f"is {kind}, which is JSON, and " if kind else "is "
             raise InputError(f"{known}not an HDF5 file", str(path))
         with h5py.File(path, "r") as file:
-            check_contents(file, views=file.attrs.get("schema") == COLLECTION)
-            if is_rewritten(file):
+            if own:
+                check_heaps(file)
+            views = own and dict(plain_attributes(file, ["schema"])).get("schema") == COLLECTION
+            check_contents(file, views=views, own=own)
+            if own and is_rewritten(file):
                 with with_own_text(file) as copy:
                     yield copy
             else:
@@ -85,6 +93,10 @@ def check_readable(path: Path) -> None:
         raise InputError("is a device or a pipe, must be an HDF5 file", str(path))
     if not found.st_size:  # also a file of the kernel, which may never answer
         raise InputError("is empty; is not an HDF5 file", str(path))
+    try:
+        check_holes(found)
+    except InputError as error:
+        raise InputError(error.message, str(path)) from None
 
 
 def numbers_of(dataset: h5py.Dataset) -> np.ndarray:
@@ -94,9 +106,9 @@ def numbers_of(dataset: h5py.Dataset) -> np.ndarray:
     ------
     InputError : NaN or infinity among them.
     """
+    if dataset.dtype.kind not in "iufb":
+        raise InputError(f"dataset {dataset.name} has type {dataset.dtype}, must be numbers")
     values = np.asarray(dataset[()])
-    if values.dtype.kind not in "iufb":
-        raise InputError(f"dataset {dataset.name} has type {values.dtype}, must be numbers")
     if not np.isfinite(values).all():
         raise InputError(f"dataset {dataset.name} holds NaN or infinity, refused")
     return values
@@ -207,7 +219,8 @@ def read_variables(file: h5py.File, variables: Sequence[Variable]) -> dict[str, 
         lengths.update(zip(variable.dimensions, dataset.shape, strict=True))
         values = dataset[()]
         if values.dtype.itemsize > _WIDEST:
-            values = values.astype(float)  # of what a long double holds, not all is finite here
+            with np.errstate(over="ignore"):  # what overflows is refused
+                values = values.astype(float)  # of what a long double holds, not all is finite here
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise InputError(f"dataset /{variable.path} holds NaN or infinity, refused")
         found[variable.attribute] = values

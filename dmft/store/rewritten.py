@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.store.bounds import plain_attributes
+
 if TYPE_CHECKING:
     import h5py
 
@@ -47,7 +49,7 @@ def _copy_attributes(source: h5py.Group | h5py.Dataset, target: h5py.Group | h5p
     """Text and numbers; references between datasets are copied with them."""
     import h5py
 
-    for key, value in source.attrs.items():
+    for key, value in plain_attributes(source):
         if isinstance(value, bytes):
             target.attrs[key] = value.decode("utf-8", errors="replace")
         elif isinstance(value, h5py.Empty) and value.dtype.kind == "S":

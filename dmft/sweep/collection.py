@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dmft.errors import InputError
+from dmft.store.bounds import plain_attributes
 from dmft.store.kinds import check_kind
 from dmft.store.migrate import opened
 from dmft.store.schema import COLLECTION
@@ -70,11 +71,13 @@ def load_collection(path: str | Path) -> Collection:
             if not isinstance(dataset, h5py.Dataset):
                 continue
             text = dataset.dtype.kind == "O"
-            along = dataset.attrs.get("axis_of")
+            along = dict(plain_attributes(dataset, ["axis_of"])).get("axis_of")
             if not text and dataset.dtype.kind not in "iufb":
                 raise InputError(
                     f"dataset /{name} has type {dataset.dtype}, must be numbers or text"
                 )
+            if dataset.is_virtual and (along is not None or dataset.shape == shape):
+                raise InputError(f"dataset /{name} is a view of other files, only curves may be")
             if along is not None:
                 coordinates[name] = (along, dataset.asstr()[()] if text else dataset[()])
             elif dataset.shape == shape:

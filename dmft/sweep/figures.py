@@ -35,7 +35,7 @@ from dmft.sweep.drawing import (
     write_figure,
 )
 from dmft.sweep.grid import SAMPLE
-from dmft.sweep.sources import check_sources
+from dmft.sweep.sources import check_sources, check_views
 from dmft.validation import nearest_key
 
 if TYPE_CHECKING:
@@ -336,8 +336,15 @@ def _read_curve(
             if name not in file or file[name].ndim != len(collection.dimensions) + 1:
                 curves = [key for key in file if file[key].ndim == len(collection.dimensions) + 1]
                 raise InputError(nearest_key(curve, curves), "--value")
-        if file[curve].is_virtual:
-            check_sources(collection.path, file[f"{prefix}file"].asstr()[()][index])
+        names = [name for name in (curve, f"{prefix}time", f"{curve}_stderr") if name in file]
+        for name in names:
+            if file[name].dtype.kind not in "iuf" or file[name].shape != file[curve].shape:
+                raise InputError(f"dataset /{name} does not fit /{curve}, damaged?")
+        if any(file[name].is_virtual for name in names):
+            files = file[f"{prefix}file"].asstr()[()]
+            for name in names:
+                check_views(file[name], files)
+            check_sources(collection.path, files[index])
         time, values = file[f"{prefix}time"][index], file[curve][index]
         errors = file[f"{curve}_stderr"][index] if f"{curve}_stderr" in file else None
     return np.nan_to_num(time, nan=-1.0), values, errors

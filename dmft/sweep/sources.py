@@ -9,16 +9,21 @@ import resource
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dmft.config import flat, parse_config
 from dmft.errors import InputError
-from dmft.store.hdf5 import check_readable, numbers_of, reading
-from dmft.store.integrity import verify
+from dmft.store.bounds import plain_attributes
+from dmft.store.hdf5 import numbers_of, reading
+from dmft.store.schema import COLLECTION
 from dmft.sweep.tasks import TASKS, Item, make_items, ordered_tasks
 from dmft.texts import parse_json
+from dmft.validation import echo
+
+if TYPE_CHECKING:
+    import h5py
 
 # Of a solution or a simulation; not collected, since they say nothing about a point.
 _LEFT_OUT = {"panel", "seed"}
@@ -66,7 +71,7 @@ def look(path: Path, item: Item, about: dict[str, dict[str, str]], copies: bool)
                     if copies:
                         source.curves[name] = curve
                 if name not in about:
-                    texts = ((key, dataset.attrs.get(key)) for key in ("long_name", "units"))
+                    texts = plain_attributes(dataset, ("long_name", "units"))
                     about[name] = {key: text for key, text in texts if isinstance(text, str)}
     except InputError as error:
         return Source(path, problem=error.message)
@@ -96,6 +101,26 @@ def _check_settings(text: str, item: Item) -> None:
     raise InputError("holds other settings than the point")
 
 
+def check_views(dataset: h5py.Dataset, files: np.ndarray) -> None:
+    """Refuse a curve that shows anything else at a point than the file that is named there.
+
+    Parameters
+    ----------
+    files : at every point, as the collection names them.
+
+    Raises
+    ------
+    InputError : as said.
+    """
+    plan = dataset.id.get_create_plist()
+    for number in range(plan.get_virtual_count() if dataset.is_virtual else 0):
+        first, last = plan.get_virtual_vspace(number).get_select_bounds()
+        point = first[: files.ndim]
+        shown = plan.get_virtual_filename(number).replace("%%", "%")
+        if point != last[: files.ndim] or shown != files[point]:
+            raise InputError(f"dataset {dataset.name} shows {echo(shown)}, which is not its result")
+
+
 def check_sources(collection: Path, files: str | np.ndarray) -> None:
     """Refuse a virtual collection whose results moved, are damaged, or are too many to open.
 
@@ -112,8 +137,9 @@ def check_sources(collection: Path, files: str | np.ndarray) -> None:
     for name in names:
         path = collection.resolve().parent / name
         try:
-            check_readable(path)
-            verify(path)
+            with reading(path) as file:
+                if file.attrs.get("schema") == COLLECTION:
+                    raise InputError("is a collection itself")
         except InputError as error:
             raise InputError(
                 f"its curves are in {path}, which {_clause(error.message)}; put it back where it "

@@ -73,7 +73,7 @@ def load_report(path: str | Path) -> Report:
         trajectory = Trajectory(
             numbers_of(file["step"]),
             _read_blocks(file),
-            file["blocks/size"][()],
+            numbers_of(file["blocks/size"]),
             int(file.attrs["parameters"]),
         )
         return Report(

@@ -104,7 +104,7 @@ def test_a_checksum_far_behind_the_content_is_not_looked_for(files, tmp_path):
     content = (files[0] / "out.h5").read_bytes()
     with (tmp_path / "out.h5").open("wb") as file:
         file.write(content)
-        file.seek(1 << 40)  # a hole, which would take an hour to read
+        file.seek(1 << 27)  # a hole, which is not read
         file.write(content[-TRAILER_BYTES:])
     with pytest.raises(InputError, match="its checksum is broken"):
         load(tmp_path / "out.h5")

@@ -22,7 +22,7 @@ def tensors(path: Path) -> list[Tensor]:
 
     shelf = Shelf()
     found = []
-    with reading(path) as file:
+    with reading(path, own=False) as file:
         names: list[str] = []
         file.visit(names.append)  # visits a dataset once, however many links lead to it
         for name in names:
@@ -41,7 +41,7 @@ def tensors(path: Path) -> list[Tensor]:
 
 def _loader(path: Path, name: str) -> Callable[[], np.ndarray]:
     def load() -> np.ndarray:
-        with reading(path) as file:
+        with reading(path, own=False) as file:
             values = np.asarray(file[name][()])
             return values.astype(values.dtype.newbyteorder("="), copy=False)
 
