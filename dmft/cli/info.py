@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dmft.cli.parts import Part
 
 PLACE = 80
+_LONGEST = 5000  # characters of an attribute, of which --json prints all
 SUMMARY = "say what a file holds"
 EXAMPLES = """\
   dmft info out.h5
@@ -95,7 +96,11 @@ def _part(path: Path) -> Part | None:
 def _print(*words: object) -> None:
     from dmft.texts import printable
 
-    print(*map(printable, words))
+    print(*(printable(_cut(str(word))) for word in words))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _checksum(found: dict[str, Any]) -> str:

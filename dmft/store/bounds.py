@@ -24,7 +24,8 @@ _BEST_COMPRESSION = 1032  # of deflate, the strongest filter that is common
 _LARGE, _BEST_OF_LARGE = 1 << 25, 64
 _UNWRITTEN = 1 << 20  # bytes of a file that may be all fill value
 _HOLES = 1 << 28  # bytes of a file that may be nowhere on the disk
-_MOST_THINGS, _MOST_ATTRIBUTES = 5000, 1000  # of a file, of each group in it
+_MOST_THINGS, _MOST_ATTRIBUTES = 5000, 200  # of a file, of each group in it
+_NUMBERS = 1 << 15  # bytes of an attribute of numbers
 _MOST_CHUNKS = 20_000  # of a file; HDF5 takes some 4 kB for each that it reads
 
 
@@ -57,7 +58,7 @@ def check_contents(file: h5py.File, *, views: bool, own: bool) -> None:
     import h5py
 
     length = file.id.get_filesize()
-    seen: set[int] = set()
+    seen = {h5py.h5o.get_info(file.id).addr}  # of the root, to which a link may lead back
     declared = unwritten = chunks = 0
 
     # These return what is wrong, which ends the visit; HDF5 cannot pass exceptions on.
@@ -113,9 +114,10 @@ def check_contents(file: h5py.File, *, views: bool, own: bool) -> None:
             return f"dataset /{_decoded(path)} declares more than the file can hold, damaged?"
         return None
 
-    wrong = file.id.links.visit(wrong_link, info=True) or h5py.h5o.visit(
-        file.id, wrong_thing, info=True
-    )
+    wrong = file.id.links.visit(wrong_link, info=True)
+    if own:  # the root itself is not visited
+        wrong = wrong or _wrong_attributes(b"", h5py.h5o.open(file.id, b"."))
+    wrong = wrong or h5py.h5o.visit(file.id, wrong_thing, info=True)
     if wrong:
         raise InputError(wrong)
 
@@ -150,18 +152,18 @@ def plain_attributes(holder: h5py.HLObject, names: Iterable[str] = ()) -> Iterat
 
 
 def _is_plain(attribute: h5py.h5a.AttrID) -> bool:
-    """Whether an attribute is one text, or numbers, of no more bytes than a text may have.
+    """Whether an attribute is one text, or some numbers.
 
     Any other can be a few bytes in the file and fill the memory.
     """
     import h5py
 
     kind, count = attribute.get_type(), attribute.get_space().get_simple_extent_npoints()
-    if kind.get_size() * count > LONGEST:
-        return False
+    size = kind.get_size() * count
     if kind.get_class() == h5py.h5t.STRING:
-        return count <= 1 or not kind.is_variable_str()
-    return kind.get_class() in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM)
+        return size <= LONGEST and (count <= 1 or not kind.is_variable_str())
+    numbers = kind.get_class() in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM)
+    return size <= _NUMBERS and numbers
 
 
 def _decoded(path: bytes) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MARK = b"GCOL\x01\x00\x00\x00"  # at the beginning of a heap, before its size in 8 bytes
 _BLOCK = 1 << 20
+_LITTLE = 4 * LONGEST
 _REFERENCE = np.dtype([("length", "<u4"), ("place", "V12")])
 
 
@@ -43,12 +44,16 @@ def is_apart(kind: h5py.h5t.TypeID) -> bool:
 
 
 def bytes_apart(file: h5py.File, dataset: h5py.h5d.DatasetID, count: int) -> int:
-    """A bound on the bytes in heaps that reading a dataset of `count` values comes to."""
+    """A bound on the bytes in heaps that reading a dataset of `count` values comes to.
+
+    What is not contiguous may come to `_LITTLE` in any case.
+    """
     offset = dataset.get_offset()
     if offset is not None:  # contiguous, as this package writes it
         references = np.fromfile(file.filename, _REFERENCE, count, offset=offset)
         return int(references["length"].sum(dtype=np.int64))
-    return count * _largest(Path(file.filename)) if dataset.get_storage_size() else 0
+    most = count * _largest(Path(file.filename)) if dataset.get_storage_size() else 0
+    return most if most > _LITTLE else 0
 
 
 def _largest(path: Path) -> int:

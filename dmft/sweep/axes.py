@@ -15,7 +15,7 @@ from dmft.numerics.sobol import MOST_DIMENSIONS, scrambled_points
 from dmft.sweep.formulas import Formula
 from dmft.validation import echo, is_finite, nearest_key
 
-MOST_POINTS = 1_000_000  # of a grid: each has a file
+MOST_POINTS = 100_000  # of a grid: each has a file
 _MOST_AXES = 256  # more than there are settings
 _DIGITS = 12  # of generated values, so that 0.1 is the 0.1 that a reader selects
 _SPACED, _RANGES, _FORMULA = ("geomspace", "linspace"), ("uniform", "loguniform"), "formula"

@@ -78,10 +78,14 @@ def load_report(path: str | Path) -> Report:
         methods, names = (tuple(file[name].asstr()[()]) for name in ("method", "name"))
         if found["charge"].shape[1:] != (len(methods), len(names)):
             raise InputError(f"holds charges of shape {found['charge'].shape}, damaged?")
+        settings = parse_json(file.attrs["config"])
+        tables = (settings, *(settings.get(name, {}) for name in ("model", "training")))
+        if not all(isinstance(table, dict) for table in tables):
+            raise InputError("attribute 'config' is of the wrong kind, damaged?")
         return Report(
             methods=methods, names=names,
             ends=ends, status=file.attrs["status"], reason=file.attrs.get("reason", ""),
-            settings=parse_json(file.attrs["config"]), **found,
+            settings=settings, **found,
         )  # fmt: skip
 
 

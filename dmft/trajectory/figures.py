@@ -195,7 +195,7 @@ def _draw_norms(axes: Axes, path: Trajectory) -> None:
     for (name, at, label), colour in zip(lines, _COLOURS, strict=False):
         shown = curves[name] > 0.0
         axes.plot(at[shown], curves[name][shown], color=colour, label=label, linewidth=1.4)
-    axes.set(title="norms and lengths", yscale="log", ylabel="norm")
+    axes.set(title="norms and lengths", yscale=_scale_of(axes), ylabel="norm")
     _finish(axes, step)
 
 
@@ -212,7 +212,7 @@ def _draw_spectra(
                 label=f"{name} {kind}".strip(),
             )  # fmt: skip
     axes.set_title("spectrum of the kernel", fontsize=10)
-    axes.set(yscale="log", xlabel="rank", ylabel="share of the sum")
+    axes.set(yscale=_scale_of(axes), xlabel="rank", ylabel="share of the sum")
     axes.legend(fontsize=9)
     axes.grid(alpha=0.25)
 
@@ -282,6 +282,11 @@ def _finish(axes: Axes, step: np.ndarray) -> None:
 def _label(step: np.ndarray) -> str:
     """Steps are whole, times of a flow are not."""
     return "step" if (step == np.round(step)).all() else TIME_LABEL
+
+
+def _scale_of(axes: Axes) -> str:
+    """Logarithmic, unless all that is positive is nothing."""
+    return "log" if any(np.size(line.get_xdata()) for line in axes.lines) else "linear"
 
 
 def _logarithmic(step: np.ndarray) -> bool:

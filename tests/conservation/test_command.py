@@ -149,6 +149,7 @@ MISTAKES = [
     ("count frobnicate", "'frobnicate'", "linear"),
     ("count file absent.toml", "absent.toml", "no such file"),
     ("count linear --widths 2,2 --points 0", "--points", "at least 1"),
+    ("count linear --widths 2,2 --points 90000000000000000000", "--points", "at most 100"),
     ("count linear --widths 2,2 --seed -1", "--seed"),
     ("count", "KIND", "required"),
     ("", "ACTION", "required"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 
 from dmft import trajectory
 from dmft.errors import InputError
 from dmft.trajectory import algebra
+from dmft.trajectory.readers import pytorch
+from dmft.trajectory.readers.formats import read_file
 from dmft.trajectory.series import open_series
 from tests.trajectory.conftest import flat
 
@@ -102,3 +106,28 @@ def test_batch_normalisation_statistics_are_left_out(tmp_path):
         torch.save(net.state_dict(), tmp_path / f"{i}.pt")
     grams = trajectory.of_checkpoints(tmp_path)
     assert {part.tensor for part in grams.parts} == {"0.weight", "0.bias", "1.weight", "1.bias"}
+
+
+def test_places_are_known_without_fake_tensors(tmp_path, monkeypatch):
+    """They cost ten times as much; versions of PyTorch that need them come to the same."""
+    weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(6.0).reshape(2, 3).T}
+    torch.save(weights, tmp_path / "a.pt")
+    table = read_file(tmp_path / "a.pt")[0]
+    asked = []
+    given = pytorch._without_data
+    monkeypatch.setattr(pytorch, "_without_data", lambda how: asked.append(how) or given(how))
+    monkeypatch.setattr(torch.serialization, "_is_meta_location", lambda _: False, raising=False)
+    again = read_file(tmp_path / "a.pt")[0]
+    assert asked == [pytorch._Placed.META, pytorch._Placed.FAKE]
+    for one, other in zip(table, again, strict=True):
+        assert (one.name, one.shape, one.offset) == (other.name, other.shape, other.offset)
+        assert one.identity == other.identity
+
+
+@pytest.mark.parametrize("program", [b"(" * 10**6, b"G" + b"\xff" * 5 * 10**6])
+def test_pickles_of_more_than_tensors_are_refused(tmp_path, program):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + program)
+        archive.writestr("archive/version", "3\n")
+    with pytest.raises(InputError, match="beside 0 tensors, allowed: 4000"):
+        read_file(tmp_path / "a.pt")
