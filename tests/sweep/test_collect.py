@@ -21,7 +21,7 @@ from dmft.store.schema import SOLUTION
 from dmft.sweep import open_folder, run
 from dmft.sweep.collect import collect
 from dmft.sweep.collection import load_collection
-from dmft.sweep.figures import plot_curves
+from dmft.sweep.figures import _read_curve, plot_curves
 
 xarray = pytest.importorskip("xarray")
 
@@ -334,3 +334,25 @@ def test_points_that_share_a_result(make_sweep, tmp_path):
         assert one == other and np.isfinite(one)
         with h5py.File(tmp_path / "all.h5") as file:
             assert np.isfinite(file["excess_risk"][:, 0]).all()
+
+
+def test_a_curve_shows_the_results_of_its_points_alone(folder, tmp_path):
+    """Another file may be anybody's, a pipe, or the collection itself, which HDF5 dies of."""
+    collection = collect(folder, tmp_path / "all.h5", packed=False)
+    at = (0,) * len(collection.dimensions)
+    time, _, _ = _read_curve(collection, "excess_risk", at)
+    assert time[0] == 0.0
+    with h5py.File(collection.path, "r+") as file:
+        shape = file["excess_risk"].shape
+        for name, shown in {"excess_risk": collection.path.name, "noise_std": "."}.items():
+            shape = file[name].shape
+            labels = dict(file[name].attrs) if name == "noise_std" else {}
+            del file[name]
+            layout = h5py.VirtualLayout(shape, "f8")
+            layout[...] = h5py.VirtualSource(shown, name, shape=shape)
+            file.create_virtual_dataset(name, layout)
+            file[name].attrs.update({key: labels[key] for key in labels.keys() & {"axis_of"}})
+    with pytest.raises(InputError, match="/excess_risk shows 'all.h5', which is not its result"):
+        _read_curve(collection, "excess_risk", at)
+    with pytest.raises(InputError, match="/noise_std is a view of other files"):
+        load_collection(collection.path)
