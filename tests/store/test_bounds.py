@@ -45,7 +45,7 @@ def compound(file):
 
 
 def many_attributes(file):
-    for number in range(199):
+    for number in range(3999):
         file.attrs[f"b{number}"] = 1
 
 
@@ -82,7 +82,7 @@ def chunks(file):
 
 REFUSED = [
     (long_text, "holds a text of"), (texts, "attribute 'b' of / must be a text or numbers"),
-    (compound, "must be a text or numbers"), (many_attributes, "201 attributes"),
+    (compound, "must be a text or numbers"), (many_attributes, "4001 attributes"),
     (soft, "a link /b to what has a name"), (hard, "a link /b to what has a name"),
     (cycle, "a link /b/c to what has a name"), (many, "more than 5000 groups and datasets"),
     (unwritten, "declares 131072 bytes and has 0"), (compressed, "declares 16777216 bytes"),
