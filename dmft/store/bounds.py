@@ -129,11 +129,12 @@ def _wrong_attributes(path: bytes, holder: h5py.h5o.ObjectID) -> str | None:
     count = h5py.h5a.get_num_attrs(holder)
     if count > _MOST_ATTRIBUTES:
         return f"has {count} attributes of /{_decoded(path)}, allowed: {_MOST_ATTRIBUTES}"
-    for number in range(count):
-        attribute = h5py.h5a.open(holder, index=number)
-        if not _is_plain(attribute):
-            name = printable(_decoded(attribute.name))
-            return f"attribute '{name}' of /{_decoded(path)} must be a text or numbers"
+    names: list[bytes] = []
+    h5py.h5a.iterate(holder, names.append)  # by their number each is searched for from the first
+    for name in names:
+        if not _is_plain(h5py.h5a.open(holder, name)):
+            words = printable(_decoded(name))
+            return f"attribute '{words}' of /{_decoded(path)} must be a text or numbers"
     return None
 
 
