@@ -24,7 +24,8 @@ _BEST_COMPRESSION = 1032  # of deflate, the strongest filter that is common
 _LARGE, _BEST_OF_LARGE = 1 << 25, 64
 _UNWRITTEN = 1 << 20  # bytes of a file that may be all fill value
 _HOLES = 1 << 28  # bytes of a file that may be nowhere on the disk
-_MOST_THINGS, _MOST_ATTRIBUTES = 5000, 4000  # of a file, of each group in it
+# Of a file, some for each panel of a march in those of earlier versions; of each group in it.
+_MOST_THINGS, _MOST_ATTRIBUTES = 20_000, 4000
 _NUMBERS = 1 << 12  # bytes of an attribute of numbers
 _MOST_CHUNKS = 20_000  # of a file; HDF5 takes some 4 kB for each that it reads
 

@@ -61,11 +61,6 @@ def cycle(file):
     file["b/c"] = file["/"]
 
 
-def many(file):
-    for number in range(5001):
-        file.create_group(f"b/{number}")
-
-
 def unwritten(file):
     for number in range(9):
         file.create_dataset(f"b{number}", shape=(2**14,), chunks=(2**14,), dtype="f8")
@@ -84,7 +79,7 @@ REFUSED = [
     (long_text, "holds a text of"), (texts, "attribute 'b' of / must be a text or numbers"),
     (compound, "must be a text or numbers"), (many_attributes, "4001 attributes"),
     (soft, "a link /b to what has a name"), (hard, "a link /b to what has a name"),
-    (cycle, "a link /b/c to what has a name"), (many, "more than 5000 groups and datasets"),
+    (cycle, "a link /b/c to what has a name"),
     (unwritten, "declares 131072 bytes and has 0"), (compressed, "declares 16777216 bytes"),
     (chunks, "in too many chunks, allowed: 20000"),
 ]  # fmt: skip
@@ -97,6 +92,18 @@ def test_what_grows_when_it_is_read_is_refused(path, change, said):
     with pytest.raises(InputError) as caught:
         describe(changed(path, change))
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_too_many_things_are_refused(path, monkeypatch):
+    monkeypatch.setattr("dmft.store.bounds._MOST_THINGS", 50)
+    with h5py.File(path, "r+") as file:
+        for number in range(47):
+            file.create_group(f"b/{number}")
+    assert len(describe(path)["datasets"]) == 1
+    with h5py.File(path, "r+") as file:
+        file.create_group("b/last")
+    with pytest.raises(InputError, match="more than 50 groups and datasets"):
+        describe(path)
 
 
 @pytest.mark.parametrize("chunk", [None, (20_000,)])
