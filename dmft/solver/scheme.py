@@ -261,7 +261,10 @@ class Scheme(Protocol):
         ...
 
     def time_error(self, name: str, mean: np.ndarray, plan: Plan) -> np.ndarray:
-        """What the time discretisation may add to a mean curve, an absolute error on its nodes."""
+        """What the time discretisation and a finite number of paths may add to a mean curve.
+
+        An absolute error on its nodes, which replicates share.
+        """
         ...
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmft.errors import InputError
-from dmft.store.heaps import bytes_apart, is_apart
+from dmft.store.heaps import bytes_apart, is_apart, largest_heap
 from dmft.texts import DEEPEST, LONGEST, printable
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ _NUMBERS = 1 << 12  # bytes of an attribute of numbers
 _MOST_CHUNKS = 20_000  # of a file; HDF5 takes some 4 kB for each that it reads
 
 
-def check_holes(found: os.stat_result) -> None:
+def check_holes(path: Path, found: os.stat_result) -> None:
     """Refuse a file of which the disk has next to nothing.
 
     Raises
@@ -40,7 +42,8 @@ def check_holes(found: os.stat_result) -> None:
     there = 512 * found.st_blocks  # 0 where a file system does not tell
     if there and found.st_size > _BEST_OF_LARGE * there + _HOLES:
         raise InputError(
-            f"is said to have {found.st_size} bytes, of which {there} are on the disk, damaged?"
+            f"is said to have {found.st_size} bytes, of which {there} are on the disk, damaged?",
+            str(path),
         )
 
 
@@ -61,6 +64,7 @@ def check_contents(file: h5py.File, *, views: bool, own: bool) -> None:
     length = file.id.get_filesize()
     seen = {h5py.h5o.get_info(file.id).addr}  # of the root, to which a link may lead back
     declared = unwritten = chunks = 0
+    largest = cache(lambda: largest_heap(file))  # one look through the file for all datasets
 
     # These return what is wrong, which ends the visit; HDF5 cannot pass exceptions on.
     def wrong_link(path: bytes, link: h5py.h5l.LinkInfo) -> str | None:
@@ -111,7 +115,7 @@ def check_contents(file: h5py.File, *, views: bool, own: bool) -> None:
             chunks += math.prod(-(-extent // chunk) for extent, chunk in shape)
             if chunks > _MOST_CHUNKS:
                 return f"dataset /{_decoded(path)} is in too many chunks, allowed: {_MOST_CHUNKS}"
-        if own and is_apart(kind) and bytes_apart(file, dataset, count) > length:
+        if own and is_apart(kind) and bytes_apart(file, dataset, count, largest) > length:
             return f"dataset /{_decoded(path)} declares more than the file can hold, damaged?"
         return None
 

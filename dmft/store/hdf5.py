@@ -93,10 +93,7 @@ def check_readable(path: Path) -> None:
         raise InputError("is a device or a pipe, must be an HDF5 file", str(path))
     if not found.st_size:  # also a file of the kernel, which may never answer
         raise InputError("is empty; is not an HDF5 file", str(path))
-    try:
-        check_holes(found)
-    except InputError as error:
-        raise InputError(error.message, str(path)) from None
+    check_holes(path, found)
 
 
 def numbers_of(dataset: h5py.Dataset) -> np.ndarray:

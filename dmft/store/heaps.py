@@ -6,6 +6,7 @@ its place: 16 bytes, of which any number may lead to the same value.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def check_heaps(file: h5py.File) -> None:
     ------
     InputError : as said.
     """
-    if file.id.get_filesize() > LONGEST and (largest := _largest(Path(file.filename))) > LONGEST:
+    if file.id.get_filesize() > LONGEST and (largest := largest_heap(file)) > LONGEST:
         raise InputError(f"holds a text of {largest} bytes, must be at most {LONGEST}")
 
 
@@ -43,24 +44,30 @@ def is_apart(kind: h5py.h5t.TypeID) -> bool:
     return bool(kind.get_class() == h5py.h5t.VLEN)
 
 
-def bytes_apart(file: h5py.File, dataset: h5py.h5d.DatasetID, count: int) -> int:
+def bytes_apart(
+    file: h5py.File, dataset: h5py.h5d.DatasetID, count: int, largest: Callable[[], int]
+) -> int:
     """A bound on the bytes in heaps that reading a dataset of `count` values comes to.
 
     What is not contiguous may come to `_LITTLE` in any case.
+
+    Parameters
+    ----------
+    largest : the size of the largest heap of the file, asked for where it is needed.
     """
     offset = dataset.get_offset()
     if offset is not None:  # contiguous, as this package writes it
         references = np.fromfile(file.filename, _REFERENCE, count, offset=offset)
         return int(references["length"].sum(dtype=np.int64))
-    most = count * _largest(Path(file.filename)) if dataset.get_storage_size() else 0
+    most = count * largest() if dataset.get_storage_size() else 0
     return most if most > _LITTLE else 0
 
 
-def _largest(path: Path) -> int:
-    """Size of the largest heap in a file."""
+def largest_heap(file: h5py.File) -> int:
+    """Size of the largest heap in a file, which is read as a whole."""
     largest, rest = 0, b""
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
+    with Path(file.filename).open("rb") as content:
+        while block := content.read(_BLOCK):
             text = rest + block
             place = text.find(_MARK)
             while place >= 0:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
+from dmft.errors import InputError
 from dmft.problem import Problem
 from dmft.settings import SimulationSettings
 from dmft.simulation.sampling import (
@@ -200,3 +201,11 @@ def test_the_method_has_a_name_where_it_has_changed():
         (discrete, True, True),
     ):
         assert (method_of(problem, SimulationSettings(stratified=stratified)) == "") == same
+
+
+def test_values_that_come_out_zero_though_the_law_is_not_are_refused():
+    """Of a list, whose zeros are no support: nothing else asks for a value that is not zero."""
+    law = {"teacher": {"kind": "empirical", "values": [0.0] * 99 + [1.0]}}
+    with pytest.raises(InputError, match="given 2, too small for this teacher: .* nonzero"):
+        drawn(law, 2)
+    assert np.mean(drawn(law, 100).teacher ** 2) == pytest.approx(0.01)

@@ -343,7 +343,6 @@ def test_a_curve_shows_the_results_of_its_points_alone(folder, tmp_path):
     time, _, _ = _read_curve(collection, "excess_risk", at)
     assert time[0] == 0.0
     with h5py.File(collection.path, "r+") as file:
-        shape = file["excess_risk"].shape
         for name, shown in {"excess_risk": collection.path.name, "noise_std": "."}.items():
             shape = file[name].shape
             labels = dict(file[name].attrs) if name == "noise_std" else {}
