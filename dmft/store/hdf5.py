@@ -17,7 +17,7 @@ from dmft.store.integrity import ALGORITHM, ATTRIBUTE, trailer, verify, warn_if_
 from dmft.store.kinds import kind_of_text
 from dmft.store.output import one_line, replacing
 from dmft.store.rewritten import is_rewritten, with_own_text
-from dmft.store.schema import COLLECTION, SCALES, Variable
+from dmft.store.schema import COLLECTION, FAMILY, SCALES, Variable
 
 if TYPE_CHECKING:
     import h5py
@@ -54,8 +54,9 @@ def reading(path: Path, *, own: bool = True) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             if own:
                 check_heaps(file)
-            views = own and dict(plain_attributes(file, ["schema"])).get("schema") == COLLECTION
-            check_contents(file, views=views, own=own)
+            schema = dict(plain_attributes(file, ["schema"])).get("schema")
+            own = own and not _is_foreign(file, schema)
+            check_contents(file, views=own and schema == COLLECTION, own=own)
             if own and is_rewritten(file):
                 with with_own_text(file) as copy:
                     yield copy
@@ -72,6 +73,17 @@ def reading(path: Path, *, own: bool = True) -> Iterator[h5py.File]:
             MemoryError, SystemError) as error:  # fmt: skip
         # A damaged file makes h5py raise any of these; RecursionError is a RuntimeError.
         raise InputError(f"cannot be read, damaged? ({one_line(error)})", str(path)) from None
+
+
+def _is_foreign(file: h5py.File, schema: object) -> bool:
+    """Whether a file says to be of another program, which who reads its schema tells.
+
+    schema : its attribute, None where that is absent or nothing to be read.
+    """
+    if schema is None:
+        return "schema" not in file.attrs
+    text = schema.decode(errors="replace") if isinstance(schema, bytes) else str(schema)
+    return not text.startswith(FAMILY)
 
 
 def check_readable(path: Path) -> None:

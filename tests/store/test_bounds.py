@@ -145,6 +145,16 @@ def test_files_of_others_may_have_links(path):
         assert "b" in file
 
 
+def test_a_file_of_another_program_is_called_so_whatever_it_holds(path):
+    def foreign(file):
+        del file.attrs["schema"]
+        soft(file)
+        texts(file)
+
+    with pytest.raises(InputError, match="has no schema, must be a file written by dmft"):
+        describe(changed(path, foreign))
+
+
 def test_only_plain_attributes_are_read(path):
     with h5py.File(changed(path, compound)) as file:
         assert dict(plain_attributes(file)) == {"schema": "dmft-solution", "schema_version": "2.2"}
