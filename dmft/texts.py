@@ -24,6 +24,7 @@ _LONGEST_NUMBER = 250  # characters: integers of so many are within the range of
 # What costs a parser time and memory, however few bytes it takes: elements, which end in a comma,
 # and what begins with a mark of its own. No settings have so many.
 _MOST_ELEMENTS, _MOST_TABLES = 200_000, 10_000
+_MOST_LINES = 400_000  # of TOML, each of which takes microseconds, also of comments
 _LONGEST_WORDS = 120  # characters of what an error says
 # A key of too many parts; starts at the beginning of a word only, so that the
 # search is linear in the length of the text.
@@ -105,6 +106,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     ValueError : no TOML, or nested too deep.
     """
     _check_amount(text, _MOST_ELEMENTS, _MOST_TABLES, "[{=")
+    if (lines := _count(text, "\n")) > _MOST_LINES:
+        raise InputError(f"holds {lines} lines, allowed: {_MOST_LINES}")
     if _LONG_KEY.search(text):
         raise InputError(f"holds a key of more than {_MOST_PARTS} parts")
     if _LONG_NUMBER.search(text):
